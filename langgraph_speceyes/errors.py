@@ -1,0 +1,66 @@
+"""Every error this package raises on purpose. All derive from :class:`SpecEyesError`."""
+
+from __future__ import annotations
+
+
+class SpecEyesError(Exception):
+    """Base class of the package's errors."""
+
+
+class ArgumentError(SpecEyesError, ValueError):
+    """An argument has a value that cannot be used.
+
+    Args:
+        argument: Name of the argument, as the caller wrote it.
+        expected: What would have been accepted.
+        found: What was found instead (a short description, never image bytes).
+    """
+
+    def __init__(self, argument: str, expected: str, found: object) -> None:
+        super().__init__(f"{argument}: expected {expected}, found {found}")
+        self.argument = argument
+        self.expected = expected
+        self.found = found
+
+    def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, str, object]]:
+        return type(self), (self.argument, self.expected, self.found)
+
+
+class InputError(ArgumentError):
+    """The messages given to a graph hold no usable question or image."""
+
+
+class ImageError(InputError):
+    """An image reference cannot be read, is over a limit, or is not allowed."""
+
+
+class GateMismatchError(ArgumentError):
+    """A threshold was calibrated for another score, another K or other models."""
+
+
+class ToolInputError(SpecEyesError, ValueError):
+    """A tool call's arguments cannot be used; the text goes back to the model, which may correct it."""
+
+
+class MissingExtraError(SpecEyesError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency: pip install 'langgraph-speceyes[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.feature, self.extra)
+
+
+class QueueFullError(SpecEyesError, RuntimeError):
+    """The micro-batcher's queue holds as many calls as it may; retry later or raise ``max_queue``."""
+
+
+class MissingLogprobsError(SpecEyesError, RuntimeError):
+    """Log-probabilities were asked for and the model returned none."""
+
+
+class PhaseError(SpecEyesError, RuntimeError):
+    """A front-end phase failed under ``strict=True``; the cause is chained."""

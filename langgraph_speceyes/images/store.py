@@ -1,0 +1,134 @@
+"""Content-addressed storage of encoded images, beside the checkpoints that refer to them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from langgraph_speceyes.errors import ImageError
+
+DIRECTORY_VARIABLE = "SPECEYES_IMAGE_DIR"
+"""Environment variable that names the default store's directory."""
+
+_REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+def default_directory() -> Path:
+    """Return the default store's directory: ``$SPECEYES_IMAGE_DIR``, else one in the user's cache directory."""
+    configured = os.environ.get(DIRECTORY_VARIABLE)
+    if configured:
+        return Path(configured)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    base = Path(cache) if cache and os.path.isabs(cache) else Path.home() / ".cache"
+    return base / "langgraph-speceyes" / "images"
+
+
+class ImageStore:
+    """Encoded images in files named by their SHA-256. Safe for many threads and processes at once.
+
+    Nothing is created before the first :meth:`put`. Images are never removed: checkpoints of any age may refer to
+    them. Files are readable by their owner only.
+
+    Args:
+        directory: Where the images are; ``None`` for :func:`default_directory`, looked up now.
+    """
+
+    def __init__(self, directory: Path | str | None = None) -> None:
+        self.directory = default_directory() if directory is None else Path(directory)
+
+    def __repr__(self) -> str:
+        """Name the directory."""
+        return f"ImageStore({str(self.directory)!r})"
+
+    def path(self, reference: str) -> Path:
+        """Return where the image of a reference is or would be.
+
+        Raises:
+            ImageError: The reference is not ``sha256:`` and 64 hexadecimal digits.
+        """
+        match = _REFERENCE.fullmatch(reference)
+        if match is None:
+            raise ImageError("reference", "sha256: and 64 hexadecimal digits", f"{reference!r:.100}")
+        return self.directory / match[1][:2] / match[1]
+
+    def put(self, data: bytes) -> str:
+        """Keep encoded bytes.
+
+        Args:
+            data: An encoded image.
+
+        Returns:
+            Its reference, ``sha256:<64 hex>``.
+
+        Raises:
+            ImageError: The directory cannot be written.
+        """
+        reference = "sha256:" + hashlib.sha256(data).hexdigest()
+        path = self.path(reference)
+        try:
+            if path.stat().st_size == len(data):
+                return reference
+        except OSError:
+            pass
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._write(path, data)
+        except OSError as error:
+            raise ImageError("store", "a directory that can be written", f"{self.directory} ({error})") from error
+        return reference
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        # mkstemp makes the file with mode 0600.
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".put-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                # The checkpoint that refers to it may be durable before the page cache is.
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def size(self, reference: str) -> int:
+        """Return how many bytes an image has, without reading it.
+
+        Raises:
+            ImageError: The store lacks it.
+        """
+        try:
+            return self.path(reference).stat().st_size
+        except OSError as error:
+            raise self._lacks(reference, error) from error
+
+    def get(self, reference: str) -> bytes:
+        """Return the encoded bytes of an image.
+
+        Raises:
+            ImageError: The store lacks it (the message names the directory), or its content does not have
+                that SHA-256.
+        """
+        try:
+            data = self.path(reference).read_bytes()
+        except OSError as error:
+            raise self._lacks(reference, error) from error
+        if "sha256:" + hashlib.sha256(data).hexdigest() != reference:
+            raise ImageError("reference", f"an intact image in {self.directory}", f"damaged content of {reference}")
+        return data
+
+    def _lacks(self, reference: str, error: OSError) -> ImageError:
+        found = f"none for {reference} ({error.strerror}); {DIRECTORY_VARIABLE} sets the directory"
+        return ImageError("reference", f"an image in {self.directory}", found)
+
+
+def default_store() -> ImageStore:
+    """Return the store in :func:`default_directory`, looked up at each call."""
+    return ImageStore()

@@ -1,0 +1,316 @@
+"""One answer: its tokens' log-probabilities as a server returns them, and the scores computed from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from langgraph_speceyes.errors import ArgumentError, MissingLogprobsError
+from langgraph_speceyes.scoring.aggregate import ScoreName, all_scores, check_score
+from langgraph_speceyes.scoring.separability import FLOOR, FloatArray, check_k, separability
+
+__all__ = [
+    "DEFAULT_K",
+    "END_TOKENS",
+    "AnswerLogprobs",
+    "AnswerScore",
+    "Content",
+    "TokenLogprobs",
+    "parse_logprobs",
+    "score_answer",
+    "score_answers",
+]
+
+#: ``response_metadata["logprobs"]["content"]`` of a chat model's message; None when the model returned none.
+Content = Sequence[Mapping[str, Any]] | None
+
+#: The paper's ``K``.
+DEFAULT_K = 64
+
+#: Tokens that end an answer, or pad it, in the model families in use. They say nothing about the answer.
+END_TOKENS: frozenset[str] = frozenset(
+    {
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|end|>",
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|eot|>",
+        "<|end_of_text|>",
+        "<|return|>",
+        "<end_of_turn>",
+        "<end_of_utterance>",
+        "<eos>",
+        "</s>",
+        "<pad>",
+        "<|pad|>",
+        "[PAD]",
+    }
+)
+
+# A log-probability is at most 0; above this a "logprob" is a raw logit and not a rounding error.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One generated token and the candidates it was chosen from.
+
+    Attributes:
+        token: The token's text.
+        logprob: Its natural log-probability.
+        top: ``(token, logprob)`` of the strongest candidates, as the server ordered them. Two candidates may have the
+            same text (fragments of one character), so this is not a mapping.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> TokenLogprobs:
+        """Read one entry of ``response_metadata["logprobs"]["content"]`` (the layout of ``ChatOpenAI``).
+
+        Args:
+            entry: ``{"token", "logprob", "top_logprobs": [{"token", "logprob"}, ...]}``; other keys are ignored.
+
+        Returns:
+            The record.
+
+        Raises:
+            MissingLogprobsError: ``top_logprobs`` is absent, None or empty.
+            ArgumentError: ``entry`` has another layout (argument ``content``).
+        """
+        if not isinstance(entry, Mapping) or "token" not in entry:
+            raise ArgumentError("content", "entries {'token', 'logprob', 'top_logprobs'}", _describe(entry))
+        token = str(entry["token"])
+        candidates = entry.get("top_logprobs")
+        if not candidates:
+            raise MissingLogprobsError(
+                f"token {token!r} has no top_logprobs: ask the model for logprobs=True and top_logprobs=K, "
+                "and check that its server supports them"
+            )
+        try:
+            top = tuple((str(item["token"]), float(item["logprob"])) for item in candidates)
+            chosen = entry.get("logprob")
+            logprob = max(value for _, value in top) if chosen is None else float(chosen)
+        except (KeyError, TypeError, ValueError) as error:
+            expected = "top_logprobs of {'token', 'logprob'} with numbers"
+            raise ArgumentError("content", expected, f"{error!r} at token {token!r}") from error
+        return cls(token, logprob, top)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerLogprobs:
+    """The scored tokens of one answer.
+
+    Attributes:
+        tokens: The tokens in order, without the end tokens.
+        top: Their strongest log-probabilities, ``[T, k_used]``, float64, strongest first, floors dropped.
+        k_used: Candidates per token (the paper's ``K``): as many as asked for, or fewer where a token has fewer.
+    """
+
+    tokens: tuple[TokenLogprobs, ...]
+    top: FloatArray
+    k_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """What is known about one answer's confidence. Holds only plain values, so ``dataclasses.asdict`` of it can be
+    written as JSON or into a checkpoint, and ``AnswerScore(**that)`` is equal to it.
+
+    Attributes:
+        score: Name of the score in ``value``.
+        value: The chosen score, in [0, 1]; 0.0 for an empty answer; NaN when it cannot be known.
+        scores: All scores by name.
+        tokens: Texts of the scored tokens.
+        token_separability: ``S_sep(t)`` of each, not squashed.
+        token_probability: ``p_t`` of each, the largest probability, in [0, 1]; NaN when the server's numbers are raw
+            logits (vLLM's ``--logprobs-mode raw_logits``), which leaves the other scores valid and ``log`` NaN.
+        k_used: Candidates per token that every token was scored at; an empty answer has the K asked for.
+        n_tokens: Number of scored tokens.
+    """
+
+    score: ScoreName
+    value: float
+    scores: dict[ScoreName, float]
+    tokens: list[str]
+    token_separability: list[float]
+    token_probability: list[float]
+    k_used: int
+    n_tokens: int
+
+
+def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str] = END_TOKENS) -> AnswerLogprobs:
+    """Read the log-probabilities of one answer.
+
+    Every token keeps the same number of candidates: a K that changed within an answer would make its tokens'
+    separabilities incomparable. Decoding is expected to be greedy, so that the candidates hold the chosen token.
+
+    Args:
+        content: ``response_metadata["logprobs"]["content"]`` of the message (the layout of ``ChatOpenAI``).
+        k: Candidates to keep per token (the paper's ``K``), >= 2.
+        drop: Texts of end and padding tokens; those at the end of the content are not scored. With vLLM's
+            ``return_tokens_as_token_ids`` give ``{"token_id:151645", ...}``.
+
+    Returns:
+        The tokens and their ``[T, k_used]`` log-probabilities.
+
+    Raises:
+        MissingLogprobsError: ``content`` is None, or a token has fewer than two candidates above the floor.
+        ArgumentError: ``k`` is below 2, or ``content`` has another layout.
+    """
+    k = check_k(k)
+    if content is None:
+        raise MissingLogprobsError("the model returned no log-probabilities: ask it for logprobs=True, top_logprobs=K")
+    if isinstance(content, str | Mapping) or not isinstance(content, Sequence):
+        raise ArgumentError("content", 'the list response_metadata["logprobs"]["content"]', _describe(content))
+
+    length = len(content)
+    while length and isinstance(content[length - 1], Mapping) and content[length - 1].get("token") in drop:
+        length -= 1
+    tokens = tuple(TokenLogprobs.from_entry(entry) for entry in content[:length])
+
+    rows = []
+    for token in tokens:
+        row = np.array([logprob for _, logprob in token.top if not logprob <= FLOOR])
+        if row.size < 2:
+            raise MissingLogprobsError(
+                f"token {token.token!r} has {row.size} candidate(s) above the floor of {FLOOR:g}; a score needs at "
+                f"least 2, and top_logprobs={k} for K={k}"
+            )
+        # One unusable number spoils the token, wherever sorting would put it.
+        spoilt = np.isnan(row).any() or np.isposinf(row).any()
+        rows.append(np.full(row.size, np.nan) if spoilt else np.sort(row)[::-1])
+    k_used = min([k, *(row.size for row in rows)])
+    top = np.array([row[:k_used] for row in rows], dtype=np.float64).reshape(len(rows), k_used)
+    return AnswerLogprobs(tokens, top, k_used)
+
+
+def score_answer(
+    content: Content, score: ScoreName = "min", k: int = DEFAULT_K, *, drop: Collection[str] = END_TOKENS
+) -> AnswerScore:
+    """Score one answer (paper, "confidence scores").
+
+    Args:
+        content: ``response_metadata["logprobs"]["content"]`` of the message.
+        score: Which score becomes ``value``.
+        k: Candidates per token (the paper's ``K``), >= 2.
+        drop: Texts of end and padding tokens, not scored at the end of the content.
+
+    Returns:
+        The scores. An answer without tokens, or with end tokens only, has the value 0.0.
+
+    Raises:
+        MissingLogprobsError: ``content`` is None, or a token has fewer than two candidates.
+        ArgumentError: ``score`` is unknown, ``k`` is below 2, or ``content`` has another layout.
+    """
+    return score_answers([content], score, k, drop=drop)[0]
+
+
+@overload
+def score_answers(
+    contents: Sequence[Content],
+    score: ScoreName = ...,
+    k: int = ...,
+    *,
+    drop: Collection[str] = ...,
+    return_exceptions: Literal[False] = ...,
+) -> list[AnswerScore]: ...
+
+
+@overload
+def score_answers(
+    contents: Sequence[Content],
+    score: ScoreName = ...,
+    k: int = ...,
+    *,
+    drop: Collection[str] = ...,
+    return_exceptions: Literal[True],
+) -> list[AnswerScore | MissingLogprobsError | ArgumentError]: ...
+
+
+def score_answers(
+    contents: Sequence[Content],
+    score: ScoreName = "min",
+    k: int = DEFAULT_K,
+    *,
+    drop: Collection[str] = END_TOKENS,
+    return_exceptions: bool = False,
+) -> list[AnswerScore] | list[AnswerScore | MissingLogprobsError | ArgumentError]:
+    """Score many answers in one pass; each result is what :func:`score_answer` gives for that answer alone.
+
+    Args:
+        contents: One content per answer, of any lengths and any numbers of candidates.
+        score: Which score becomes ``value``.
+        k: Candidates per token (the paper's ``K``), >= 2.
+        drop: Texts of end and padding tokens, not scored at the end of a content.
+        return_exceptions: Put the error of an answer that cannot be scored in its place in the list, so that one
+            answer does not cost the others their scores.
+
+    Returns:
+        One record per answer, in order.
+
+    Raises:
+        MissingLogprobsError: An answer has no log-probabilities, unless ``return_exceptions``.
+        ArgumentError: ``score`` or ``k`` is wrong; or a content has another layout, unless ``return_exceptions``.
+    """
+    score, k = check_score(score), check_k(k)
+    parsed: list[AnswerLogprobs | MissingLogprobsError | ArgumentError] = []
+    for content in contents:
+        try:
+            parsed.append(parse_logprobs(content, k=k, drop=drop))
+        except (MissingLogprobsError, ArgumentError) as error:
+            if not return_exceptions:
+                raise
+            parsed.append(error)
+
+    scored = iter(_score([answer for answer in parsed if isinstance(answer, AnswerLogprobs)], score))
+    return [next(scored) if isinstance(answer, AnswerLogprobs) else answer for answer in parsed]
+
+
+def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerScore]:
+    """Score answers padded to one array ``[B, T, K]``: -inf where an answer has fewer tokens or candidates."""
+    if not answers:
+        return []
+    length = max(len(answer.tokens) for answer in answers)
+    top = np.full((len(answers), length, max(answer.k_used for answer in answers)), -np.inf)
+    mask = np.zeros((len(answers), length), dtype=np.bool_)
+    for row, answer in enumerate(answers):
+        top[row, : len(answer.tokens), : answer.k_used] = answer.top
+        mask[row, : len(answer.tokens)] = True
+
+    token_separability = separability(top)
+    leader = top[..., 0]
+    log_probability = np.where(leader <= _ROUNDING, np.minimum(leader, 0.0), np.nan)
+    scores = all_scores(token_separability, log_probability, mask)
+
+    records = []
+    for row, answer in enumerate(answers):
+        n_tokens = len(answer.tokens)
+        by_name = {name: float(values[row]) for name, values in scores.items()}
+        records.append(
+            AnswerScore(
+                score=score,
+                value=by_name[score],
+                scores=by_name,
+                tokens=[token.token for token in answer.tokens],
+                token_separability=token_separability[row, :n_tokens].tolist(),
+                token_probability=[math.exp(value) for value in log_probability[row, :n_tokens].tolist()],
+                k_used=answer.k_used,
+                n_tokens=n_tokens,
+            )
+        )
+    return records
+
+
+def _describe(value: object) -> str:
+    """A short description for an error message."""
+    if isinstance(value, Mapping):
+        return f"a mapping with the keys {list(value)[:6]}"
+    return f"{type(value).__name__}"

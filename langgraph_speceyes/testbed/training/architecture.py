@@ -1,0 +1,77 @@
+"""The pair's architectures: Qwen3-VL for the speculator, Qwen2.5-VL for the agent, a few layers each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import (
+    PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+from langgraph_speceyes.testbed.training.tape import PATCH
+
+HEAD = 32
+# rotary frequencies of a head of 32: 16, shared by time, row and column
+SECTIONS = [6, 5, 5]
+
+
+def _ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    ids = {
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }
+    return {key: int(tokenizer.token_to_id(token)) for key, token in ids.items()}
+
+
+def _text(tokenizer: Tokenizer, width: int, layers: int, rope: dict[str, Any]) -> dict[str, Any]:
+    heads = width // HEAD
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": width,
+        "intermediate_size": 3 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": SECTIONS, **rope},
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": int(tokenizer.token_to_id("<|im_end|>")),
+        "pad_token_id": int(tokenizer.token_to_id("<|endoftext|>")),
+    }
+
+
+def _vision(width: int, layers: int) -> dict[str, Any]:
+    return {
+        "depth": layers,
+        "hidden_size": width,
+        "intermediate_size": 3 * width,
+        "num_heads": width // HEAD,
+        "out_hidden_size": width,
+        "patch_size": PATCH,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+
+
+def new_speculator(tokenizer: Tokenizer, width: int = 96) -> PreTrainedModel:
+    """A randomly initialised Qwen3-VL: 3 text and 2 vision layers."""
+    text = _text(tokenizer, width, 3, {"mrope_interleaved": True}) | {"head_dim": HEAD}
+    vision = _vision(width, 2) | {"num_position_embeddings": 144, "deepstack_visual_indexes": [0]}
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **_ids(tokenizer))
+    return Qwen3VLForConditionalGeneration(config)
+
+
+def new_agent(tokenizer: Tokenizer, width: int = 128) -> PreTrainedModel:
+    """A randomly initialised Qwen2.5-VL: 4 text and 3 vision layers, all with full attention."""
+    text = _text(tokenizer, width, 4, {})
+    vision = _vision(width, 3) | {"window_size": 6 * PATCH, "fullatt_block_indexes": [0, 1, 2]}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **_ids(tokenizer))
+    return Qwen2_5_VLForConditionalGeneration(config)

@@ -1,0 +1,67 @@
+"""A small byte-level BPE tokenizer with Qwen's special tokens, trained on the world's own sentences."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from langgraph_speceyes.testbed import prompts
+from langgraph_speceyes.testbed.questions import COLOUR_QUESTIONS, LABEL_QUESTIONS, ask
+from langgraph_speceyes.testbed.world import COLOURS, SHAPES, WORDS, make_scene
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+MARKS = (
+    *("<think>", "</think>", "<answer>", "</answer>"),
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+    prompts.CALL_HEAD,
+    prompts.CALL_MIDDLE,
+)
+# words, numbers of up to three digits, punctuation, white space
+_PIECES = r"""[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+
+
+def corpus() -> Iterator[str]:
+    """Every word the pair reads or writes, several times over."""
+    rng = random.Random("corpus")
+    for turn in range(40):
+        yield from (prompts.SYSTEM, prompts.JUDGE, prompts.SPECULATE, prompts.AGENT, *prompts.THOUGHTS, "yes", "no")
+        yield from ("Where is the label?", "system\n", "user\n", "assistant\n", "No text found.", "Error:")
+        yield from (prompts.call(prompts.SEARCH, tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4))
+        yield from (f'The label says "{word}".' for word in WORDS)
+        yield from (w.format(kind=s) for w in COLOUR_QUESTIONS for s in SHAPES)
+        yield from (f"Where is the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
+        yield from LABEL_QUESTIONS
+        scene = make_scene(f"corpus {turn}")
+        yield from (ask(scene, t, rng).answer for t in scene.things)
+
+
+def build_tokenizer() -> Tokenizer:
+    """Train the tokenizer; the result is the same every time."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        min_frequency=2,
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in MARKS])
+    return tokenizer
