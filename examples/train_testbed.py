@@ -25,7 +25,7 @@ def main() -> None:
     cli.add_argument("--out", type=Path, default=Path("training"))
     cli.add_argument("--only", choices=["speculator", "agent"])
     cli.add_argument("--threads", type=int, default=2)
-    cli.add_argument("--speculator-steps", type=int, nargs=2, default=(400, 1600))
+    cli.add_argument("--speculator-steps", type=int, nargs=3, default=(400, 700, 1000))
     cli.add_argument("--agent-steps", type=int, nargs=3, default=(500, 900, 2200))
     cli.add_argument("--seed", type=int, default=0)
     a = cli.parse_args()

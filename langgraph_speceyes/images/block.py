@@ -67,8 +67,8 @@ def parse_block(block: object, argument: str = "messages") -> ImageRef | None:
         return None
     found = find_payload(block)
     if found is None:
-        keys = sorted(str(key)[:40] for key in block)
-        raise ImageError(argument, _EXPECTED, f"keys {', '.join(keys)}")
+        names = sorted(str(key)[:40] for key in block)
+        raise ImageError(argument, _EXPECTED, f"keys {', '.join(names)}")
     keys, form = found
     value = field_of(block, keys)
     if form == "data":

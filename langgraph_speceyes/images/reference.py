@@ -68,6 +68,13 @@ class ImageRef:
         """The base64 text of inline data."""
         return self.source.partition(",")[2]
 
+    @property
+    def inline_size(self) -> int:
+        """How many bytes inline data decodes to, found without decoding it."""
+        text = self.payload
+        breaks = sum(map(text.count, "\n\r\t "))
+        return (len(text) - breaks) * 3 // 4 - text[-4:].count("=")
+
     def inline_bytes(self, argument: str = "messages") -> bytes:
         """Decode inline data.
 
@@ -94,13 +101,18 @@ class ImageRef:
         Raises:
             ImageError: A ``file:`` URL names another host or no path.
         """
-        if not self.source[:5].lower() == "file:":
+        if self.source[:5].lower() != "file:":
             return self.source
-        parts = urlsplit(self.source)
+        try:
+            parts = urlsplit(self.source)
+        except ValueError as error:
+            raise ImageError(argument, "a file: URL", str(error)) from None
         if parts.netloc not in ("", "localhost"):
             raise ImageError(argument, "a file: URL of this host", f"host {parts.netloc!r}")
         # '?' and '#' are characters of a file name here, not the query of a file.
-        tail = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
+        tail = (
+            parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
+        )
         path = url2pathname(tail)
         if not path or "\0" in path:
             raise ImageError(argument, "a file: URL with a path", repr(describe(self.source)))
@@ -140,9 +152,8 @@ class ImageRef:
         """Show digest and size for inline data, never the data."""
         if self.kind != "inline":
             return f"ImageRef({describe(self.uri)!r})"
-        size = len(self.payload) * 3 // 4 - self.payload[-2:].count("=")
         region = "" if self.region is None else self.region.fragment
-        return f"ImageRef(<{self.mime_type}, {size} bytes, {self._digest[:19]}>{region})"
+        return f"ImageRef(<{self.mime_type}, {self.inline_size} bytes, {self._digest[:19]}>{region})"
 
 
 def describe(text: str) -> str:
@@ -164,7 +175,7 @@ def parse_reference(uri: str, argument: str = "messages") -> ImageRef:
         ImageError: The text is empty, has an unknown scheme or a malformed region, or is a malformed URL.
     """
     if not isinstance(uri, str) or not uri:
-        raise ImageError(argument, "a URL, path or data of an image", f"{type(uri).__name__} {uri!r:.40}")
+        raise ImageError(argument, "a URL, path or data of an image", "empty text" if uri == "" else type(uri).__name__)
     if uri[:5].lower() == "data:":
         # The payload is searched for a region only behind its comma: it is long, and base64 has no '#'.
         return _parse_data(uri, argument)

@@ -98,8 +98,12 @@ class ImageStore:
                 os.unlink(temporary)
             raise
 
-    def size(self, reference: str) -> int:
+    def size(self, reference: str, argument: str = "reference") -> int:
         """Return how many bytes an image has, without reading it.
+
+        Args:
+            reference: ``sha256:<64 hex>``.
+            argument: Name of the argument that errors blame.
 
         Raises:
             ImageError: The store lacks it.
@@ -107,10 +111,14 @@ class ImageStore:
         try:
             return self.path(reference).stat().st_size
         except OSError as error:
-            raise self._lacks(reference, error) from error
+            raise self._lacks(reference, argument, error) from error
 
-    def get(self, reference: str) -> bytes:
+    def get(self, reference: str, argument: str = "reference") -> bytes:
         """Return the encoded bytes of an image.
+
+        Args:
+            reference: ``sha256:<64 hex>``.
+            argument: Name of the argument that errors blame.
 
         Raises:
             ImageError: The store lacks it (the message names the directory), or its content does not have
@@ -119,14 +127,14 @@ class ImageStore:
         try:
             data = self.path(reference).read_bytes()
         except OSError as error:
-            raise self._lacks(reference, error) from error
+            raise self._lacks(reference, argument, error) from error
         if "sha256:" + hashlib.sha256(data).hexdigest() != reference:
-            raise ImageError("reference", f"an intact image in {self.directory}", f"damaged content of {reference}")
+            raise ImageError(argument, f"an intact image in {self.directory}", f"damaged content of {reference}")
         return data
 
-    def _lacks(self, reference: str, error: OSError) -> ImageError:
+    def _lacks(self, reference: str, argument: str, error: OSError) -> ImageError:
         found = f"none for {reference} ({error.strerror}); {DIRECTORY_VARIABLE} sets the directory"
-        return ImageError("reference", f"an image in {self.directory}", found)
+        return ImageError(argument, f"an image in {self.directory}", found)
 
 
 def default_store() -> ImageStore:

@@ -1,6 +1,7 @@
 """Answer scores from token log-probabilities, and the gate that compares them with a threshold.
 
-Pure functions over NumPy arrays and plain records: no model, no graph. See the paper (arXiv 2603.23483), "confidence
+Pure functions over NumPy arrays and plain records: no model, no graph, no torch (convert a tensor with
+``tensor.detach().float().cpu().numpy()``). See the paper (arXiv 2603.23483), "confidence
 scores", for the formulas.
 """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring.separability import FloatArray, _sum
+from langgraph_speceyes.scoring.separability import FloatArray, sum_in_order
 
 __all__ = [
     "BOTTOM_FRACTION",
@@ -50,7 +50,7 @@ def check_score(score: object) -> ScoreName:
     """
     if score not in SCORES:
         raise ArgumentError("score", "one of " + ", ".join(repr(name) for name in SCORES), repr(score))
-    return cast("ScoreName", score)
+    return score
 
 
 def squash(value: ArrayLike) -> FloatArray:
@@ -117,7 +117,7 @@ def score_bottom(
     ascending = np.sort(np.where(counts, values, np.inf), axis=-1)
     size = np.maximum(1, np.floor(fraction * counts.sum(axis=-1))).astype(np.int64)
     chosen = np.arange(values.shape[-1]) < size[..., None]
-    scores = squash(_sum(np.where(chosen, ascending, 0.0)) / size)
+    scores = squash(sum_in_order(np.where(chosen, ascending, 0.0)) / size)
     # Sorting puts a NaN last, where the lowest fraction would never see it.
     scores = np.where((counts & np.isnan(values)).any(axis=-1), np.nan, scores)
     return _finish(scores, counts)
@@ -165,7 +165,7 @@ def all_scores(
 
 
 def _values(argument: str, values: ArrayLike, mask: ArrayLike | None) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """The values as float64 ``[..., T]`` and a mask of the same shape."""
+    """Return the values as float64 ``[..., T]`` and a mask of the same shape."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0:
         raise ArgumentError(argument, "an array [..., T]", "a scalar")
@@ -179,10 +179,10 @@ def _values(argument: str, values: ArrayLike, mask: ArrayLike | None) -> tuple[F
 
 def _mean(values: FloatArray, counts: NDArray[np.bool_]) -> FloatArray:
     """Mean over the tokens that count; 0 where none does."""
-    total = _sum(np.where(counts, values, 0.0))
+    total = sum_in_order(np.where(counts, values, 0.0))
     return np.asarray(total / np.maximum(counts.sum(axis=-1), 1), dtype=np.float64)
 
 
 def _finish(scores: FloatArray, counts: NDArray[np.bool_]) -> FloatArray:
-    """An answer without tokens says nothing, so it scores 0.0."""
+    """Give 0.0 to an answer without tokens, which says nothing."""
     return np.where(counts.any(axis=-1), scores, 0.0)

@@ -184,9 +184,8 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
                 f"token {token.token!r} has {row.size} candidate(s) above the floor of {FLOOR:g}; a score needs at "
                 f"least 2, and top_logprobs={k} for K={k}"
             )
-        # One unusable number spoils the token, wherever sorting would put it.
-        spoilt = np.isnan(row).any() or np.isposinf(row).any()
-        rows.append(np.full(row.size, np.nan) if spoilt else np.sort(row)[::-1])
+        # Reversed, NaN comes first: an unusable number becomes the leader and is never cut off with the weakest.
+        rows.append(np.sort(row)[::-1])
     k_used = min([k, *(row.size for row in rows)])
     top = np.array([row[:k_used] for row in rows], dtype=np.float64).reshape(len(rows), k_used)
     return AnswerLogprobs(tokens, top, k_used)
@@ -310,7 +309,7 @@ def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerSc
 
 
 def _describe(value: object) -> str:
-    """A short description for an error message."""
+    """Describe a value in an error message without quoting it."""
     if isinstance(value, Mapping):
         return f"a mapping with the keys {list(value)[:6]}"
     return f"{type(value).__name__}"

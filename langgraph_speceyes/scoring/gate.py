@@ -90,7 +90,7 @@ class Gate:
             raise GateMismatchError(
                 "k",
                 f"{self.k} candidates per token, which the threshold {self.threshold} was calibrated with",
-                f"an answer scored with {answer.k_used} (ask the server for top_logprobs={self.k}, "
+                f"an answer scored with {answer.k_used} (score it with k={self.k} on at least as many top_logprobs, "
                 f"or calibrate at K={answer.k_used})",
             )
         # False for NaN, as it must be.
@@ -185,7 +185,7 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
 
 
 def _number(argument: str, value: object, expected: str) -> float:
-    """A plain float; NumPy's numbers are welcome, booleans and texts are not."""
+    """Return a plain float; NumPy's numbers are welcome, booleans and texts are not."""
     if isinstance(value, bool | str | bytes):
         raise ArgumentError(argument, expected, repr(value))
     try:
@@ -198,7 +198,7 @@ def _number(argument: str, value: object, expected: str) -> float:
 
 
 def _plain(calibration: object) -> dict[str, Any]:
-    """A copy of what JSON keeps, so that a gate equals the one read back from its file."""
+    """Copy what JSON keeps, so that a gate equals the one read back from its file."""
     expected = "a dict of values that JSON can hold (no NaN)"
     if not isinstance(calibration, dict):
         raise ArgumentError("calibration", expected, type(calibration).__name__)

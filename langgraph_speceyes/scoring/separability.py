@@ -35,8 +35,6 @@ def check_k(k: object) -> int:
         ArgumentError: ``k`` is not an integer of at least 2 (a leader needs a competitor).
     """
     expected = "an integer >= 2 (the leader and at least one competitor)"
-    if isinstance(k, bool):
-        raise ArgumentError("k", expected, repr(k))
     try:
         number = operator.index(cast("SupportsIndex", k))
     except TypeError:
@@ -91,9 +89,9 @@ def separability(top: ArrayLike, eps: float = EPS) -> FloatArray:
     # before anything is squared.
     with np.errstate(invalid="ignore"):
         gaps = np.where(competitors, np.take_along_axis(values, leader, axis=-1) - values, 0.0)
-    mean = _sum(gaps) / count
+    mean = sum_in_order(gaps) / count
     deviation = np.where(competitors, gaps - mean[..., None], 0.0)
-    std = np.sqrt(_sum(deviation * deviation) / count)
+    std = np.sqrt(sum_in_order(deviation * deviation) / count)
     return np.where(known, mean / (std + eps), np.nan)
 
 
@@ -111,7 +109,7 @@ def count_candidates(top: ArrayLike) -> NDArray[np.int64]:
 
 
 def top_k(logits: ArrayLike, k: int) -> FloatArray:
-    """The K strongest logits of every token (ranks 1..K of ``l^(t)``).
+    """Keep the K strongest logits of every token (ranks 1..K of ``l^(t)``).
 
     Args:
         logits: Logits or log-probabilities over the whole vocabulary, ``[..., T, V]``.
@@ -134,7 +132,7 @@ def top_k(logits: ArrayLike, k: int) -> FloatArray:
     return np.sort(strongest.astype(np.float64), axis=-1)[..., ::-1]
 
 
-def _sum(values: FloatArray) -> FloatArray:
+def sum_in_order(values: FloatArray) -> FloatArray:
     """Sum over the last axis, strictly left to right.
 
     ``np.sum`` groups its terms by the length of the axis, so that padding would change the last bit, and an answer's

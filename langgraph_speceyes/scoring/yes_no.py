@@ -62,7 +62,7 @@ def tool_need(first_token_top: Mapping[str, float] | Iterable[tuple[str, float]]
 
 
 def _word(token: str) -> str:
-    """The token without the marks of its place in the text."""
+    """Strip the marks of a token's place in the text, and its case."""
     bare = token
     while (stripped := bare.strip().strip(_WORD_MARKS)) != bare:
         bare = stripped

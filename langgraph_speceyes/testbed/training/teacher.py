@@ -20,9 +20,9 @@ END = "<|im_end|>\n"
 NOTHING, UNREADABLE, LABEL = 0, len(SHAPES) + 1, len(SHAPES) + 2
 
 
-def fresh_scene(rng: random.Random) -> tuple[Scene, Image.Image]:
+def fresh_scene(rng: random.Random, **counts: tuple[int, int]) -> tuple[Scene, Image.Image]:
     """A training scene and its picture at one of several resolutions."""
-    scene = make_scene(f"train/{rng.getrandbits(60)}")
+    scene = make_scene(f"train/{rng.getrandbits(60)}", **counts)  # type: ignore[arg-type]
     return scene, scene.render(rng.choice(CELLS))
 
 
@@ -64,6 +64,14 @@ def _answer(tape: Tape, thing: Thing, rng: random.Random, tag: str) -> Tape:
     space = " " if before.endswith(" ") else ""
     asked(tape, question.text, prompts.SPECULATE)
     return tape.said(before.removesuffix(" ") if space else before).said(space + question.key, tag).said(after + END[:-1])
+
+
+def look_example(encode: Encoder, rng: random.Random) -> Example:
+    """The overview and a question about each large object: what can be told is learnt before what must be guessed."""
+    scene, image = fresh_scene(rng, large=(2, 4), small=(1, 2))
+    main = front(encode)
+    branches = [_answer(Tape(encode), t, rng, "large") for t in scene.things if t.size == "large"]
+    return Example(main, [view(image)], len(main.ids), branches)
 
 
 def speculator_example(encode: Encoder, rng: random.Random) -> Example:

@@ -22,6 +22,7 @@ from langgraph_speceyes.testbed.training.teacher import (
     LABEL,
     dense_labels,
     fresh_scene,
+    look_example,
     perception_example,
     quarter_view,
     speculator_example,
@@ -105,13 +106,14 @@ def fast_patches(model: PreTrainedModel) -> None:
     embed.forward = forward
 
 
-def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int]) -> Iterator[Stage]:
-    """The speculator: see, then answer."""
+def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:
+    """The speculator: see, then answer what can be told, then answer everything."""
     heads = _heads(model)
     seeing = [*model.model.visual.parameters(), *heads.parameters()]
     yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=False), seeing)
+    yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(look_example, 32)]), list(model.parameters()))
     makers: list[tuple[Make, int]] = [(speculator_example, 32)]
-    yield Stage("answer", steps[1], 1e-3, token_loss(model, encode, makers), list(model.parameters()))
+    yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), list(model.parameters()))
 
 
 def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:

@@ -1,0 +1,40 @@
+"""A speculative bypass for LangGraph visual agents (SpecEyes, arXiv 2603.23483)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langgraph_speceyes.agent import create_visual_agent
+from langgraph_speceyes.errors import SpecEyesError
+from langgraph_speceyes.funnel import create_funnel
+from langgraph_speceyes.graph import create_speceyes
+from langgraph_speceyes.images import ImagePolicy
+from langgraph_speceyes.phases import Prompts, Slots
+from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.state import Decision, SpecEyesState
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.models import LocalChatModel
+
+__all__ = [
+    "Decision",
+    "Gate",
+    "ImagePolicy",
+    "LocalChatModel",
+    "Prompts",
+    "Slots",
+    "SpecEyesError",
+    "SpecEyesState",
+    "create_funnel",
+    "create_speceyes",
+    "create_visual_agent",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LocalChatModel":
+        # torch and transformers are loaded only for those who ask for a local model
+        from langgraph_speceyes.models import LocalChatModel
+
+        return LocalChatModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,116 @@
+"""Many queries at once: each on its own whole path, their front ends in shared batches."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.phases.judge import describe
+from langgraph_speceyes.state import Decision
+
+
+class Outcome(TypedDict):
+    """What came of one query.
+
+    Attributes:
+        index: Its place in the input.
+        answer: The answer's text; None when the query failed.
+        decision: What was decided and why; None when the query failed.
+        error: Why it failed, or None.
+    """
+
+    index: int
+    answer: str | None
+    decision: Decision | None
+    error: str | None
+
+
+class FunnelInput(TypedDict):
+    """One list of messages for each query; each ends like the input of a single query."""
+
+    queries: list[list[AnyMessage]]
+
+
+class FunnelOutput(TypedDict):
+    """One outcome for each query, in the order of the input."""
+
+    outcomes: list[Outcome]
+
+
+class _Task(TypedDict):
+    index: int
+    messages: list[AnyMessage]
+
+
+class _State(TypedDict):
+    queries: list[list[AnyMessage]]
+    arrived: Annotated[list[Outcome], operator.add]
+    outcomes: NotRequired[list[Outcome]]
+
+
+def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any]) -> StateGraph[Any, Any, Any, Any]:
+    """A graph that takes many queries and sends each through the bypass on a path of its own.
+
+    A fast query never waits for a slow one: each is one `Send` that holds its whole path, and its outcome is streamed
+    (`stream_mode="updates"`, node `query`) as soon as it is there. The calls of queries under way together share forward
+    batches in models that batch. One query's failure is that query's outcome. How many queries are under way at once is the
+    run's `max_concurrency`; the cap on agents is `create_speceyes(max_concurrent_agents=...)`. In the sync form queries run
+    on threads, as many as `max_concurrency` allows (by default a few more than there are cores): use the async form, or set
+    it, for large batches.
+
+    Args:
+        speceyes: What :func:`create_speceyes` returns, compiled or not.
+
+    Returns:
+        An uncompiled graph from :class:`FunnelInput` to :class:`FunnelOutput`.
+    """
+    one = speceyes.compile(name="speceyes") if isinstance(speceyes, StateGraph) else speceyes
+
+    def spread(state: _State) -> list[Send] | str:
+        queries = state.get("queries")
+        if not isinstance(queries, list):
+            raise ArgumentError("queries", "a list with one list of messages for each query", type(queries).__name__)
+        return [Send("query", _Task(index=i, messages=q)) for i, q in enumerate(queries)] or "collect"
+
+    def query(task: _Task, config: RunnableConfig) -> dict[str, Any]:
+        try:
+            return _arrived(task, one.invoke({"messages": task["messages"]}, config))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            return _failed(task, error)
+
+    async def aquery(task: _Task, config: RunnableConfig) -> dict[str, Any]:
+        try:
+            return _arrived(task, await one.ainvoke({"messages": task["messages"]}, config))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            return _failed(task, error)
+
+    def collect(state: _State) -> dict[str, Any]:
+        return {"outcomes": sorted(state.get("arrived", []), key=lambda outcome: outcome["index"])}
+
+    graph = StateGraph(_State, input_schema=FunnelInput, output_schema=FunnelOutput)
+    graph.add_node("query", RunnableLambda(query, afunc=aquery), input_schema=_Task)
+    graph.add_node("collect", collect)
+    graph.add_conditional_edges(START, spread, ["query", "collect"])
+    graph.add_edge("query", "collect")
+    graph.add_edge("collect", END)
+    return graph
+
+
+def _arrived(task: _Task, result: dict[str, Any]) -> dict[str, Any]:
+    answer = result["messages"][-1].text
+    return {"arrived": [Outcome(index=task["index"], answer=answer, decision=result["decision"], error=None)]}
+
+
+def _failed(task: _Task, error: Exception) -> dict[str, Any]:
+    return {"arrived": [Outcome(index=task["index"], answer=None, decision=None, error=describe(error))]}

@@ -1,0 +1,48 @@
+"""Images: references, loading, limits, coordinates. Nothing else in the package opens an image."""
+
+from __future__ import annotations
+
+from langgraph_speceyes.images.block import block_of, find_images, parse_block, question_text
+from langgraph_speceyes.images.cache import ImageCache
+from langgraph_speceyes.images.channel import MessagesChannel
+from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
+from langgraph_speceyes.images.inline import inline_images
+from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images
+from langgraph_speceyes.images.load import aload_image, clear_cache, configure_cache, encoded, load_image
+from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.images.reference import ImageRef, crop_reference, inline_reference, parse_reference
+from langgraph_speceyes.images.region import Region
+from langgraph_speceyes.images.resize import ResizeRule
+from langgraph_speceyes.images.store import ImageStore, default_store
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "CoordinateSpace",
+    "ImageCache",
+    "ImagePolicy",
+    "ImageRef",
+    "ImageStore",
+    "MessagesChannel",
+    "Region",
+    "ResizeRule",
+    "aload_image",
+    "block_of",
+    "clear_cache",
+    "configure_cache",
+    "crop_reference",
+    "default_store",
+    "encoded",
+    "find_images",
+    "from_pixels",
+    "inline_images",
+    "inline_reference",
+    "intern_images",
+    "intern_reference",
+    "load_image",
+    "parse_block",
+    "parse_reference",
+    "question_text",
+    "resized_size",
+    "restore_images",
+    "to_pixels",
+]

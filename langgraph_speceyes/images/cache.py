@@ -1,0 +1,107 @@
+"""Decoded images, kept while they fit."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from PIL import Image
+
+from langgraph_speceyes.errors import ArgumentError
+
+DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
+
+
+class ImageCache:
+    """Least-recently-used cache of decoded images under a byte budget. Thread-safe.
+
+    Concurrent requests for one key load it once: the others wait. A load that fails is not remembered; each
+    waiting request then tries for itself.
+
+    Args:
+        max_bytes: Budget, counting 4 bytes a pixel (what Pillow uses for RGB). 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self._lock = threading.Lock()
+        self._images: OrderedDict[str, Image.Image] = OrderedDict()
+        self._loading: dict[str, tuple[threading.Lock, list[None]]] = {}
+        self._used = 0
+        self._max_bytes = 0
+        self.resize(max_bytes)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that the kept images count for."""
+        return self._used
+
+    def resize(self, max_bytes: int) -> None:
+        """Set the budget, dropping what no longer fits.
+
+        Raises:
+            ArgumentError: The budget is negative or no whole number.
+        """
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0:
+            raise ArgumentError("max_bytes", "a whole number of bytes, at least 0", repr(max_bytes))
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._shrink()
+
+    def clear(self) -> None:
+        """Drop every image."""
+        with self._lock:
+            self._images.clear()
+            self._used = 0
+
+    def get(self, key: str, load: Callable[[], Image.Image]) -> Image.Image:
+        """Return the image of a key, loading it if it is not kept.
+
+        Args:
+            key: A stable key.
+            load: Makes the image; what it raises is passed on.
+
+        Returns:
+            The image, shared with every other caller.
+        """
+        with self._lock:
+            image = self._find(key)
+            if image is not None:
+                return image
+            loading, waiting = self._loading.setdefault(key, (threading.Lock(), []))
+            waiting.append(None)
+        try:
+            with loading:
+                with self._lock:
+                    image = self._find(key)
+                if image is None:
+                    image = load()
+                    self._keep(key, image)
+                return image
+        finally:
+            with self._lock:
+                waiting.pop()
+                if not waiting:
+                    self._loading.pop(key, None)
+
+    def _find(self, key: str) -> Image.Image | None:
+        image = self._images.get(key)
+        if image is not None:
+            self._images.move_to_end(key)
+        return image
+
+    def _keep(self, key: str, image: Image.Image) -> None:
+        with self._lock:
+            if _bytes_of(image) <= self._max_bytes and key not in self._images:
+                self._images[key] = image
+                self._used += _bytes_of(image)
+                self._shrink()
+
+    def _shrink(self) -> None:
+        while self._used > self._max_bytes and self._images:
+            _, image = self._images.popitem(last=False)
+            self._used -= _bytes_of(image)
+
+
+def _bytes_of(image: Image.Image) -> int:
+    return image.width * image.height * 4

@@ -1,0 +1,155 @@
+"""Encoded bytes to RGB pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import threading
+import warnings
+from typing import IO, TYPE_CHECKING
+
+from PIL import (  # the plugins register their formats when imported
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    Jpeg2KImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from langgraph_speceyes.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.ImageFile import ImageFile
+
+    from langgraph_speceyes.images.policy import ImagePolicy
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""Formats that are opened. Others of Pillow's run external programs, or decode before their size is known."""
+
+_FILTERS_LOCK = threading.Lock()
+_WHITE = (255, 255, 255, 255)
+
+
+def decode(data: bytes, policy: ImagePolicy, argument: str, name: str) -> Image.Image:
+    """Decode an image completely.
+
+    Args:
+        data: Encoded bytes. Of an animation the first frame counts.
+        policy: Limits, checked against the header before any pixel is decoded.
+        argument: Name of the argument that errors blame.
+        name: What the error calls the image.
+
+    Returns:
+        An RGB image: EXIF orientation applied, transparency composited on white, 16-bit grey scaled to 8.
+
+    Raises:
+        ImageError: The bytes are no image of :data:`FORMATS`, are truncated or damaged, or over a limit.
+    """
+    image = _open(data, policy, argument, name)
+    check_pixels(image.size, policy, argument, name)
+    if min(image.size) < policy.min_side:
+        raise ImageError(argument, f"sides of at least {policy.min_side} pixels", f"{_by(image.size)} in {name}")
+    try:
+        image.load()
+    except Exception as error:  # decoders of damaged data raise nearly anything
+        raise ImageError(
+            argument, "a complete image", f"truncated or damaged {image.format} {name} ({error})"
+        ) from error
+    with contextlib.suppress(Exception):  # damaged EXIF data says nothing about orientation
+        ImageOps.exif_transpose(image, in_place=True)
+    try:
+        rgb = _to_rgb(image)
+    except Exception as error:
+        raise ImageError(argument, "an image of a known mode", f"mode {image.mode} in {name} ({error})") from error
+    # A leftover orientation would be applied a second time by whoever saves and reopens the image.
+    rgb.info.clear()
+    return rgb
+
+
+def check_pixels(size: tuple[float, float], policy: ImagePolicy, argument: str, name: str) -> None:
+    """Check (width, height) against the policy's pixel limit.
+
+    Raises:
+        ImageError: There are too many pixels.
+    """
+    if size[0] * size[1] > policy.max_pixels:
+        raise ImageError(argument, f"at most {policy.max_pixels} pixels (max_pixels)", f"{_by(size)} in {name}")
+
+
+def _by(size: tuple[float, float]) -> str:
+    return f"{size[0]:.0f} x {size[1]:.0f} pixels"
+
+
+def _open(data: bytes, policy: ImagePolicy, argument: str, name: str) -> ImageFile:
+    """Read the header, as ``Image.open`` does.
+
+    That would also apply Pillow's own pixel limit, by a warning and process-wide, where the policy's limit counts.
+    """
+    for label in FORMATS:
+        factory, accept = Image.OPEN[label]
+        accepted = accept(data[:16]) if accept else False
+        # A string is the plugin's reason why this build of Pillow lacks the format.
+        if not accepted or isinstance(accepted, str):
+            continue
+        try:
+            return _read_header(factory, data)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            expected = f"at most {policy.max_pixels} pixels (max_pixels)"
+            raise ImageError(argument, expected, f"more in {name} ({error})") from error
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+        except Exception as error:
+            raise ImageError(argument, "an image", f"damaged {label} header in {name} ({error})") from error
+    raise ImageError(argument, f"an image ({', '.join(FORMATS)})", f"no such image in {name}, {len(data)} bytes")
+
+
+def _read_header(factory: Callable[[IO[bytes], str | bytes], ImageFile], data: bytes) -> ImageFile:
+    try:
+        return factory(io.BytesIO(data), "")
+    except UserWarning:
+        # Warnings are errors in this process; this one is about metadata, such as damaged EXIF data.
+        with _FILTERS_LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return factory(io.BytesIO(data), "")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _scale_to_8_bits(image)
+    if image.has_transparency_data or image.mode in ("La", "RGBa"):
+        rgba = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
+    """Map 16-bit grey by its full range; 32-bit and float by the range their values announce."""
+    import numpy as np
+
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        # Round to nearest: v * 255 / 65535 = v / 257.
+        grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            grey = np.where(values == clear, np.uint8(255), grey)
+        return Image.fromarray(grey).convert("RGB")
+    real = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(real.min()), float(real.max())
+    if low >= 0 and image.mode == "F" and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    elif low >= 0 and high <= 65535 and image.mode == "I":
+        low, high = 0.0, 65535.0
+    grey = np.rint((real - low) * (255.0 / ((high - low) or 1.0))).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

@@ -1,0 +1,192 @@
+"""Swapping inline image data of messages for ``sha256:`` references, and back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from langchain_core.messages import BaseMessage
+
+from langgraph_speceyes.images.block import field_of, find_payload
+from langgraph_speceyes.images.reference import ImageRef
+from langgraph_speceyes.images.region import FRAGMENT_START
+from langgraph_speceyes.images.store import ImageStore, default_store
+
+CALLER_MARK = "speceyes_interned"
+"""Key of a block's ``extras`` under which :func:`intern_images` keeps what the original block looked like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interned:
+    """What became of one inline payload.
+
+    Attributes:
+        payload: The text or bytes that were in the block.
+        url: ``sha256:`` reference, with a region if the payload had one.
+        recipe: How the payload is made again from the stored bytes.
+    """
+
+    payload: str | bytes
+    url: str
+    recipe: dict[str, str]
+
+
+Find = Callable[[str | bytes], Interned | None]
+Make = Callable[[str, dict[str, str]], str | bytes]
+
+
+def intern_images(messages: Sequence[BaseMessage], store: ImageStore | None = None) -> list[BaseMessage]:
+    """Move inline images of messages into a store, for instance before a graph is called with them.
+
+    Args:
+        messages: Any messages; they are not changed. Malformed image blocks are left as they are.
+        store: Where the images go; ``None`` for the default store.
+
+    Returns:
+        A list in which every inline image block has become ``{"type": "image", "url": "sha256:...", "extras":
+        {...}}``. All other fields of a message are kept; a message without inline images is the same object.
+
+    Raises:
+        ImageError: The store cannot be written.
+    """
+    target = store or default_store()
+    return intern_messages(messages, lambda payload: intern_payload(payload, target), CALLER_MARK)
+
+
+def restore_images(messages: Sequence[BaseMessage], store: ImageStore | None = None) -> list[BaseMessage]:
+    """Undo :func:`intern_images`.
+
+    Args:
+        messages: Any messages; they are not changed.
+        store: Where the images are; ``None`` for the default store.
+
+    Returns:
+        A list in which every block made by :func:`intern_images` equals its original again. Other ``sha256:``
+        blocks stay; a message without anything to restore is the same object.
+
+    Raises:
+        ImageError: The store lacks an image.
+    """
+    source = store or default_store()
+    return restore_messages(messages, lambda url, recipe: restore_payload(url, recipe, source), CALLER_MARK)
+
+
+def intern_reference(ref: ImageRef, store: ImageStore | None = None) -> ImageRef:
+    """Move the inline data of a reference into a store, so that its text form is short enough for a state.
+
+    Args:
+        ref: Any reference; only inline ones change.
+        store: Where the image goes; ``None`` for the default store.
+
+    Returns:
+        A ``sha256:`` reference with the same region and the same :attr:`ImageRef.key`.
+
+    Raises:
+        ImageError: The data is not base64, or the store cannot be written.
+    """
+    if ref.kind != "inline":
+        return ref
+    return ImageRef((store or default_store()).put(ref.inline_bytes()), ref.region)
+
+
+def intern_messages(messages: Sequence[BaseMessage], find: Find, mark: str) -> list[BaseMessage]:
+    """Swap payloads for what ``find`` says, remembering the original blocks under ``mark``."""
+    return [_map_blocks(message, lambda block: _intern_block(block, find, mark)) for message in messages]
+
+
+def restore_messages(messages: Sequence[BaseMessage], make: Make, mark: str) -> list[BaseMessage]:
+    """Put payloads from ``make`` back into the blocks that carry ``mark``."""
+    return [_map_blocks(message, lambda block: _restore_block(block, make, mark)) for message in messages]
+
+
+def intern_payload(payload: str | bytes, store: ImageStore) -> Interned | None:
+    """Store one payload.
+
+    Args:
+        payload: Bytes, base64 text, or a ``data:`` URL.
+        store: Where it goes.
+
+    Returns:
+        How to refer to it and how to make it again, or ``None`` if it does not decode.
+    """
+    if isinstance(payload, bytes):
+        return Interned(payload, store.put(payload), {"form": "bytes"}) if payload else None
+    head, text, suffix = "", payload, ""
+    if payload[:5].lower() == "data:":
+        head, comma, text = payload.partition(",")
+        head += comma
+        text, start, suffix = text.partition(FRAGMENT_START)
+        suffix = start + suffix
+    try:
+        if head and not head[:-1].lower().endswith(";base64"):
+            data = unquote_to_bytes(text)
+        else:
+            data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if not data:
+        return None
+    url = store.put(data) + suffix
+    if base64.b64encode(data).decode("ascii") == text:
+        return Interned(payload, url, {"form": "base64", "head": head, "suffix": suffix})
+    # Line breaks or percent signs: the text cannot be made from the bytes, so it is stored as well.
+    return Interned(payload, url, {"form": "text", "text": store.put(payload.encode("utf-8", "surrogatepass"))})
+
+
+def restore_payload(url: str, recipe: Mapping[str, str], store: ImageStore) -> str | bytes:
+    """Make a payload again.
+
+    Raises:
+        ImageError: The store lacks it.
+    """
+    if recipe["form"] == "text":
+        return store.get(recipe["text"]).decode("utf-8", "surrogatepass")
+    data = store.get(url.partition(FRAGMENT_START)[0])
+    if recipe["form"] == "bytes":
+        return data
+    return recipe["head"] + base64.b64encode(data).decode("ascii") + recipe["suffix"]
+
+
+def _map_blocks(message: BaseMessage, change: Callable[[dict[Any, Any]], dict[Any, Any]]) -> BaseMessage:
+    if not isinstance(message, BaseMessage) or not isinstance(message.content, list):
+        return message
+    content = [change(block) if isinstance(block, dict) else block for block in message.content]
+    if all(new is old for new, old in zip(content, message.content, strict=True)):
+        return message
+    return message.model_copy(update={"content": content})
+
+
+def _intern_block(block: dict[Any, Any], find: Find, mark: str) -> dict[Any, Any]:
+    found = find_payload(block)
+    if found is None:
+        return block
+    keys, form = found
+    payload = field_of(block, keys)
+    if not (isinstance(payload, bytes) or (isinstance(payload, str) and payload)):
+        return block
+    if isinstance(payload, str) and form != "data" and payload[:5].lower() != "data:":
+        return block
+    interned = find(payload)
+    if interned is None:
+        return block
+    original = _with_field(block, keys, None)
+    extras = {mark: {"block": original, "keys": list(keys), "recipe": interned.recipe}}
+    return {"type": "image", "url": interned.url, "extras": extras}
+
+
+def _restore_block(block: dict[Any, Any], make: Make, mark: str) -> dict[Any, Any]:
+    extras = block.get("extras")
+    kept = extras.get(mark) if isinstance(extras, Mapping) else None
+    if not isinstance(kept, Mapping):
+        return block
+    return _with_field(kept["block"], tuple(kept["keys"]), make(block["url"], kept["recipe"]))
+
+
+def _with_field(block: Mapping[Any, Any], keys: tuple[str, ...], value: Any) -> dict[Any, Any]:
+    """Copy a block with one field changed, leaving the original and its nested mappings alone."""
+    inner = value if len(keys) == 1 else _with_field(block[keys[0]], keys[1:], value)
+    return {**block, keys[0]: inner}

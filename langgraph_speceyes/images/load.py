@@ -1,0 +1,166 @@
+"""Loading images: the only place of the package that opens one."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from langgraph_speceyes.errors import ImageError
+from langgraph_speceyes.images.block import parse_block
+from langgraph_speceyes.images.cache import ImageCache
+from langgraph_speceyes.images.decode import check_pixels, decode
+from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
+from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
+from langgraph_speceyes.images.region import Region
+from langgraph_speceyes.images.source import check_source, read_source
+from langgraph_speceyes.images.store import ImageStore
+
+_CACHE = ImageCache()
+
+
+def configure_cache(max_bytes: int) -> None:
+    """Set how many bytes of decoded images the process keeps (default 512 MiB, 4 bytes a pixel; 0 keeps none).
+
+    Raises:
+        ArgumentError: The budget is negative or no whole number.
+    """
+    _CACHE.resize(max_bytes)
+
+
+def clear_cache() -> None:
+    """Drop every decoded image the process keeps, for instance because a remote image changed."""
+    _CACHE.clear()
+
+
+def load_image(
+    image: ImageRef | Mapping[str, Any] | str,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStore | None = None,
+    *,
+    argument: str = "messages",
+) -> Image.Image:
+    """Load an image, or the region a reference names.
+
+    Decoded images are kept in a process-wide cache and shared between callers: never change the returned image,
+    copy it first.
+
+    Args:
+        image: A reference, its text form, or an image block.
+        policy: Limits.
+        store: Where ``sha256:`` images are; ``None`` for the default store.
+        argument: Name of the argument that errors blame.
+
+    Returns:
+        A fully decoded RGB image, EXIF orientation applied, transparency on white. For a region its pixels,
+        resized (bicubic) by its scale; what of the region lies outside the image is cut off.
+
+    Raises:
+        ImageError: The image does not exist, cannot be decoded, is over a limit or is not allowed.
+    """
+    ref = as_reference(image, argument)
+    check_source(ref, policy, store, argument)
+    return _load(ref, policy, store, argument, None)
+
+
+async def aload_image(
+    image: ImageRef | Mapping[str, Any] | str,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStore | None = None,
+    *,
+    argument: str = "messages",
+) -> Image.Image:
+    """Load an image in a thread; see :func:`load_image`."""
+    return await asyncio.to_thread(load_image, image, policy, store, argument=argument)
+
+
+def encoded(
+    image: ImageRef | Mapping[str, Any] | str,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStore | None = None,
+    *,
+    argument: str = "messages",
+) -> tuple[bytes, str]:
+    """Return an image in a format hosted models take.
+
+    Args:
+        image: A reference, its text form, or an image block.
+        policy: Limits.
+        store: Where ``sha256:`` images are; ``None`` for the default store.
+        argument: Name of the argument that errors blame.
+
+    Returns:
+        (bytes, media type): the original bytes (with their EXIF orientation) of a whole PNG, JPEG, WebP or GIF,
+        else the loaded pixels as PNG. The image has been decoded, so it is sound and within the limits.
+
+    Raises:
+        ImageError: As :func:`load_image`.
+    """
+    ref = as_reference(image, argument)
+    if ref.region is None:
+        data = read_source(ref, policy, store, argument)
+        loaded = _load(ref, policy, store, argument, data)
+        mime = sniff_mime(data)
+        if mime in PASSED_THROUGH:
+            return data, mime
+    else:
+        loaded = load_image(ref, policy, store, argument=argument)
+    buffer = io.BytesIO()
+    loaded.save(buffer, "PNG")
+    return buffer.getvalue(), "image/png"
+
+
+def as_reference(image: ImageRef | Mapping[str, Any] | str, argument: str = "messages") -> ImageRef:
+    """Return the reference of a reference, its text form, or an image block.
+
+    Raises:
+        ImageError: It is none of these, or malformed.
+    """
+    if isinstance(image, ImageRef):
+        return image
+    if isinstance(image, str):
+        return parse_reference(image, argument)
+    ref = parse_block(image, argument)
+    if ref is None:
+        raise ImageError(argument, "an image block or reference", type(image).__name__)
+    return ref
+
+
+def _load(
+    ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str, data: bytes | None
+) -> Image.Image:
+    name = "inline data" if ref.kind == "inline" else describe(ref.source)
+    whole = ref.whole
+    key = ref.source_key
+
+    def load_whole() -> Image.Image:
+        encoded_bytes = read_source(whole, policy, store, argument) if data is None else data
+        return decode(encoded_bytes, policy, argument, name)
+
+    original = _CACHE.get(key, load_whole)
+    # Again on a hit: it may have been loaded under another policy.
+    check_pixels(original.size, policy, argument, name)
+    if min(original.size) < policy.min_side:
+        found = f"{original.width} x {original.height} pixels in {name}"
+        raise ImageError(argument, f"sides of at least {policy.min_side} pixels", found)
+    region = ref.region
+    if region is None:
+        return original
+    width, height = min(region.width, original.width - region.x), min(region.height, original.height - region.y)
+    if width < 1 or height < 1:
+        found = f"region {region.fragment} of {original.width} x {original.height} pixels"
+        raise ImageError(argument, "a region inside the image", found)
+    inside = Region(region.x, region.y, width, height, region.scale)
+    check_pixels(inside.size, policy, argument, f"the enlarged region of {name}")
+    return _CACHE.get(key + inside.fragment, lambda: _cut(original, inside))
+
+
+def _cut(original: Image.Image, region: Region) -> Image.Image:
+    box = (region.x, region.y, region.x + region.width, region.y + region.height)
+    # Equals crop(), which would apply Pillow's own pixel limit.
+    part = original.resize((region.width, region.height), Image.Resampling.NEAREST, box)
+    return part if region.size == part.size else part.resize(region.size, Image.Resampling.BICUBIC)

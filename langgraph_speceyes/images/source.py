@@ -1,0 +1,103 @@
+"""The encoded bytes a reference stands for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from langgraph_speceyes.errors import ImageError
+from langgraph_speceyes.images.policy import ImagePolicy
+from langgraph_speceyes.images.reference import ImageRef, describe
+from langgraph_speceyes.images.remote import fetch
+from langgraph_speceyes.images.store import ImageStore, default_store
+
+
+def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str) -> None:
+    """Check, without reading it, that a source exists and that the policy allows it.
+
+    Cheap enough to run before every cache hit, so that a strict policy is never served what a lax one loaded.
+
+    Raises:
+        ImageError: As :func:`read_source`, as far as it can be known without reading.
+    """
+    if ref.kind == "inline":
+        # Too little to be base64 is for the decoder to say.
+        _check_size(max(ref.inline_size, 1), policy, argument, "inline data")
+    elif ref.kind == "store":
+        _check_size((store or default_store()).size(ref.source, argument), policy, argument, ref.source)
+    elif ref.kind == "remote":
+        if not policy.allow_remote:
+            raise ImageError(argument, "no remote image (allow_remote is off)", describe(ref.source))
+    else:
+        _resolve(ref, policy, argument)
+
+
+def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str) -> bytes:
+    """Read the encoded bytes of the whole image.
+
+    Args:
+        ref: The reference; its region is ignored.
+        policy: Limits.
+        store: Where ``sha256:`` images are; ``None`` for the default store.
+        argument: Name of the argument that errors blame.
+
+    Returns:
+        1 to ``policy.max_bytes`` bytes.
+
+    Raises:
+        ImageError: The source does not exist, is not a regular file, is empty, over the byte limit, outside the
+            roots, remote while that is off, or not base64.
+    """
+    check_source(ref, policy, store, argument)
+    if ref.kind == "inline":
+        data = ref.inline_bytes(argument)
+    elif ref.kind == "store":
+        data = (store or default_store()).get(ref.source, argument)
+    elif ref.kind == "remote":
+        data = fetch(ref.source, policy, argument)
+    else:
+        path = _resolve(ref, policy, argument)
+        try:
+            with path.open("rb") as file:
+                # One byte more than allowed: the file may have grown since it was checked.
+                data = file.read(policy.max_bytes + 1)
+        except OSError as error:
+            raise ImageError(
+                argument, "a file that can be read", f"{describe(str(path))} ({error.strerror})"
+            ) from error
+    name = "inline data" if ref.kind == "inline" else describe(ref.source)
+    _check_size(len(data), policy, argument, name)
+    return data
+
+
+def _resolve(ref: ImageRef, policy: ImagePolicy, argument: str) -> Path:
+    given = ref.local_path(argument)
+    shown = describe(given)
+    try:
+        path = Path(given).resolve()
+        # Roots first: whether a path outside them exists is not for the caller to learn.
+        if policy.roots is not None and not any(path.is_relative_to(root.resolve()) for root in policy.roots):
+            raise ImageError(argument, "a path inside the policy's roots", shown)
+        status = path.stat()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a loop of symbolic links"
+        raise ImageError(argument, "an image file", f"{shown} ({reason})") from error
+    except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(argument, "an image file", f"{shown} ({error})") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise ImageError(argument, "an image file", f"{shown}, which is {kind}")
+    _check_size(status.st_size, policy, argument, shown)
+    if not os.access(path, os.R_OK):
+        raise ImageError(argument, "a file that can be read", shown)
+    return path
+
+
+def _check_size(size: int, policy: ImagePolicy, argument: str, name: str) -> None:
+    if size == 0:
+        raise ImageError(argument, "image data", f"0 bytes in {name}")
+    if size > policy.max_bytes:
+        raise ImageError(argument, f"at most {policy.max_bytes} bytes (max_bytes)", f"{size} bytes in {name}")

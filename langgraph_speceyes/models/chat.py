@@ -1,0 +1,379 @@
+"""A LangChain chat model over a local vision-language checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, Self
+
+import torch
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, PrivateAttr
+from transformers import AutoModelForImageTextToText
+
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ResizeRule
+from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
+from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
+from langgraph_speceyes.models.processor import load_processor
+from langgraph_speceyes.models.template import images_as_user_turns, turns
+from langgraph_speceyes.models.tool_calls import parse_tool_calls
+
+
+class LocalChatModel(BaseChatModel):
+    """Any checkpoint that `AutoModelForImageTextToText` and its processor can load, as a chat model.
+
+    Greedy by default. Tools go through the checkpoint's chat template and come back as `AIMessage.tool_calls`.
+    `logprobs=True, top_logprobs=K` puts log-probabilities in `response_metadata["logprobs"]` in the layout of OpenAI's
+    chat completions, natural logarithms of the untempered distribution, end-of-sequence excluded. Calls that arrive
+    together, from threads or tasks, share forward passes; a call's answer does not depend on its neighbours.
+
+    Images in messages may be references (paths, `file:` URLs, regions `#xywh=x,y,w,h`, `sha256:` of an interned image):
+    they are loaded here, within `policy`.
+
+    Example:
+        .. code-block:: python
+
+            model = LocalChatModel.from_pretrained("Qwen/Qwen3-VL-2B-Instruct")
+            model.invoke([HumanMessage([{"type": "image", "url": "street.jpg"}, {"type": "text", "text": "What is this?"}])])
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+
+    model_name: str
+    """Hub id or folder the checkpoint was loaded from."""
+    temperature: float = 0.0
+    """0 is greedy; above it, sampling from the tempered distribution."""
+    seed: int | None = None
+    """Seed of the sampling."""
+    max_tokens: int = 512
+    """Most tokens of one answer."""
+    logprobs: bool = False
+    """Return log-probabilities."""
+    top_logprobs: int | None = None
+    """Candidates for each token (K); needs `logprobs`."""
+    stop: list[str] | None = None
+    """The answer ends before the first of these."""
+    policy: ImagePolicy = Field(default=DEFAULT_POLICY)
+    """Which images may be loaded."""
+
+    _engine: Engine = PrivateAttr()
+    _batcher: MicroBatcher[Request, Completion] = PrivateAttr()
+
+    accepts_image_references: bool = True
+    """Callers may pass image references: they need not be turned into base64 first."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_id: str,
+        *,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        max_batch: int = 16,
+        max_wait_s: float = 0.05,
+        max_queue: int = 4096,
+        model_options: dict[str, Any] | None = None,
+        processor_options: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            model_id: Hub id or folder.
+            revision: Hub revision.
+            device: Where to run; the default is CUDA, else MPS, else the CPU.
+            dtype: Of the weights; the default is bfloat16 on CUDA that supports it, float16 on other accelerators, float32
+                on the CPU.
+            attn_implementation: As transformers names them; the default is its own choice (SDPA where there is one).
+            max_batch: Most calls in one forward pass.
+            max_wait_s: Longest wait for calls that were announced, in seconds; others are never waited for.
+            max_queue: Most calls waiting; one more raises `QueueFullError`.
+            model_options: Further arguments of the model's `from_pretrained`.
+            processor_options: Further arguments of the processor's, such as a pixel budget.
+            settings: Fields of this class.
+
+        Returns:
+            The model, ready to be called.
+        """
+        where = torch.device(device) if device is not None else _best_device()
+        options = dict(model_options or {})
+        if attn_implementation is not None:
+            options["attn_implementation"] = attn_implementation
+        model = AutoModelForImageTextToText.from_pretrained(
+            model_id, revision=revision, dtype=dtype or _best_dtype(where), **options
+        )
+        processor = load_processor(model_id, revision=revision, **(processor_options or {}))
+        batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
+        return cls.from_loaded(model.to(where).eval(), processor, batching=batching, model_name=model_id, **settings)
+
+    @classmethod
+    def from_loaded(
+        cls, model: Any, processor: Any, *, batching: dict[str, Any] | None = None, model_name: str = "local", **settings: Any
+    ) -> Self:
+        """Wrap a transformers model and processor that are already in memory; see :meth:`from_pretrained`."""
+        chat = cls(model_name=model_name, **settings)
+        chat._engine = Engine(model, processor)
+        chat._batcher = MicroBatcher(
+            chat._engine.generate, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
+        )
+        return chat
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the output distribution: the largest `top_logprobs`."""
+        return self._engine.vocab_size
+
+    @property
+    def stats(self) -> BatchStats:
+        """Forward batches run so far."""
+        return self._batcher.stats
+
+    @property
+    def resize_rule(self) -> ResizeRule | None:
+        """How the processor resizes an image before the model sees it, for Qwen-style processors."""
+        images = getattr(self._engine.processor, "image_processor", None)
+        size = getattr(images, "size", None)
+        factor = getattr(images, "patch_size", None), getattr(images, "merge_size", None)
+        low, high = getattr(size, "shortest_edge", None), getattr(size, "longest_edge", None)
+        if None in (*factor, low, high):
+            return None
+        return ResizeRule(factor=factor[0] * factor[1], min_pixels=low, max_pixels=high)  # type: ignore[operator]
+
+    @property
+    def _llm_type(self) -> str:
+        return "langgraph-speceyes-local"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name, "temperature": self.temperature, "max_tokens": self.max_tokens}
+
+    def expect(self, key: Hashable) -> None:
+        """Announce a call: one made later with `batch_key=key` is waited for, up to `max_wait_s`."""
+        self._batcher.expect(key)
+
+    def dismiss(self, key: Hashable) -> None:
+        """Call an announcement off."""
+        self._batcher.dismiss(key)
+
+    def close(self) -> None:
+        """Stop the batcher's thread; waiting calls fail."""
+        self._batcher.close()
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], *, tool_choice: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools through the chat template.
+
+        Raises:
+            ArgumentError: `tool_choice` forces a tool, which a local model cannot promise.
+        """
+        if tool_choice not in (None, "auto"):
+            raise ArgumentError("tool_choice", "None or 'auto'", repr(tool_choice))
+        return self.bind(tools=[convert_to_openai_tool(t) for t in tools], **kwargs)
+
+    def render(self, messages: Sequence[BaseMessage], tools: list[dict[str, Any]] | None = None) -> tuple[str, tuple[Any, ...]]:
+        """The prompt text and the images that these messages become, generation prompt included."""
+        found, images = turns(messages, self.policy)
+        text = self._template(found, tools)
+        if images and self._placeholders(text) != len(images):
+            # the template has no place for images in tool results
+            text = self._template(images_as_user_turns(found), tools)
+        if images and self._placeholders(text) != len(images):
+            raise ArgumentError("messages", f"{self._placeholders(text)} images, which the chat template has room for", len(images))
+        return text, tuple(images)
+
+    def count_tokens(self, text: str) -> list[int]:
+        """Token ids of a rendered prompt before images are expanded."""
+        return list(self._engine.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _template(self, found: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+        return str(
+            self._engine.processor.apply_chat_template(found, tools=tools or None, tokenize=False, add_generation_prompt=True)
+        )
+
+    def _placeholders(self, text: str) -> int:
+        token = getattr(self._engine.processor, "image_token", None) or "<image>"
+        return text.count(token)
+
+    def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Request:
+        logprobs = kwargs.get("logprobs", self.logprobs)
+        top = kwargs.get("top_logprobs", self.top_logprobs)
+        if top is not None and not logprobs:
+            raise ArgumentError("top_logprobs", "logprobs=True beside it", f"logprobs={logprobs}")
+        check_top(top, self.vocab_size)
+        text, images = self.render(messages, kwargs.get("tools"))
+        return Request(
+            text=text,
+            images=images,
+            max_tokens=int(kwargs.get("max_tokens") or self.max_tokens),
+            top=(top or 0) if logprobs else None,
+            stop=tuple(stop or self.stop or ()),
+            temperature=float(kwargs.get("temperature", self.temperature)),
+            seed=kwargs.get("seed", self.seed),
+        )
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        request = self._request(messages, stop, kwargs)
+        return self._result(request, self._batcher.submit(request, kwargs.get("batch_key")).result(), kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        # images are decoded and templates rendered off the event loop
+        request = await asyncio.to_thread(self._request, messages, stop, kwargs)
+        completion = await asyncio.wrap_future(self._batcher.submit(request, kwargs.get("batch_key")))
+        return self._result(request, completion, kwargs)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        request = self._request(messages, stop, kwargs)
+        future = self._submit_watched(request, kwargs, steps.put)
+        spoken = _Spoken(self._engine, kwargs.get("tools"), request.stop)
+        while (step := steps.get()) is not None:
+            if delta := spoken.hear(step):
+                yield self._delta(delta, run_manager)
+        yield self._last(request, future.result(), spoken, kwargs)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
+        request = await asyncio.to_thread(self._request, messages, stop, kwargs)
+        future = self._submit_watched(request, kwargs, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
+        spoken = _Spoken(self._engine, kwargs.get("tools"), request.stop)
+        try:
+            while (step := await steps.get()) is not None:
+                if delta := spoken.hear(step):
+                    yield self._delta(delta, None)
+                    if run_manager:
+                        await run_manager.on_llm_new_token(delta)
+        finally:
+            future.cancel()
+        yield self._last(request, future.result(), spoken, kwargs)
+
+    def _submit_watched(
+        self, request: Request, kwargs: dict[str, Any], put: Callable[[Step | None], Any]
+    ) -> Future[Completion]:
+        watched = Request(**{**vars(request), "on_step": put})
+        future = self._batcher.submit(watched, kwargs.get("batch_key"))
+        future.add_done_callback(lambda _: put(None))
+        return future
+
+    def _delta(self, text: str, run_manager: CallbackManagerForLLMRun | None) -> ChatGenerationChunk:
+        chunk = ChatGenerationChunk(message=AIMessageChunk(content=text))
+        if run_manager:
+            run_manager.on_llm_new_token(text, chunk=chunk)
+        return chunk
+
+    def _last(self, request: Request, completion: Completion, spoken: _Spoken, kwargs: dict[str, Any]) -> ChatGenerationChunk:
+        message = self._message(request, completion, kwargs)
+        calls = [tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i) for i, c in enumerate(message.tool_calls)]
+        rest = message.text[len(spoken.said) :] if message.text.startswith(spoken.said) else ""
+        return ChatGenerationChunk(
+            message=AIMessageChunk(
+                content=rest,
+                response_metadata=message.response_metadata,
+                usage_metadata=message.usage_metadata,
+                tool_call_chunks=calls,
+                chunk_position="last",
+            )
+        )
+
+    def _result(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._message(request, completion, kwargs))])
+
+    def _message(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> AIMessage:
+        text, calls, invalid = completion.text, [], []
+        if kwargs.get("tools"):
+            text, calls, invalid = parse_tool_calls(text)
+        metadata: dict[str, Any] = {
+            "model_name": self.model_name,
+            "finish_reason": "tool_calls" if calls else completion.finish_reason,
+        }
+        if request.top is not None:
+            metadata["logprobs"] = {"content": [self._entry(step) for step in completion.steps]}
+        # the end-of-sequence token is generated too
+        spent = len(completion.steps) + (completion.finish_reason == "stop")
+        usage = UsageMetadata(
+            input_tokens=completion.prompt_tokens, output_tokens=spent, total_tokens=completion.prompt_tokens + spent
+        )
+        return AIMessage(
+            content=text, tool_calls=calls, invalid_tool_calls=invalid, response_metadata=metadata, usage_metadata=usage
+        )
+
+    def _entry(self, step: Step) -> dict[str, Any]:
+        entry = self._engine.token_entry
+        return {**entry(step.chosen), "top_logprobs": [entry(c) for c in step.top]}
+
+
+class _Spoken:
+    """The text to stream so far: held back where it may still become a tool call, a stop string or half a character."""
+
+    def __init__(self, engine: Engine, tools: Any, stop: tuple[str, ...]) -> None:
+        self._engine, self._ids = engine, list[int]()
+        self._holds = (*stop, *(("<tool_call>",) if tools else ()))
+        self.said = ""
+
+    def hear(self, step: Step) -> str:
+        """Take a token in; what can be said because of it."""
+        self._ids.append(step.chosen.id)
+        text = self._engine.decode(self._ids)
+        end = len(text.rstrip("\ufffd"))
+        for hold in self._holds:
+            at = text.find(hold)
+            end = min(end, at) if at >= 0 else end
+            # the beginning of a hold at the very end
+            size = next((n for n in range(min(len(hold), len(text)), 0, -1) if text.endswith(hold[:n])), 0)
+            end = min(end, len(text) - size)
+        delta = text[len(self.said) : end]
+        self.said += delta
+        return delta
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16
+

@@ -1,0 +1,91 @@
+"""The record of what was decided for a query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from langgraph_speceyes.phases.events import emit
+from langgraph_speceyes.scoring import AnswerScore, Gate
+from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState
+
+METADATA_KEY = "speceyes"
+"""Key of the decision in an answer's `response_metadata`."""
+
+
+def decide(
+    state: SpecEyesState,
+    gate: Gate,
+    route: Route,
+    *,
+    agent_seconds: float | None = None,
+    agent_tokens: dict[str, int] | None = None,
+    tool_steps: int = 0,
+    tool_calls: Sequence[dict[str, Any]] = (),
+) -> Decision:
+    """Put the phases' records together.
+
+    Args:
+        state: The graph's state after the phases that ran.
+        gate: The gate in use.
+        route: Whose answer it is.
+        agent_seconds: Wall time of the agent, if it ran.
+        agent_tokens: Tokens the agent read and wrote, if it ran.
+        tool_steps: Tool calls the agent made.
+        tool_calls: Those calls.
+
+    Returns:
+        The decision.
+    """
+    judgment, speculation, verdict = state.get("judgment"), state.get("speculation"), state.get("verdict")
+    scored = AnswerScore(**speculation["score"]) if speculation and speculation["score"] else None
+    seconds = {
+        phase: record["seconds"]
+        for phase, record in (("judge", judgment), ("speculate", speculation), ("gate", verdict))
+        if record is not None
+    }
+    tokens = {name: r["tokens"] for name, r in (("judge", judgment), ("speculate", speculation)) if r is not None}
+    if agent_seconds is not None:
+        seconds["agent"] = agent_seconds
+        tokens["agent"] = agent_tokens or {"input": 0, "output": 0}
+    query = state.get("query")
+    seconds["total"] = time.time() - query["began"] if query else sum(seconds.values())
+    errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
+    return Decision(
+        route=route,
+        decided_by=_decided_by(state),
+        accepted=verdict["accepted"] if verdict else None,
+        tool_need=judgment["tool_need"] if judgment else None,
+        judge_threshold=judgment["threshold"] if judgment else None,
+        score_name=gate.score,
+        score=scored.scores[gate.score] if scored else None,
+        scores=dict(scored.scores) if scored else {},
+        threshold=gate.threshold,
+        k=scored.k_used if scored else None,
+        speculation=speculation["answer"] if speculation and scored else None,
+        answer_tokens=[[t, s] for t, s in zip(scored.tokens, scored.token_separability, strict=True)] if scored else [],
+        tokens=tokens,
+        seconds=seconds,
+        tool_steps=tool_steps,
+        tool_calls=list(tool_calls),
+        error=errors[0] if errors else None,
+    )
+
+
+def _decided_by(state: SpecEyesState) -> Phase:
+    judgment, speculation = state.get("judgment"), state.get("speculation")
+    if judgment and judgment["tools_needed"]:
+        return "judge"
+    if speculation and speculation["error"]:
+        return "speculate"
+    return "gate"
+
+
+def signed(message: AIMessage, decision: Decision) -> dict[str, Any]:
+    """The state update of a decided query: the answer, with the decision in its `response_metadata`."""
+    emit("decision", decision)
+    answer = message.model_copy(update={"response_metadata": {**message.response_metadata, METADATA_KEY: decision}})
+    return {"messages": [answer], "decision": decision}

@@ -1,0 +1,46 @@
+"""Phase III: does the speculation stand clear of its competitors?"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from langgraph_speceyes.errors import PhaseError
+from langgraph_speceyes.phases.events import emit
+from langgraph_speceyes.phases.judge import describe
+from langgraph_speceyes.scoring import AnswerScore, Gate
+from langgraph_speceyes.state import SpecEyesState, Verdict
+
+
+class GatePhase:
+    """Accept a speculation whose score reaches the threshold tau (paper, phase III).
+
+    Args:
+        gate: Score, K and threshold; it makes the comparison.
+        strict: Raise instead of falling back.
+    """
+
+    def __init__(self, gate: Gate, *, strict: bool) -> None:
+        self.gate, self.strict = gate, strict
+
+    def __call__(self, state: SpecEyesState) -> dict[str, Any]:
+        """Compare the newest speculation's score."""
+        began = time.perf_counter()
+        speculation = state.get("speculation")
+        scored = speculation["score"] if speculation else None
+        error = speculation["error"] if speculation else None
+        accepted = False
+        if scored is not None:
+            try:
+                accepted = self.gate.accepts(AnswerScore(**scored))
+            except Exception as trouble:
+                if self.strict:
+                    raise PhaseError(f"gate: {describe(trouble)}") from trouble
+                error = describe(trouble)
+        verdict = Verdict(accepted=accepted, seconds=time.perf_counter() - began, error=error)
+        emit("gate", verdict)
+        return {"verdict": verdict}
+
+    async def acall(self, state: SpecEyesState) -> dict[str, Any]:
+        """Compare the newest speculation's score; a few microseconds, so it stays on the event loop."""
+        return self(state)

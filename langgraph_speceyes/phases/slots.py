@@ -1,0 +1,91 @@
+"""A cap on how many agents run at once, the same for threads and tasks, and for every graph that shares it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+
+from langgraph_speceyes.errors import ArgumentError
+
+
+class Slots:
+    """A first-come, first-served semaphore for threads and event loops alike.
+
+    LangGraph's `max_concurrency` counts within one graph's loop, so nested graphs exceed it. Give one `Slots` to several
+    graphs and its limit holds over all of them.
+
+    Args:
+        limit: Most holders at once.
+
+    Raises:
+        ArgumentError: `limit` is below 1.
+    """
+
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise ArgumentError("limit", "at least 1", limit)
+        self.limit = limit
+        self.peak = 0
+        """Most holders there ever were at once."""
+        self._held = 0
+        self._queue: deque[Future[None]] = deque()
+        self._lock = threading.Lock()
+
+    def _enter(self) -> Future[None]:
+        ticket: Future[None] = Future()
+        with self._lock:
+            if self._held < self.limit:
+                self._held += 1
+                self.peak = max(self.peak, self._held)
+                ticket.set_result(None)
+            else:
+                self._queue.append(ticket)
+        return ticket
+
+    def _leave(self) -> None:
+        with self._lock:
+            while self._queue:
+                # cancelled waiters are passed over; the slot changes hands, so the count stays
+                ticket = self._queue.popleft()
+                if ticket.set_running_or_notify_cancel():
+                    ticket.set_result(None)
+                    return
+            self._held -= 1
+
+    def _abandon(self, ticket: Future[None]) -> None:
+        # the slot may have been handed over while the waiter was being cancelled
+        if not ticket.cancel() and ticket.done() and not ticket.cancelled():
+            self._leave()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold a slot, blocking the thread until there is one."""
+        ticket = self._enter()
+        try:
+            ticket.result()
+        except BaseException:
+            self._abandon(ticket)
+            raise
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @asynccontextmanager
+    async def ahold(self) -> AsyncIterator[None]:
+        """Hold a slot, suspending the task until there is one."""
+        ticket = self._enter()
+        try:
+            if not ticket.done():
+                await asyncio.shield(asyncio.wrap_future(ticket))
+        except BaseException:
+            self._abandon(ticket)
+            raise
+        try:
+            yield
+        finally:
+            self._leave()

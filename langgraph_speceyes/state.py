@@ -1,0 +1,137 @@
+"""What flows through the graph: messages, and one record for each phase. All of it survives a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from langchain_core.messages import AnyMessage
+
+from langgraph_speceyes.images import MessagesChannel
+
+Phase = Literal["judge", "speculate", "gate", "agent"]
+Route = Literal["bypass", "fallback"]
+
+
+class Query(TypedDict):
+    """One run: its identity in shared batches, and when it began (seconds since the epoch)."""
+
+    id: str
+    began: float
+
+
+class Judgment(TypedDict):
+    """Phase I, ``g(q, I)``.
+
+    Attributes:
+        tool_need: Probability of "yes, tools" against "no" from the first token; None when the judge failed.
+        threshold: The query needs tools from this probability on.
+        tools_needed: What follows from the two; True when the judge failed.
+        tokens: Tokens read and written.
+        seconds: Wall time of the phase.
+        error: Why the judge could not tell, or None.
+    """
+
+    tool_need: float | None
+    threshold: float
+    tools_needed: bool
+    tokens: dict[str, int]
+    seconds: float
+    error: str | None
+
+
+class Speculation(TypedDict):
+    """Phase II: the small model's answer and its scores.
+
+    Attributes:
+        answer: The text.
+        score: The fields of an :class:`~langgraph_speceyes.scoring.AnswerScore`; None when the speculator failed.
+        tokens: Tokens read and written.
+        seconds: Wall time of the phase.
+        error: Why there is no scored answer, or None.
+    """
+
+    answer: str
+    score: dict[str, Any] | None
+    tokens: dict[str, int]
+    seconds: float
+    error: str | None
+
+
+class Verdict(TypedDict):
+    """Phase III: whether the gate accepted the speculation.
+
+    Attributes:
+        accepted: True when the score reached the threshold.
+        seconds: Wall time of the phase.
+        error: Why nothing could be compared, or None.
+    """
+
+    accepted: bool
+    seconds: float
+    error: str | None
+
+
+class Decision(TypedDict):
+    """What was decided for a query, and why: the record that comes with every answer.
+
+    Attributes:
+        route: ``"bypass"``: the speculation is the answer; ``"fallback"``: the agent's is.
+        decided_by: The phase that decided; for a phase in trouble, with `error` set.
+        accepted: Whether the gate accepted the speculation; None when it was not asked.
+        tool_need: The judge's probability that tools are needed; None without a judgment.
+        judge_threshold: From which probability on the judge screens a query out; None without a judge.
+        score_name: Which answer score the gate compares.
+        score: The speculation's score; None without a scored speculation.
+        scores: All four answer scores by name.
+        threshold: The gate's threshold (tau).
+        k: Candidates a token each score was computed from; None without a scored speculation.
+        speculation: The small model's answer, also when it was rejected; None without one.
+        answer_tokens: The speculation's tokens with their separability: ``[token, S_sep]`` pairs.
+        tokens: Tokens read and written, by phase.
+        seconds: Wall time by phase, and `total`.
+        tool_steps: Tool calls the agent made.
+        tool_calls: Those calls: name, arguments, box, image reference, text or error where known.
+        error: Trouble in a front-end phase, which sent the query to the agent; None otherwise.
+    """
+
+    route: Route
+    decided_by: Phase
+    accepted: bool | None
+    tool_need: float | None
+    judge_threshold: float | None
+    score_name: str
+    score: float | None
+    scores: dict[str, float]
+    threshold: float
+    k: int | None
+    speculation: str | None
+    answer_tokens: list[list[Any]]
+    tokens: dict[str, dict[str, int]]
+    seconds: dict[str, float]
+    tool_steps: int
+    tool_calls: list[dict[str, Any]]
+    error: str | None
+
+
+class InputState(TypedDict):
+    """What the graph takes: messages whose last human message holds an image and a question."""
+
+    messages: Annotated[list[AnyMessage], MessagesChannel]
+
+
+class OutputState(TypedDict):
+    """What the graph gives: the messages with one AI message more, and the decision behind it."""
+
+    messages: Annotated[list[AnyMessage], MessagesChannel]
+    decision: Decision
+
+
+class SpecEyesState(TypedDict):
+    """All of the graph's channels."""
+
+    messages: Annotated[list[AnyMessage], MessagesChannel]
+    query: NotRequired[Query]
+    judgment: NotRequired[Judgment | None]
+    speculation: NotRequired[Speculation | None]
+    verdict: NotRequired[Verdict | None]
+    decision: NotRequired[Decision | None]

@@ -1,0 +1,154 @@
+"""The cache of decoded images."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from langgraph_speceyes.errors import ArgumentError, ImageError
+from langgraph_speceyes.images import (
+    ImageCache,
+    ImagePolicy,
+    ImageRef,
+    ImageStore,
+    Region,
+    aload_image,
+    clear_cache,
+    configure_cache,
+    encoded,
+    inline_reference,
+    load_image,
+)
+from langgraph_speceyes.images import load as load_module
+from langgraph_speceyes.images.cache import DEFAULT_CACHE_BYTES
+from langgraph_speceyes.images.decode import decode
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    clear_cache()
+    yield
+    configure_cache(DEFAULT_CACHE_BYTES)
+    clear_cache()
+
+
+def picture(width: int = 40, height: int = 30) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, delay: float = 0.0) -> list[str]:
+    decoded: list[str] = []
+
+    def count(data: bytes, policy: ImagePolicy, argument: str, name: str) -> Image.Image:
+        decoded.append(name)
+        time.sleep(delay)
+        return decode(data, policy, argument, name)
+
+    monkeypatch.setattr(load_module, "decode", count)
+    return decoded
+
+
+def test_one_decode_for_all_forms_and_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = counted(monkeypatch)
+    ref = inline_reference(encode(picture()))
+    store = ImageStore(tmp_path)
+    reference = store.put(encode(picture()))
+    load_image(ref)
+    load_image(ImageRef(ref.source, Region(1, 1, 2, 2)))
+    load_image({"type": "image", "data": encode(picture())})
+    load_image(reference, store=store)
+    encoded(reference, store=store)
+    assert len(decoded) == 1
+
+
+def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(picture()))
+    assert load_image(str(path)).size == (40, 30)
+    path.write_bytes(encode(picture(41, 30)))
+    assert load_image(str(path)).size == (41, 30)
+
+
+def test_concurrent_loads_decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = counted(monkeypatch, delay=0.05)
+    refs = [inline_reference(encode(picture(40, height))) for height in (30, 31)] * 4
+
+    async def load_all() -> list[Image.Image]:
+        return list(await asyncio.gather(*(aload_image(ref) for ref in refs)))
+
+    images = asyncio.run(load_all())
+    assert len(decoded) == 2
+    assert len({id(image) for image in images}) == 2
+
+
+def test_a_failed_load_is_tried_again_by_those_who_waited() -> None:
+    cache = ImageCache()
+    started = threading.Event()
+    results: list[object] = []
+
+    def failing() -> Image.Image:
+        started.set()
+        time.sleep(0.05)
+        raise ImageError("a", "b", "c")
+
+    def first() -> None:
+        try:
+            cache.get("key", failing)
+        except ImageError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    started.wait()
+    image = cache.get("key", picture)
+    thread.join()
+    assert cache.get("key", failing) is image
+    assert isinstance(results[0], ImageError)
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_budget() -> None:
+    cache = ImageCache(3 * 4 * 100)
+    made: list[str] = []
+
+    def get(key: str, side: int = 10) -> None:
+        cache.get(key, lambda: made.append(key) or Image.new("RGB", (side, side)))  # type: ignore[func-returns-value]
+
+    for key in "abcadbac":
+        get(key)
+    # d pushes b out, b pushes c out, c pushes d out.
+    assert "".join(made) == "abcdbc"
+    assert cache.used_bytes == 1200
+    get("large", side=20)
+    get("large", side=20)
+    assert made[-2:] == ["large", "large"]
+    assert cache.used_bytes == 1200
+    cache.resize(400)
+    assert cache.used_bytes == 400
+    cache.clear()
+    assert cache.used_bytes == 0
+    with pytest.raises(ArgumentError, match="max_bytes"):
+        cache.resize(-1)
+
+
+def test_a_budget_of_zero_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_cache(0)
+    decoded = counted(monkeypatch)
+    ref = inline_reference(encode(picture()))
+    assert load_image(ref).tobytes() == load_image(ref).tobytes()
+    assert len(decoded) == 2

@@ -1,0 +1,252 @@
+"""From a chat model's logprobs content to an answer's scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langgraph_speceyes.errors import ArgumentError, MissingLogprobsError
+from langgraph_speceyes.scoring import (
+    END_TOKENS,
+    SCORES,
+    AnswerScore,
+    TokenLogprobs,
+    parse_logprobs,
+    score_answer,
+    score_answers,
+)
+
+Entry = dict[str, Any]
+
+
+def entry(token: str, logprobs: list[float]) -> Entry:
+    """One token in the layout of ``ChatOpenAI``, with the keys that servers add."""
+    top = [{"token": f"c{rank}", "logprob": value, "bytes": [99]} for rank, value in enumerate(logprobs)]
+    return {"token": token, "logprob": logprobs[0], "bytes": None, "top_logprobs": top}
+
+
+def log_softmax(logits: list[float]) -> list[float]:
+    total = math.log(math.fsum(math.exp(value) for value in logits))
+    return [value - total for value in logits]
+
+
+# Integers over 16, at least two of them different, as log-probabilities.
+LOGPROBS = st.lists(st.integers(-160, 0), min_size=3, max_size=9, unique=True).map(
+    lambda numbers: log_softmax([n / 16 for n in numbers])
+)
+CONTENT = st.lists(LOGPROBS.map(lambda row: entry("t", row)), max_size=7)
+
+
+def literal(content: list[Entry], k: int) -> dict[str, float]:
+    """The paper's scores of one answer, word for word."""
+    rows = [sorted((item["logprob"] for item in token["top_logprobs"]), reverse=True) for token in content]
+    k_used = min([k, *map(len, rows)])
+    separabilities = []
+    for row in rows:
+        rest = row[1:k_used]
+        mu = sum(rest) / len(rest)
+        sigma = math.sqrt(sum((value - mu) ** 2 for value in rest) / len(rest))
+        separabilities.append((row[0] - mu) / (sigma + 1e-6))
+    if not rows:
+        return dict.fromkeys(SCORES, 0.0)
+    lowest = sorted(separabilities)[: max(1, math.floor(0.2 * len(rows)))]
+    raw = {
+        "min": min(separabilities),
+        "mean": sum(separabilities) / len(rows),
+        "bottom": sum(lowest) / len(lowest),
+    }
+    scores = {name: 1 / (1 + math.exp(-0.6 * value)) for name, value in raw.items()}
+    scores["log"] = math.exp(sum(row[0] for row in rows) / len(rows))
+    return scores
+
+
+def test_by_hand() -> None:
+    content = [entry("B", [-0.5, -7.5, -5.5]), entry("!", [-0.25, -3.25, -1.25])]
+    got = score_answer(content, "mean", k=3)
+    # Competitors at distances 7, 5 and 3, 1: mean 6 and 2, population deviation 1.
+    assert got.token_separability == pytest.approx([6.0, 2.0], rel=1e-5)
+    assert got.token_probability == pytest.approx([math.exp(-0.5), math.exp(-0.25)])
+    assert got.tokens == ["B", "!"]
+    assert got.value == got.scores["mean"] == pytest.approx(1 / (1 + math.exp(-0.6 * 4)), rel=1e-5)
+    assert got.scores["min"] == pytest.approx(1 / (1 + math.exp(-0.6 * 2)), rel=1e-5)
+    assert got.scores["log"] == pytest.approx(math.exp(-0.375))
+    assert (got.score, got.k_used, got.n_tokens) == ("mean", 3, 2)
+
+
+@given(CONTENT, st.integers(3, 10), st.sampled_from(SCORES))
+def test_agrees_with_the_literal_formulas(content: list[Entry], k: int, score: Any) -> None:
+    got = score_answer(content, score, k)
+    expected = literal(content, k)
+    assert got.scores == pytest.approx(expected, rel=1e-9)
+    assert got.value == got.scores[score]
+
+
+@given(st.lists(CONTENT, max_size=5), st.integers(2, 10))
+def test_batch_is_one_by_one(contents: list[list[Entry]], k: int) -> None:
+    batch = score_answers(contents, k=k)
+    assert batch == [score_answer(content, k=k) for content in contents]
+    # Nothing of the company an answer keeps shows in it.
+    assert batch[::-1] == score_answers(contents[::-1], k=k)
+
+
+@given(CONTENT, st.lists(st.sampled_from(sorted(END_TOKENS)), max_size=3))
+def test_end_tokens_at_the_end_are_not_scored(content: list[Entry], ends: list[str]) -> None:
+    # A nearly flat distribution: scored, it would be the least sure token.
+    tail = [entry(end, [-1.1, -1.2, -1.25]) for end in ends]
+    assert score_answer(content + tail, k=3) == score_answer(content, k=3)
+
+
+def test_only_trailing_end_tokens_are_dropped() -> None:
+    content = [entry("</s>", [-0.5, -7.5, -5.5]), entry("B", [-0.5, -7.5, -5.5]), entry("</s>", [-0.5, -7.5, -5.5])]
+    assert score_answer(content, k=3).tokens == ["</s>", "B"]
+
+
+def test_end_tokens_are_configurable() -> None:
+    content = [entry("B", [-0.5, -7.5, -5.5]), entry("token_id:7", [-0.5, -7.5, -5.5])]
+    assert score_answer(content, k=3).tokens == ["B", "token_id:7"]
+    assert score_answer(content, k=3, drop={"token_id:7"}).tokens == ["B"]
+    # An end token needs no candidates.
+    assert score_answer([*content, {"token": "<|im_end|>"}], k=3).n_tokens == 2
+
+
+def test_k_shrinks_for_the_whole_answer_and_is_recorded() -> None:
+    long = [-0.1, -3.0, -4.0, -5.0, -9.0]
+    content = [entry("a", long), entry("b", [-0.2, -2.0, -3.5])]
+    got = score_answer(content, k=64)
+    assert got.k_used == 3
+    assert got.token_separability[0] == score_answer([entry("a", long[:3])], k=3).token_separability[0]
+    assert got.token_separability[0] != score_answer([entry("a", long)], k=5).token_separability[0]
+    # In company of an answer with more candidates it stays at its own K.
+    assert score_answers([[entry("a", long)], content], k=64)[1] == got
+
+
+def test_candidates_beyond_k_are_ignored() -> None:
+    got = score_answer([entry("a", [-0.1, -3.0, -4.0, -50.0])], k=3)
+    assert got == score_answer([entry("a", [-0.1, -3.0, -4.0])], k=3)
+    assert got.k_used == 3
+
+
+@pytest.mark.parametrize("floor", [-9999.0, -9999.5, -math.inf])
+def test_floors_are_no_candidates(floor: float) -> None:
+    clean = score_answer([entry("a", [-0.1, -3.0, -4.0])], k=5)
+    assert score_answer([entry("a", [-0.1, -3.0, floor, -4.0, floor])], k=5) == clean
+    assert clean.k_used == 3
+
+
+def test_candidates_in_any_order_and_with_equal_texts() -> None:
+    ordered = entry("a", [-0.1, -3.0, -4.0, -5.0])
+    shuffled = {**ordered, "top_logprobs": [{**ordered["top_logprobs"][i], "token": "\ufffd"} for i in (2, 0, 3, 1)]}
+    assert score_answer([shuffled], k=4) == score_answer([ordered], k=4)
+
+
+@pytest.mark.parametrize("content", [[], [entry("<|im_end|>", [-0.1, -3.0])]])
+def test_empty_answers(content: list[Entry]) -> None:
+    got = score_answer(content, k=20)
+    assert got == AnswerScore("min", 0.0, dict.fromkeys(SCORES, 0.0), [], [], [], 20, 0)
+
+
+def test_everything_is_plain_and_survives_json() -> None:
+    got = score_answer([entry("B", [-0.5, -7.5, -5.5]), entry("!", [-0.25, -3.25, -1.25])])
+    floats = [got.value, *got.scores.values(), *got.token_separability, *got.token_probability]
+    assert {type(value) for value in floats} == {float}
+    assert type(got.k_used) is type(got.n_tokens) is int
+    assert AnswerScore(**json.loads(json.dumps(dataclasses.asdict(got)))) == got
+
+
+@pytest.mark.parametrize("top", [None, [], "absent"])
+def test_missing_candidates(top: object) -> None:
+    token = entry("Paris", [-0.5, -7.5])
+    token["top_logprobs"] = top
+    if top == "absent":
+        del token["top_logprobs"]
+    with pytest.raises(MissingLogprobsError, match="'Paris' has no top_logprobs"):
+        score_answer([token])
+
+
+def test_no_logprobs_at_all() -> None:
+    with pytest.raises(MissingLogprobsError):
+        score_answer(None)
+
+
+@pytest.mark.parametrize("logprobs", [[-0.5], [-0.5, -9999.0, -9999.0]])
+def test_one_candidate_is_not_enough(logprobs: list[float]) -> None:
+    with pytest.raises(MissingLogprobsError, match=r"'a' has 1 candidate.*top_logprobs=20"):
+        score_answer([entry("a", logprobs)], k=20)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"content": []},
+        "text",
+        3,
+        ["token"],
+        [{"logprob": -0.1}],
+        [{**entry("a", [-0.1, -3.0]), "top_logprobs": {"a": -0.1}}],
+        [{**entry("a", [-0.1, -3.0]), "top_logprobs": [{"token": "a", "logprob": None}]}],
+    ],
+)
+def test_another_layout(content: Any) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        score_answer(content)
+    assert caught.value.argument == "content"
+
+
+@pytest.mark.parametrize(("argument", "value"), [("k", 1), ("k", 2.5), ("score", "max")])
+def test_wrong_arguments_are_refused_even_without_answers(argument: str, value: Any) -> None:
+    for return_exceptions in (False, True):
+        with pytest.raises(ArgumentError) as caught:
+            score_answers([], return_exceptions=return_exceptions, **{argument: value})
+        assert caught.value.argument == argument
+
+
+def test_one_bad_answer_need_not_cost_the_others() -> None:
+    good = [entry("B", [-0.5, -7.5, -5.5])]
+    contents: list[Any] = [good, None, "text", good]
+    with pytest.raises(MissingLogprobsError):
+        score_answers(contents)
+    got = score_answers(contents, k=3, return_exceptions=True)
+    assert got[0] == got[3] == score_answer(good, k=3)
+    assert isinstance(got[1], MissingLogprobsError)
+    assert isinstance(got[2], ArgumentError)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("place", [0, 4])
+def test_unusable_numbers_make_the_answer_unknown(bad: float, place: int) -> None:
+    logprobs = [-0.1, -3.0, -4.0, -5.0, -6.0]
+    logprobs[place] = bad
+    got = score_answers([[entry("a", logprobs), entry("b", [-0.1, -3.0, -4.0])], [entry("c", [-0.1, -3.0, -4.0])]], k=3)
+    assert all(math.isnan(value) for value in got[0].scores.values())
+    assert not any(math.isnan(value) for value in got[1].scores.values())
+
+
+def test_raw_logits_keep_the_separability_and_lose_the_probability() -> None:
+    logits = [12.5, 7.0, 5.0, 2.5]
+    raw, normal = (score_answer([entry("a", row)], k=4) for row in (logits, log_softmax(logits)))
+    assert raw.value == pytest.approx(normal.value, rel=1e-9)
+    assert math.isnan(raw.scores["log"])
+    assert math.isnan(raw.token_probability[0])
+    # A rounding error above 0 is still a probability.
+    assert score_answer([entry("a", [1e-7, -17.0, -18.0])], k=3).token_probability == [1.0]
+
+
+def test_parsed_record() -> None:
+    got = parse_logprobs([entry("B", [-0.5, -7.5, -9999.0, -5.5]), entry("</s>", [-0.1, -2.0])], k=64)
+    assert got.tokens == (TokenLogprobs("B", -0.5, (("c0", -0.5), ("c1", -7.5), ("c2", -9999.0), ("c3", -5.5))),)
+    assert got.top.tolist() == [[-0.5, -5.5, -7.5]]
+    assert got.k_used == 3
+    empty = parse_logprobs([], k=20)
+    assert (empty.tokens, empty.top.shape, empty.k_used) == ((), (0, 20), 20)
+
+
+def test_chosen_logprob_may_be_absent() -> None:
+    token = entry("B", [-0.5, -0.2, -5.5])
+    del token["logprob"]
+    assert TokenLogprobs.from_entry(token).logprob == -0.2

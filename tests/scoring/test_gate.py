@@ -1,0 +1,204 @@
+"""The gate's decision, its checks and its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError
+from langgraph_speceyes.scoring import AnswerScore, Gate, resolve_gate
+
+FULL = Gate(
+    score="bottom",
+    threshold=0.97,
+    k=20,
+    speculator="Qwen/Qwen3-VL-2B-Instruct",
+    agent="ChenShawn/DeepEyes-7B",
+    judge_threshold=0.4,
+    calibration={"n": 500, "method": "wsr", "alpha": [0.1, None]},
+)
+
+
+def answer(value: float, *, k: int = 64, n_tokens: int = 1, **others: float) -> AnswerScore:
+    scores: Any = {"min": value, "mean": value, "bottom": value, "log": value} | others
+    return AnswerScore("min", value, scores, ["B"] * n_tokens, [6.0] * n_tokens, [0.9] * n_tokens, k, n_tokens)
+
+
+def test_defaults_are_the_authors() -> None:
+    assert (Gate().score, Gate().threshold, Gate().k) == ("min", 0.98, 64)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0, 1))
+def test_accepts_from_the_threshold_on(threshold: float, value: float) -> None:
+    gate = Gate(threshold=threshold)
+    assert gate.accepts(answer(value)) is (value >= threshold)
+    assert gate.accepts(answer(threshold)) is True
+    assert gate.accepts(answer(math.nextafter(threshold, 0))) is False
+
+
+def test_reads_its_own_score() -> None:
+    scored = answer(0.5, mean=0.99)
+    assert Gate(score="mean").accepts(scored)
+    assert not Gate(score="min").accepts(scored)
+
+
+def test_never_accepts_an_empty_or_unknown_answer() -> None:
+    assert Gate(threshold=0.01).accepts(answer(1.0))
+    assert not Gate(threshold=0.01).accepts(answer(1.0, n_tokens=0))
+    assert not Gate(threshold=0.01).accepts(answer(math.nan))
+
+
+@pytest.mark.parametrize("k", [20, 65])
+def test_refuses_another_k(k: int) -> None:
+    with pytest.raises(GateMismatchError, match=rf"^k: expected 64 .*found .* {k} ") as caught:
+        Gate().accepts(answer(0.1, k=k))
+    assert caught.value.argument == "k"
+    assert Gate(k=k).accepts(answer(0.99, k=k))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *(("threshold", value) for value in (0, 1, 0.0, 1.0, 1.5, -0.1, math.nan, math.inf, True, "0.9", None, [0.9])),
+        *(("score", value) for value in ("max", "", None, "MIN", ["min"])),
+        *(("k", value) for value in (1, 0, -1, 64.0, True, "64", None)),
+        *((model, value) for model in ("speculator", "agent") for value in ("", 3)),
+        *(("judge_threshold", value) for value in (-0.1, 1.1, math.nan, True, "x")),
+        *(("calibration", value) for value in ([1], {"x": math.nan}, {"x": object()}, {"x": np.zeros(2)})),
+    ],
+)
+def test_wrong_attributes(argument: str, value: Any) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        Gate(**{argument: value})
+    assert caught.value.argument == argument
+
+
+def test_numbers_become_plain() -> None:
+    gate = Gate(threshold=np.float32(0.5), k=np.int64(8), judge_threshold=0)  # type: ignore[arg-type]
+    assert (type(gate.threshold), type(gate.k), type(gate.judge_threshold)) == (float, int, float)
+    assert gate == Gate(threshold=0.5, k=8, judge_threshold=0.0)
+
+
+def test_is_a_frozen_value() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        FULL.threshold = 0.5  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(FULL)) == FULL
+    assert len({FULL, dataclasses.replace(FULL), Gate()}) == 2
+    source = {"n": [1]}
+    gate = Gate(calibration=source)
+    source["n"].append(2)
+    assert gate.calibration == {"n": [1]}
+
+
+def test_check_models() -> None:
+    FULL.check_models(speculator=FULL.speculator, agent=FULL.agent)
+    FULL.check_models()
+    Gate().check_models(speculator="any", agent="any")
+    with pytest.raises(GateMismatchError, match=r"^speculator: .*Qwen3-VL-2B-Instruct.*'other'"):
+        FULL.check_models(speculator="other", agent=FULL.agent)
+    with pytest.raises(GateMismatchError, match=r"^agent: .*DeepEyes-7B.*'other'"):
+        FULL.check_models(agent="other")
+
+
+@pytest.mark.parametrize("gate", [Gate(), FULL])
+def test_file_round_trip(gate: Gate, tmp_path: Path) -> None:
+    path = tmp_path / "gate.json"
+    gate.save(path)
+    assert json.loads(path.read_text())["format"] == 1
+    assert Gate.load(path) == gate
+    assert Gate.load(str(path)) == gate
+
+
+@given(
+    st.builds(
+        Gate,
+        score=st.sampled_from(["min", "mean", "bottom", "log"]),
+        threshold=st.floats(0, 1, exclude_min=True, exclude_max=True),
+        k=st.integers(2, 200_000),
+        speculator=st.none() | st.text(st.characters(codec="utf-8"), min_size=1),
+        judge_threshold=st.none() | st.floats(0, 1),
+        calibration=st.none() | st.dictionaries(st.text(st.characters(codec="utf-8")), st.floats(0, 1)),
+    )
+)
+def test_any_gate_survives_its_file(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> None:
+    path = tmp_path_factory.mktemp("gate") / "gate.json"
+    gate.save(path)
+    assert Gate.load(path) == gate
+
+
+def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
+    path = tmp_path / "gate.json"
+    path.write_text('{"format": 1, "score": "min", "threshold": 0.97, "k": 64}')
+    assert Gate.load(path) == Gate(threshold=0.97)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"format": None}, "'format'"),
+        ({"format": 2}, "'format' 1, found 2"),
+        ({"format": True}, "'format' 1, found True"),
+        ({"format": "1"}, "'format' 1, found '1'"),
+        ({"score": None}, "'score'"),
+        ({"threshold": None}, "'threshold'"),
+        ({"k": None}, "'k'"),
+        ({"threshold": 1.5}, "'threshold' .*1.5"),
+        ({"threshold": "high"}, "'threshold' .*'high'"),
+        ({"score": "max"}, "'score' .*'max'"),
+        ({"k": 1}, "'k' .*found 1"),
+        ({"tau": 0.9}, "'tau'"),
+        ({"calibration": [1]}, "'calibration'"),
+    ],
+)
+def test_bad_files_name_path_and_key(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    content = {"format": 1, "score": "min", "threshold": 0.97, "k": 64} | change
+    path = tmp_path / "bad-gate.json"
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    with pytest.raises(ArgumentError, match=named) as caught:
+        Gate.load(path)
+    assert caught.value.argument == "path"
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe\x00", b"[1]", b"0.98"])
+def test_files_that_are_no_json_object(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bad-gate.json"
+    path.write_bytes(data)
+    with pytest.raises(ArgumentError) as caught:
+        Gate.load(path)
+    assert caught.value.argument == "path"
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.json", tmp_path):
+        with pytest.raises(ArgumentError) as caught:
+            Gate.load(path)
+        assert str(path) in str(caught.value)
+
+
+def test_resolve_gate(tmp_path: Path) -> None:
+    path = tmp_path / "gate.json"
+    FULL.save(path)
+    assert resolve_gate(None) == Gate()
+    assert resolve_gate(FULL) is FULL
+    assert resolve_gate(0.95) == resolve_gate(np.float64(0.95)) == Gate(threshold=0.95)
+    assert resolve_gate(path) == resolve_gate(str(path)) == FULL
+
+
+@pytest.mark.parametrize(
+    ("value", "argument"), [(1.5, "threshold"), (1, "threshold"), (True, "gate"), ([0.9], "gate"), ("0.9", "path")]
+)
+def test_resolve_gate_refuses(value: Any, argument: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        resolve_gate(value)
+    assert caught.value.argument == argument
