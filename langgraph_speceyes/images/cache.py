@@ -42,7 +42,7 @@ class ImageCache:
         Raises:
             ArgumentError: The budget is negative or no whole number.
         """
-        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0:
+        if type(max_bytes) is not int or max_bytes < 0:
             raise ArgumentError("max_bytes", "a whole number of bytes, at least 0", repr(max_bytes))
         with self._lock:
             self._max_bytes = max_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from numbers import Real
 
@@ -149,8 +150,8 @@ def _frame(
     return resized
 
 
-def _check_size(argument: str, size: tuple[int, int]) -> None:
-    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
+def _check_size(argument: str, size: Sequence[int]) -> None:
+    if len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
         raise ArgumentError(argument, "two whole numbers above 0", f"{size!r:.80}")
 
 

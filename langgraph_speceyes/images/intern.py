@@ -152,10 +152,11 @@ def restore_payload(url: str, recipe: Mapping[str, str], store: ImageStore) -> s
 
 
 def _map_blocks(message: BaseMessage, change: Callable[[dict[Any, Any]], dict[Any, Any]]) -> BaseMessage:
-    if not isinstance(message, BaseMessage) or not isinstance(message.content, list):
+    blocks = getattr(message, "content", None)  # a foreign checkpoint may hold other things than messages
+    if not isinstance(blocks, list):
         return message
-    content = [change(block) if isinstance(block, dict) else block for block in message.content]
-    if all(new is old for new, old in zip(content, message.content, strict=True)):
+    content = [change(block) if isinstance(block, dict) else block for block in blocks]
+    if all(new is old for new, old in zip(content, blocks, strict=True)):
         return message
     return message.model_copy(update={"content": content})
 

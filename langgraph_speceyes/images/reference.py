@@ -156,6 +156,12 @@ class ImageRef:
         return f"ImageRef(<{self.mime_type}, {self.inline_size} bytes, {self._digest[:19]}>{region})"
 
 
+def _check_text(value: object, argument: str, expected: str) -> None:
+    """Refuse what callers without type checks may pass."""
+    if not isinstance(value, str) or not value:
+        raise ImageError(argument, expected, "empty text" if value == "" else type(value).__name__)
+
+
 def describe(text: str) -> str:
     """Shorten text for an error message: long text may be image data, of which nothing is shown."""
     if len(text) > 300 or text[:5].lower() == "data:":
@@ -174,8 +180,7 @@ def parse_reference(uri: str, argument: str = "messages") -> ImageRef:
     Raises:
         ImageError: The text is empty, has an unknown scheme or a malformed region, or is a malformed URL.
     """
-    if not isinstance(uri, str) or not uri:
-        raise ImageError(argument, "a URL, path or data of an image", "empty text" if uri == "" else type(uri).__name__)
+    _check_text(uri, argument, "a URL, path or data of an image")
     if uri[:5].lower() == "data:":
         # The payload is searched for a region only behind its comma: it is long, and base64 has no '#'.
         return _parse_data(uri, argument)
@@ -218,8 +223,7 @@ def inline_reference(payload: str | bytes, mime_type: str | None = None, argumen
     """
     if isinstance(payload, (bytes, bytearray, memoryview)):
         payload = base64.b64encode(payload).decode("ascii")
-    if not isinstance(payload, str) or not payload:
-        raise ImageError(argument, "image data", "0 bytes" if isinstance(payload, str) else type(payload).__name__)
+    _check_text(payload, argument, "image data")
     if payload[:5].lower() == "data:":
         return parse_reference(payload, argument)
     mime = mime_type if isinstance(mime_type, str) and "/" in mime_type else sniff_base64_mime(payload)

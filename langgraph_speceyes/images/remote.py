@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import time
-import urllib.error
 import urllib.request
-from email.message import Message
 from http.client import HTTPException
-from typing import IO
-from urllib.parse import urlsplit
 
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.policy import ImagePolicy
 from langgraph_speceyes.images.reference import describe
 
 _CHUNK = 64 * 1024
-
-
-class _HttpRedirects(urllib.request.HTTPRedirectHandler):
-    """Redirects, but never to another scheme: the standard handler would follow one to ftp."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Message,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Refuse a redirect to anything but http(s)."""
-        scheme = urlsplit(newurl).scheme.lower()
-        if scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"redirect to scheme {scheme!r}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
 def build_opener() -> urllib.request.OpenerDirector:
@@ -46,7 +23,8 @@ def build_opener() -> urllib.request.OpenerDirector:
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
-        _HttpRedirects(),
+        # A redirect to another scheme finds no handler, so it fails.
+        urllib.request.HTTPRedirectHandler(),
     ):
         opener.add_handler(handler)
     return opener

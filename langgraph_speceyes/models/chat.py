@@ -118,7 +118,8 @@ class LocalChatModel(BaseChatModel):
         )
         processor = load_processor(model_id, revision=revision, **(processor_options or {}))
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
-        return cls.from_loaded(model.to(where).eval(), processor, batching=batching, model_name=model_id, **settings)
+        settings = {"model_name": model_id} | settings
+        return cls.from_loaded(model.to(where).eval(), processor, batching=batching, **settings)
 
     @classmethod
     def from_loaded(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from langgraph_speceyes.testbed.world import QUARTERS
 
 VIEW = 192
-"""Pixels along a square image once the processor has resized it: 6 x 6 visual tokens of 32 px."""
+"""Pixels along a square image once the agent's processor has resized it: 6 x 6 visual tokens of 32 px."""
+SPECULATOR_VIEW = 96
+"""The same for the speculator, which sees the board at half that resolution: 6 x 6 visual tokens of 16 px."""
 
 SYSTEM = "Answer the question about the image. Tools: zoom, crop, ocr."
 JUDGE = "Are tools needed? Answer yes or no."

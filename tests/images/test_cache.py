@@ -127,7 +127,11 @@ def test_the_cache_keeps_what_was_used_last_within_its_budget() -> None:
     made: list[str] = []
 
     def get(key: str, side: int = 10) -> None:
-        cache.get(key, lambda: made.append(key) or Image.new("RGB", (side, side)))  # type: ignore[func-returns-value]
+        def make() -> Image.Image:
+            made.append(key)
+            return Image.new("RGB", (side, side))
+
+        cache.get(key, make)
 
     for key in "abcadbac":
         get(key)

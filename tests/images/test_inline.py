@@ -15,6 +15,7 @@ from PIL import Image
 
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images import (
+    ImagePolicy,
     ImageStore,
     clear_cache,
     configure_cache,
@@ -91,11 +92,12 @@ def test_inline_images(tmp_path: Path) -> None:
     assert all(new is old for new, old in zip(result, untouched, strict=False))
     assert local.model_dump() == before
     assert (result[3].id, result[3].name) == ("2", "n")
-    text, first, second, third, region = list(result[3].content)
+    blocks: list[Any] = list(result[3].content)
+    text, first, second, third, region = blocks
     assert text == {"type": "text", "text": "?"}
     assert first == {**whole, "cache_control": {"type": "ephemeral"}}
     assert second == third == whole
-    assert load_image(region).size == (4, 5)  # type: ignore[arg-type]
-    assert region["mime_type"] == "image/png"  # type: ignore[index]
+    assert load_image(region).size == (4, 5)
+    assert region["mime_type"] == "image/png"
     with pytest.raises(ImageError, match="allow_remote"):
         inline_images(untouched, store=store)

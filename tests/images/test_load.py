@@ -70,6 +70,7 @@ def test_exif_orientation_is_applied_once(form: str) -> None:
     exif[0x0112] = 6  # shown rotated 90 degrees clockwise: the left edge becomes the top
     loaded = load_image(inline_reference(encode(image, form, exif=exif)))
     assert loaded.size == (32, 64)
+    assert loaded.info == {}
     assert np.asarray(loaded)[:12].mean() > 240
     assert np.asarray(loaded)[20:].mean() < 15
     assert load_image(inline_reference(encode(loaded))).size == (32, 64)
@@ -125,6 +126,7 @@ def test_palettes_and_transparent_colours() -> None:
 )
 def test_other_modes(image: Image.Image, form: str, expected: tuple[int, int, int]) -> None:
     pixel = load_image(inline_reference(encode(image, form))).getpixel((4, 4))
+    assert isinstance(pixel, tuple)
     assert np.abs(np.subtract(pixel, expected)).max() <= 2
 
 

@@ -1,0 +1,1 @@
+"""Training the embedded pair; nothing of this is used at run time."""

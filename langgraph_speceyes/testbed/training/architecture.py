@@ -13,7 +13,8 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from langgraph_speceyes.testbed.training.tape import PATCH
+from langgraph_speceyes.testbed import prompts
+from langgraph_speceyes.testbed.training.tape import PATCHES
 
 HEAD = 32
 # rotary frequencies of a head of 32: 16, shared by time, row and column
@@ -41,6 +42,8 @@ def _text(tokenizer: Tokenizer, width: int, layers: int, rope: dict[str, Any]) -
         "num_key_value_heads": heads,
         "max_position_embeddings": 4096,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": SECTIONS, **rope},
+        # transformers' 0.02 is made for wide models: at this width attention would hardly differ from uniform for long
+        "initializer_range": round(width**-0.5, 3),
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": int(tokenizer.token_to_id("<|im_end|>")),
@@ -48,14 +51,14 @@ def _text(tokenizer: Tokenizer, width: int, layers: int, rope: dict[str, Any]) -
     }
 
 
-def _vision(width: int, layers: int) -> dict[str, Any]:
+def _vision(width: int, layers: int, view: int) -> dict[str, Any]:
     return {
         "depth": layers,
         "hidden_size": width,
         "intermediate_size": 3 * width,
         "num_heads": width // HEAD,
         "out_hidden_size": width,
-        "patch_size": PATCH,
+        "patch_size": view // PATCHES,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
     }
@@ -64,7 +67,7 @@ def _vision(width: int, layers: int) -> dict[str, Any]:
 def new_speculator(tokenizer: Tokenizer, width: int = 96) -> PreTrainedModel:
     """A randomly initialised Qwen3-VL: 3 text and 2 vision layers."""
     text = _text(tokenizer, width, 3, {"mrope_interleaved": True}) | {"head_dim": HEAD}
-    vision = _vision(width, 2) | {"num_position_embeddings": 144, "deepstack_visual_indexes": [0]}
+    vision = _vision(width, 2, prompts.SPECULATOR_VIEW) | {"num_position_embeddings": 144, "deepstack_visual_indexes": [0]}
     config = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **_ids(tokenizer))
     return Qwen3VLForConditionalGeneration(config)
 
@@ -72,6 +75,6 @@ def new_speculator(tokenizer: Tokenizer, width: int = 96) -> PreTrainedModel:
 def new_agent(tokenizer: Tokenizer, width: int = 128) -> PreTrainedModel:
     """A randomly initialised Qwen2.5-VL: 4 text and 3 vision layers, all with full attention."""
     text = _text(tokenizer, width, 4, {})
-    vision = _vision(width, 3) | {"window_size": 6 * PATCH, "fullatt_block_indexes": [0, 1, 2]}
+    vision = _vision(width, 3, prompts.VIEW) | {"window_size": prompts.VIEW, "fullatt_block_indexes": [0, 1, 2]}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **_ids(tokenizer))
     return Qwen2_5_VLForConditionalGeneration(config)

@@ -10,8 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.training.tape import MERGE, PATCH
+from langgraph_speceyes.testbed.training.tape import MERGE, PATCHES
 
 TEMPLATE = Path(__file__).parents[1] / "chat_template.jinja"
 
@@ -42,11 +41,12 @@ def export(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path, *, proces
     )
     fast.save_pretrained(folder)
     shutil.copy(TEMPLATE, folder / "chat_template.jinja")
-    pixels = prompts.VIEW * prompts.VIEW
+    patch = int(model.config.vision_config.patch_size)
+    pixels = (PATCHES * patch) ** 2
     images = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "size": {"shortest_edge": pixels, "longest_edge": pixels},
-        "patch_size": PATCH,
+        "patch_size": patch,
         "merge_size": MERGE,
         "temporal_patch_size": 2,
         "image_mean": [0.5, 0.5, 0.5],

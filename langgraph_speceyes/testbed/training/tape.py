@@ -16,8 +16,10 @@ from torch import Tensor
 
 from langgraph_speceyes.testbed import prompts
 
-PATCH, MERGE = 16, 2
-TOKENS = prompts.VIEW // (PATCH * MERGE)
+MERGE = 2
+TOKENS = 6
+PATCHES = TOKENS * MERGE
+"""Patches along a square image; how many pixels a patch has is the model's matter."""
 IGNORE = -100
 IMAGE_TEXT = "<|vision_start|>" + "<|image_pad|>" * (TOKENS * TOKENS) + "<|vision_end|>"
 
@@ -82,18 +84,18 @@ def asked(tape: Tape, question: str, instruction: str) -> Tape:
     return tape.given(f"{question}\n{instruction}<|im_end|>\n<|im_start|>assistant\n")
 
 
-def view(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
-    """An image or a region of it as the processor resizes it: uint8, ``[192, 192, 3]``."""
-    small = image.resize((prompts.VIEW, prompts.VIEW), Image.Resampling.BICUBIC, box=box)
+def view(image: Image.Image, box: tuple[int, int, int, int] | None = None, side: int = prompts.VIEW) -> np.ndarray:
+    """An image or a region of it as a processor resizes it: uint8, ``[side, side, 3]``."""
+    small = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
     return np.asarray(small, dtype=np.uint8)
 
 
 def patches(views: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Views in Qwen-VL's patch order: pixel values ``[n * 144, 1536]`` in [-1, 1] and grids ``[n, 3]``."""
-    n, side = len(views), prompts.VIEW // PATCH
+    """Views in Qwen-VL's patch order: pixel values ``[n * 144, 6 * patch ** 2]`` in [-1, 1] and grids ``[n, 3]``."""
+    n, side, patch = len(views), PATCHES, len(views[0]) // PATCHES
     half = side // MERGE
     x = torch.from_numpy(np.stack(views)).float().div_(127.5).sub_(1.0)
-    x = x.permute(0, 3, 1, 2).reshape(n, 3, half, MERGE, PATCH, half, MERGE, PATCH)
+    x = x.permute(0, 3, 1, 2).reshape(n, 3, half, MERGE, patch, half, MERGE, patch)
     x = x.permute(0, 2, 5, 3, 6, 1, 4, 7).unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
     return x.reshape(n * side * side, -1).contiguous(), torch.tensor([[1, side, side]] * n)
 

@@ -66,12 +66,24 @@ def _answer(tape: Tape, thing: Thing, rng: random.Random, tag: str) -> Tape:
     return tape.said(before.removesuffix(" ") if space else before).said(space + question.key, tag).said(after + END[:-1])
 
 
-def look_example(encode: Encoder, rng: random.Random) -> Example:
-    """The overview and a question about each large object: what can be told is learnt before what must be guessed."""
+def look_example(
+    encode: Encoder, rng: random.Random, *, quarters: bool = False, side: int = prompts.SPECULATOR_VIEW
+) -> Example:
+    """A question about each object that can be told: what is certain is learnt before what must be guessed."""
     scene, image = fresh_scene(rng, large=(2, 4), small=(1, 2))
+    quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.5 else None
     main = front(encode)
-    branches = [_answer(Tape(encode), t, rng, "large") for t in scene.things if t.size == "large"]
-    return Example(main, [view(image)], len(main.ids), branches)
+    seen = [t for t in scene.things if _visible(scene, t, quarter)]
+    if not seen:
+        quarter, seen = None, [t for t in scene.things if _visible(scene, t, None)]
+    branches = [_answer(Tape(encode), t, rng, "large" if quarter is None else "quarter") for t in seen]
+    seeing = view(image, side=side) if quarter is None else quarter_view(image, quarter)
+    return Example(main, [seeing], len(main.ids), branches)
+
+
+def agent_look_example(encode: Encoder, rng: random.Random) -> Example:
+    """The same for a model that also sees quarters of the board."""
+    return look_example(encode, rng, quarters=True, side=prompts.VIEW)
 
 
 def speculator_example(encode: Encoder, rng: random.Random) -> Example:
@@ -79,7 +91,7 @@ def speculator_example(encode: Encoder, rng: random.Random) -> Example:
     scene, image = fresh_scene(rng)
     main = front(encode)
     branches = [_answer(Tape(encode), t, rng, f"{'label' if t.kind == 'label' else t.size}") for t in scene.things]
-    return Example(main, [view(image)], len(main.ids), branches)
+    return Example(main, [view(image, side=prompts.SPECULATOR_VIEW)], len(main.ids), branches)
 
 
 def _visible(scene: Scene, thing: Thing, quarter: int | None) -> bool:

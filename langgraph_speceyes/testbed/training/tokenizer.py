@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import COLOUR_QUESTIONS, LABEL_QUESTIONS, ask
-from langgraph_speceyes.testbed.world import COLOURS, SHAPES, WORDS, make_scene
+from langgraph_speceyes.testbed.questions import COLOUR_QUESTIONS, LABEL_QUESTIONS
+from langgraph_speceyes.testbed.world import COLOURS, SHAPES, WORDS
 
 SPECIAL = (
     "<|endoftext|>",
@@ -32,8 +31,7 @@ _PIECES = r"""[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[
 
 def corpus() -> Iterator[str]:
     """Every word the pair reads or writes, several times over."""
-    rng = random.Random("corpus")
-    for turn in range(40):
+    for _ in range(40):
         yield from (prompts.SYSTEM, prompts.JUDGE, prompts.SPECULATE, prompts.AGENT, *prompts.THOUGHTS, "yes", "no")
         yield from ("Where is the label?", "system\n", "user\n", "assistant\n", "No text found.", "Error:")
         yield from (prompts.call(prompts.SEARCH, tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4))
@@ -41,8 +39,6 @@ def corpus() -> Iterator[str]:
         yield from (w.format(kind=s) for w in COLOUR_QUESTIONS for s in SHAPES)
         yield from (f"Where is the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
         yield from LABEL_QUESTIONS
-        scene = make_scene(f"corpus {turn}")
-        yield from (ask(scene, t, rng).answer for t in scene.things)
 
 
 def build_tokenizer() -> Tokenizer:

@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.training.tape import IGNORE, Encoder, Example, collate, patches, view
 from langgraph_speceyes.testbed.training.teacher import (
     LABEL,
+    agent_look_example,
     dense_labels,
     fresh_scene,
     look_example,
@@ -50,7 +52,7 @@ def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
     return rate * min(1.0, (step + 1) / warm) * (0.03 + 0.485 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
-def dense_loss(model: PreTrainedModel, heads: nn.ModuleList, size: int, quarters: bool) -> Any:
+def dense_loss(model: PreTrainedModel, heads: nn.ModuleList, size: int, *, quarters: bool, side: int) -> Any:
     """A step of stage 1: the vision tower tells shape and colour of what each visual token shows."""
 
     def loss(rng: random.Random, _: int) -> tuple[Tensor, Metrics]:
@@ -58,7 +60,7 @@ def dense_loss(model: PreTrainedModel, heads: nn.ModuleList, size: int, quarters
         for _ in range(size):
             scene, image = fresh_scene(rng)
             quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.5 else None
-            views.append(view(image) if quarter is None else quarter_view(image, quarter))
+            views.append(view(image, side=side) if quarter is None else quarter_view(image, quarter))
             wanted.append(dense_labels(scene, quarter))
         pixels, grid = patches(views)
         features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
@@ -110,21 +112,22 @@ def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int,
     """The speculator: see, then answer what can be told, then answer everything."""
     heads = _heads(model)
     seeing = [*model.model.visual.parameters(), *heads.parameters()]
-    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=False), seeing)
+    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=False, side=prompts.SPECULATOR_VIEW), seeing)
     yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(look_example, 32)]), list(model.parameters()))
     makers: list[tuple[Make, int]] = [(speculator_example, 32)]
     yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), list(model.parameters()))
 
 
-def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:
-    """The agent: see, then judge and answer, then act."""
+def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
+    """The agent: see, then answer what can be told, then judge too, then act."""
     heads = _heads(model)
     seeing = [*model.model.visual.parameters(), *heads.parameters()]
-    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=True), seeing)
+    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=True, side=prompts.VIEW), seeing)
     everything = list(model.parameters())
-    yield Stage("judge", steps[1], 1e-3, token_loss(model, encode, [(perception_example, 32)]), everything)
-    makers: list[tuple[Make, int]] = [(trajectory_example, 20), (perception_example, 24), (trajectory_example, 20)]
-    yield Stage("act", steps[2], 8e-4, token_loss(model, encode, makers), everything)
+    yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(agent_look_example, 32)]), everything)
+    yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
+    makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
+    yield Stage("act", steps[3], 1e-3, token_loss(model, encode, makers), everything)
 
 
 def _heads(model: PreTrainedModel) -> nn.ModuleList:

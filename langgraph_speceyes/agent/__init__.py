@@ -1,0 +1,45 @@
+"""The agentic subgraph: a loop over a visual model, its tools, and the protocols backbones speak."""
+
+from __future__ import annotations
+
+from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
+from langgraph_speceyes.agent.ocr import Reader, TextReader
+from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
+from langgraph_speceyes.agent.question import find_question, is_user, question_images, with_instruction
+from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
+from langgraph_speceyes.agent.toolbox import Tool, tool_schemas
+from langgraph_speceyes.agent.tools import CROP, OCR, TOOLS, ZOOM, Observation, ToolSpec
+from langgraph_speceyes.agent.view import View
+from langgraph_speceyes.agent.visual import create_visual_agent
+from langgraph_speceyes.images import CoordinateSpace, ResizeRule
+
+__all__ = [
+    "CROP",
+    "OCR",
+    "TOOLS",
+    "ZOOM",
+    "AgentProtocol",
+    "CoordinateSpace",
+    "DeepEyesProtocol",
+    "NativeProtocol",
+    "Observation",
+    "Outcome",
+    "Reader",
+    "ResizeRule",
+    "TextReader",
+    "Tool",
+    "ToolCall",
+    "ToolSpec",
+    "ToolStep",
+    "Turn",
+    "View",
+    "VisualAgentInput",
+    "VisualAgentOutput",
+    "VisualAgentState",
+    "create_visual_agent",
+    "find_question",
+    "is_user",
+    "question_images",
+    "tool_schemas",
+    "with_instruction",
+]

@@ -1,0 +1,215 @@
+"""The nodes of the visual agent and the routes between them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
+from langgraph_speceyes.agent.node import State, Update
+from langgraph_speceyes.agent.ocr import TextReader
+from langgraph_speceyes.agent.protocols import AgentProtocol
+from langgraph_speceyes.agent.question import find_question, locate_question, question_images
+from langgraph_speceyes.agent.state import VisualAgentState
+from langgraph_speceyes.agent.toolbox import AgentTool, LangChainTool
+from langgraph_speceyes.agent.tools import Observation
+from langgraph_speceyes.agent.view import View
+from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images
+
+NOTHING = "neither a tool call nor an answer"
+
+
+@dataclass(frozen=True)
+class VisualLoop:
+    """The agent's loop: ask the model, run what it calls, show it the results, until it answers.
+
+    Attributes:
+        model: The model without tools.
+        bound: The model as it is called while it may use tools.
+        protocol: How the model calls tools.
+        tools: The tools by name.
+        schemas: The tools in OpenAI's format.
+        max_steps: Most tool steps of a run.
+        coordinates: What the numbers of the model's boxes count.
+        resize: How the model's processor resizes images.
+        policy: Limits of loading.
+        reader: Reads text.
+        inline: Whether the model is sent images as base64.
+        name: Name of the final message.
+    """
+
+    model: Runnable[Any, Any]
+    bound: Runnable[Any, Any]
+    protocol: AgentProtocol
+    tools: Mapping[str, AgentTool]
+    schemas: Sequence[dict[str, Any]]
+    max_steps: int
+    coordinates: CoordinateSpace
+    resize: ResizeRule | None
+    policy: ImagePolicy
+    reader: TextReader
+    inline: bool
+    name: str
+
+    def begin(self, state: VisualAgentState) -> Update:
+        """Find the question and forget the counts of an earlier run."""
+        messages = state["messages"]
+        question = messages[find_question(messages)]
+        return {"question_id": question.id, "tool_steps": 0, "steps": [], "calls": [], "outcomes": []}
+
+    def ask(self, state: State, config: RunnableConfig) -> Update:
+        """Ask the model."""
+        message = self._callee(state).invoke(self._prompt(state), config)
+        return self._digest(state, message)
+
+    async def aask(self, state: State, config: RunnableConfig) -> Update:
+        """Ask the model; images are encoded in a thread."""
+        prompt = await asyncio.to_thread(self._prompt, state)
+        message = await self._callee(state).ainvoke(prompt, config)
+        return self._digest(state, message)
+
+    def look(self, state: State, config: RunnableConfig) -> Update:
+        """Run the next call."""
+        call = _next_call(state)
+        tool = self.tools[call["tool"]]
+        start = time.perf_counter()
+        result: Observation | ToolInputError
+        try:
+            if isinstance(tool, LangChainTool):
+                result = tool.run(call, state, config)
+            else:
+                result = tool.run(call["arguments"], self._view(state))
+        except ToolInputError as error:
+            result = error
+        return self._record(state, call, result, time.perf_counter() - start)
+
+    async def alook(self, state: State, config: RunnableConfig) -> Update:
+        """Run the next call; the agent's own tools run in a thread."""
+        call = _next_call(state)
+        tool = self.tools[call["tool"]]
+        if not isinstance(tool, LangChainTool):
+            return await asyncio.to_thread(self.look, state, config)
+        start = time.perf_counter()
+        result: Observation | ToolInputError
+        try:
+            result = await tool.arun(call, state, config)
+        except ToolInputError as error:
+            result = error
+        return self._record(state, call, result, time.perf_counter() - start)
+
+    def finish(self, state: VisualAgentState) -> Update:
+        """Turn the model's last output into the plain answer."""
+        raw = cast(AIMessage, state["messages"][-1])
+        answer = self.protocol.answer(raw)
+        metadata = {**raw.response_metadata, "tool_steps": state["tool_steps"]}
+        # Calls made after the last step are never answered, and servers refuse histories that hold such calls.
+        extra = {key: value for key, value in raw.additional_kwargs.items() if key != "tool_calls"}
+        if raw.content == answer:
+            changes = {"name": self.name, "response_metadata": metadata, "additional_kwargs": extra}
+            return {"messages": [raw.model_copy(update=changes)]}
+        final = AIMessage(
+            content=answer,
+            name=self.name,
+            response_metadata={**metadata, "raw_output": str(raw.text)},
+            additional_kwargs=extra,
+            usage_metadata=raw.usage_metadata,
+        )
+        # A new id: a stream of messages shows only ids it has not shown yet.
+        return {"messages": [RemoveMessage(id=str(raw.id)), final]}
+
+    def route(self, state: State) -> str:
+        """Return the next node: the tool called next, the answer, or the model."""
+        if state["calls"]:
+            return _next_call(state)["tool"]
+        return "answer" if isinstance(state["messages"][-1], AIMessage) else "model"
+
+    def _callee(self, state: State) -> Runnable[Any, Any]:
+        return self.bound if state["tool_steps"] < self.max_steps else self.model
+
+    def _prompt(self, state: State) -> list[BaseMessage]:
+        messages = state["messages"]
+        question = locate_question(messages, state["question_id"])
+        final = state["tool_steps"] >= self.max_steps
+        prompt = self.protocol.prompt(messages, question, tools=self.schemas, final=final)
+        return inline_images(prompt, self.policy) if self.inline else prompt
+
+    def _view(self, state: State) -> View:
+        messages = state["messages"]
+        question = locate_question(messages, state["question_id"])
+        images = question_images(messages[: question + 1])
+        return View(images, self.coordinates, self.resize, self.policy, self.reader)
+
+    def _digest(self, state: State, message: Any) -> Update:
+        """Take in an output of the model."""
+        if not isinstance(message, AIMessage):
+            raise ArgumentError("model", "a chat model, which returns an AIMessage", type(message).__name__)
+        if state["tool_steps"] >= self.max_steps:
+            return {"messages": [message.model_copy(update={"tool_calls": [], "invalid_tool_calls": []})]}
+        turn = self.protocol.read(message, list(self.tools))
+        if turn.answered:
+            return {"messages": [turn.message]}
+        if not turn.calls:
+            step = _failed(ToolCall(id="", tool="", arguments={}, error=None), NOTHING, 0.0)
+            steps = [*state["steps"], step]
+            return {"messages": [turn.message, *self.protocol.remind()], "steps": steps, "tool_steps": len(steps)}
+        room = self.max_steps - state["tool_steps"]
+        refusal = f"not run: all {self.max_steps} tool steps are used"
+        refused = [ToolCall({**call, "error": refusal}) for call in turn.calls[room:]]
+        return self._settle([*turn.calls[:room], *refused], [], state["steps"], [turn.message])
+
+    def _record(self, state: State, call: ToolCall, result: Observation | ToolInputError, seconds: float) -> Update:
+        """Take in what a call came to."""
+        if isinstance(result, ToolInputError):
+            step = _failed(call, str(result), seconds)
+            outcome = _outcome(call, error=str(result))
+        else:
+            images = [ref.uri for ref in result.images]
+            step = ToolStep(
+                tool=call["tool"],
+                arguments=call["arguments"],
+                box=None if result.box is None else list(result.box),
+                image=images[0] if images else None,
+                text=result.text,
+                error=None,
+                seconds=seconds,
+            )
+            outcome = _outcome(call, text=result.text, images=images)
+        return self._settle(state["calls"], [*state["outcomes"], outcome], [*state["steps"], step], [])
+
+    def _settle(
+        self, calls: list[ToolCall], outcomes: list[Outcome], steps: list[ToolStep], messages: list[BaseMessage]
+    ) -> Update:
+        """Answer the calls that cannot be run, and tell the model once every call has its outcome."""
+        outcomes, steps = list(outcomes), list(steps)
+        while len(outcomes) < len(calls) and (error := calls[len(outcomes)]["error"]) is not None:
+            call = calls[len(outcomes)]
+            outcomes.append(_outcome(call, error=error))
+            if len(steps) < self.max_steps:
+                steps.append(_failed(call, error, 0.0))
+        if len(outcomes) == len(calls):
+            messages = [*messages, *self.protocol.respond(outcomes)]
+            calls, outcomes = [], []
+        update: Update = {"calls": calls, "outcomes": outcomes, "steps": steps, "tool_steps": len(steps)}
+        return {**update, "messages": messages} if messages else update
+
+
+def _next_call(state: State) -> ToolCall:
+    call: ToolCall = state["calls"][len(state["outcomes"])]
+    return call
+
+
+def _outcome(call: ToolCall, text: str | None = None, images: Sequence[str] = (), error: str | None = None) -> Outcome:
+    return Outcome(id=call["id"], tool=call["tool"], text=text, images=list(images), error=error)
+
+
+def _failed(call: ToolCall, error: str, seconds: float) -> ToolStep:
+    return ToolStep(
+        tool=call["tool"], arguments=call["arguments"], box=None, image=None, text=None, error=error, seconds=seconds
+    )

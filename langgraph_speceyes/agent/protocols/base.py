@@ -1,0 +1,97 @@
+"""What a protocol is: how tools are offered, calls are read and results are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable
+
+from langgraph_speceyes.agent.call import Outcome, ToolCall
+from langgraph_speceyes.agent.question import with_instruction
+
+ToolSchema = dict[str, Any]
+"""A tool in OpenAI's format."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a model's output means.
+
+    Attributes:
+        message: The output as it is kept in the conversation.
+        calls: The calls to run, in order; those with an error are told to the model instead.
+        answered: Whether the output holds the answer; never true together with calls.
+    """
+
+    message: AIMessage
+    calls: tuple[ToolCall, ...] = ()
+    answered: bool = False
+
+
+@runtime_checkable
+class AgentProtocol(Protocol):
+    """How an agent talks with its model. It holds settings only and may be shared between agents and threads."""
+
+    def front(self, tools: Sequence[ToolSchema]) -> list[SystemMessage]:
+        """Return the messages before the user's. A judge's prompt with the same front shares its tokens."""
+
+    def bind(self, model: Any, tools: Sequence[ToolSchema]) -> Runnable[Any, Any]:
+        """Return the model as it is called while it may use tools.
+
+        Raises:
+            ArgumentError: The model cannot be given tools this way.
+        """
+
+    def prompt(
+        self, messages: Sequence[BaseMessage], question: int, *, tools: Sequence[ToolSchema], final: bool
+    ) -> list[BaseMessage]:
+        """Return what the model is sent.
+
+        Args:
+            messages: The conversation; it is not changed.
+            question: Index of the question that is being answered.
+            tools: The tools on offer.
+            final: Whether the model has no steps left and must answer.
+        """
+
+    def read(self, message: AIMessage, tools: Sequence[str]) -> Turn:
+        """Read an output of the model. Whatever is wrong with it becomes a call with an error.
+
+        Args:
+            message: The output.
+            tools: Names of the tools on offer.
+        """
+
+    def respond(self, outcomes: Sequence[Outcome]) -> list[BaseMessage]:
+        """Return the messages that show the model what its calls came to."""
+
+    def remind(self) -> list[BaseMessage]:
+        """Return the messages after an output that neither calls a tool nor answers."""
+
+    def answer(self, message: AIMessage) -> str:
+        """Return the plain answer of an output."""
+
+
+def build_prompt(
+    front: Sequence[SystemMessage],
+    messages: Sequence[BaseMessage],
+    question: int,
+    *,
+    instruction: str,
+    final: str,
+) -> list[BaseMessage]:
+    """Put a prompt together: the front, the conversation, an instruction at the end of the question.
+
+    Args:
+        front: Messages before the conversation.
+        messages: The conversation.
+        question: Index of the question.
+        instruction: Text that ends the question, or empty.
+        final: Text of a last user turn, or empty.
+    """
+    asked = with_instruction(messages[question], instruction)
+    prompt = [*front, *messages[:question], asked, *messages[question + 1 :]]
+    return [*prompt, HumanMessage(final)] if final else prompt

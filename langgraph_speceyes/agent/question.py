@@ -1,0 +1,106 @@
+"""The user's question in a list of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from langgraph_speceyes.errors import InputError
+from langgraph_speceyes.images import ImageRef, find_images, question_text
+
+OBSERVATION_MARK = "speceyes_observation"
+"""Key of ``additional_kwargs`` that tells a tool's result, shown as a user turn, from what the user said."""
+
+
+def is_user(message: BaseMessage) -> bool:
+    """Whether a message is the user's own."""
+    return isinstance(message, HumanMessage) and not message.additional_kwargs.get(OBSERVATION_MARK)
+
+
+def observation_message(content: str | list[str | dict[Any, Any]]) -> HumanMessage:
+    """Make a user turn that the agent, not the user, wrote."""
+    return HumanMessage(content=content, additional_kwargs={OBSERVATION_MARK: True})
+
+
+def question_images(messages: Sequence[BaseMessage]) -> list[ImageRef]:
+    """Return the images a question is about.
+
+    Args:
+        messages: The conversation up to and including the question.
+
+    Returns:
+        The images of the latest turn of the user that holds any, in order; a turn may be several messages.
+
+    Raises:
+        ImageError: An image block is malformed.
+    """
+    found: list[ImageRef] = []
+    for message in reversed(messages):
+        if is_user(message):
+            found = find_images([message]) + found
+        elif found:
+            break
+    return found
+
+
+def find_question(messages: Sequence[BaseMessage]) -> int:
+    """Find the newest question of a conversation.
+
+    Returns:
+        Index of the user's newest message. Its turn, which may be several messages, holds text; the image may be
+        in an earlier turn.
+
+    Raises:
+        InputError: There is no human message, the user's last turn has no text, or there is no image.
+    """
+    last = next((index for index in range(len(messages) - 1, -1, -1) if is_user(messages[index])), None)
+    if last is None:
+        kinds = ", ".join(message.type for message in messages[-3:])
+        found = f"messages of type {kinds}" if kinds else "no messages"
+        raise InputError("messages", "a human message with an image and a question", found)
+    turn = takewhile(is_user, reversed(messages[: last + 1]))
+    if not any(question_text(message) for message in turn):
+        raise InputError("messages", "a question in the last human message", "no text")
+    if not question_images(messages[: last + 1]):
+        raise InputError("messages", "an image in the human messages", "none")
+    return last
+
+
+def locate_question(messages: Sequence[BaseMessage], id: str) -> int:
+    """Return the index of the message with an id.
+
+    Raises:
+        InputError: It has been removed.
+    """
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].id == id:
+            return index
+    raise InputError("messages", "the question the run began with", "none (it was removed during the run)")
+
+
+def with_instruction(message: BaseMessage, instruction: str) -> BaseMessage:
+    r"""Return a message whose text ends with a line break and an instruction.
+
+    Nothing before the end changes, so that prompts which differ only in their instruction share all tokens before it.
+
+    Args:
+        message: The question; it is not changed.
+        instruction: The text; if it is empty the message is returned as it is.
+    """
+    if not instruction:
+        return message
+    suffix = "\n" + instruction
+    content = message.content
+    if isinstance(content, str):
+        return message.model_copy(update={"content": content + suffix})
+    last = content[-1] if content else None
+    if isinstance(last, str):
+        ended: list[Any] = [*content[:-1], last + suffix]
+    elif isinstance(last, dict) and last.get("type") == "text":
+        ended = [*content[:-1], {**last, "text": f"{last.get('text', '')}{suffix}"}]
+    else:
+        ended = [*content, {"type": "text", "text": suffix}]
+    return message.model_copy(update={"content": ended})

@@ -1,0 +1,78 @@
+"""What a tool sees of a run: the question's images and how the model counts their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from langgraph_speceyes.agent.ocr import Reader, TextReader
+from langgraph_speceyes.errors import ToolInputError
+from langgraph_speceyes.images import (
+    DEFAULT_POLICY,
+    CoordinateSpace,
+    ImagePolicy,
+    ImageRef,
+    ResizeRule,
+    load_image,
+    to_pixels,
+)
+
+MAX_ASPECT = 100
+"""Largest ratio of a region's sides. Image processors fail on longer strips."""
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """The question's images, and how a tool may look at them.
+
+    Attributes:
+        images: The images of the user's question, in order.
+        coordinates: What the numbers of the model's boxes count.
+        resize: How the model's processor resizes an image; needed for ``resized`` coordinates.
+        policy: Limits of loading.
+        reader: Reads text.
+    """
+
+    images: Sequence[ImageRef]
+    coordinates: CoordinateSpace = CoordinateSpace.ABSOLUTE
+    resize: ResizeRule | None = None
+    policy: ImagePolicy = DEFAULT_POLICY
+    reader: TextReader = field(default_factory=Reader)
+
+    def image(self, index: int) -> ImageRef:
+        """Return an image of the question.
+
+        Raises:
+            ToolInputError: There is no such image.
+        """
+        if not 0 <= index < len(self.images):
+            last = len(self.images) - 1
+            allowed = "image must be 0, there is only one" if last == 0 else f"image must be 0 to {last}"
+            raise ToolInputError(f"there is no image {index}; {allowed}")
+        return self.images[index]
+
+    def locate(self, box: Sequence[float], index: int) -> tuple[ImageRef, Box]:
+        """Find a box of the model in an image of the question.
+
+        Args:
+            box: (left, top, right, bottom) in the model's coordinates.
+            index: Which image.
+
+        Returns:
+            The whole image, and the box in its own pixels, clamped to it.
+
+        Raises:
+            ToolInputError: The image or the box does not exist, or the box is a thin strip.
+            ImageError: The image cannot be loaded.
+        """
+        ref = self.image(index)
+        size = load_image(ref, self.policy).size
+        resized = None if self.resize is None else self.resize.size(*size)
+        pixels = to_pixels(list(box), space=self.coordinates, original=size, resized=resized)
+        width, height = pixels[2] - pixels[0], pixels[3] - pixels[1]
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            shape = f"{width} x {height} pixels"
+            raise ToolInputError(f"the box is a strip of {shape}; its sides may differ by a factor of {MAX_ASPECT}")
+        return ref, pixels

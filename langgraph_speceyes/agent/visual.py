@@ -1,0 +1,151 @@
+"""The visual agent: a model that looks closer with tools before it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
+from langgraph.graph import END, START, StateGraph
+
+from langgraph_speceyes.agent.loop import VisualLoop
+from langgraph_speceyes.agent.node import DualNode
+from langgraph_speceyes.agent.ocr import Reader, TextReader
+from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol
+from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
+from langgraph_speceyes.agent.toolbox import Tool, check_reader, resolve_tools
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule
+
+DEFAULT_TOOLS = ("crop", "zoom", "ocr")
+_PROTOCOLS: dict[str, type[NativeProtocol] | type[DeepEyesProtocol]] = {
+    "native": NativeProtocol,
+    "deepeyes": DeepEyesProtocol,
+}
+# A node may have neither the name of another node nor that of a state key.
+_RESERVED = frozenset({"question", "model", "answer", START, END, *VisualAgentState.__annotations__})
+
+
+def create_visual_agent(
+    model: BaseChatModel | Runnable[Any, Any],
+    *,
+    tools: Sequence[Tool] = DEFAULT_TOOLS,
+    max_steps: int = 5,
+    protocol: str | AgentProtocol = "native",
+    system: str | None = None,
+    instruction: str | None = None,
+    coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
+    resize: ResizeRule | None = None,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    inline: bool | None = None,
+    reader: TextReader | None = None,
+    name: str = "visual_agent",
+) -> StateGraph[VisualAgentState, None, VisualAgentInput, VisualAgentOutput]:
+    """Create an agent that answers a question about an image and may crop, zoom and read on the way.
+
+    Nodes: ``question`` checks the input, ``model`` asks the model, one node per tool runs its calls one after the
+    other, ``answer`` makes the final message. Tools see the original's pixels and return references to regions; no
+    image data enters the state.
+
+    Args:
+        model: A chat model that takes images.
+        tools: Any of ``"crop"``, ``"zoom"`` and ``"ocr"``, LangChain tools, and pure tools (``ToolSpec``).
+        max_steps: Most tool steps of a run, failed ones included. After that the model is asked once more, without
+            tools, and whatever it says is the answer.
+        protocol: ``"native"`` for models with tool calling, ``"deepeyes"`` for models that write calls as text, or
+            a protocol with its own settings.
+        system: System prompt, in place of the named protocol's.
+        instruction: Text at the end of the question, in place of the named protocol's.
+        coordinates: What the numbers of the model's boxes count.
+        resize: How the model's processor resizes an image, for ``resized`` coordinates; ``None`` for the model's
+            own ``resize_rule``.
+        policy: Limits of loading images.
+        inline: Whether images are sent to the model as base64; ``None`` for yes, unless the model has a true
+            ``accepts_image_references``.
+        reader: Reads text for ``ocr``; ``None`` for RapidOCR.
+        name: Name of the final message.
+
+    Returns:
+        The graph, not compiled. Input: ``messages`` that end with the user's question. Output: ``messages``, whose
+        last one is the answer with ``tool_steps`` in its ``response_metadata``, ``tool_steps`` and ``steps``.
+        Running it raises ``InputError`` if there is no question or no image, ``ImageError`` if an image cannot be
+        loaded.
+
+    Raises:
+        ArgumentError: An argument cannot be used.
+        MissingExtraError: ``ocr`` is among the tools and RapidOCR is not installed.
+    """
+    if type(max_steps) is not int or max_steps < 1:
+        raise ArgumentError("max_steps", "a whole number of at least 1", repr(max_steps))
+    speaks = _resolve_protocol(protocol, system, instruction)
+    space = _resolve_coordinates(coordinates)
+    by_name = resolve_tools(tools, _RESERVED)
+    reads = reader if reader is not None else Reader()
+    check_reader(by_name, reads)
+    schemas = [tool.schema(space) for tool in by_name.values()]
+    loop = VisualLoop(
+        model=model,
+        bound=speaks.bind(model, schemas),
+        protocol=speaks,
+        tools=by_name,
+        schemas=schemas,
+        max_steps=max_steps,
+        coordinates=space,
+        resize=_resolve_resize(model, space, resize),
+        policy=policy,
+        reader=reads,
+        inline=not getattr(model, "accepts_image_references", False) if inline is None else inline,
+        name=name,
+    )
+    graph = StateGraph(VisualAgentState, input_schema=VisualAgentInput, output_schema=VisualAgentOutput)
+    graph.add_node("question", loop.begin)
+    graph.add_node("model", DualNode(loop.ask, loop.aask))
+    graph.add_node("answer", loop.finish)
+    graph.add_edge(START, "question")
+    graph.add_edge("question", "model")
+    graph.add_conditional_edges("model", loop.route, [*by_name, "model", "answer"])
+    for tool in by_name:
+        graph.add_node(tool, DualNode(loop.look, loop.alook))
+        graph.add_conditional_edges(tool, loop.route, [*by_name, "model"])
+    graph.add_edge("answer", END)
+    return graph
+
+
+def _resolve_protocol(protocol: str | AgentProtocol, system: str | None, instruction: str | None) -> AgentProtocol:
+    if isinstance(protocol, str):
+        if protocol not in _PROTOCOLS:
+            raise ArgumentError("protocol", f"one of {', '.join(_PROTOCOLS)}, or an AgentProtocol", repr(protocol))
+        named: NativeProtocol | DeepEyesProtocol = _PROTOCOLS[protocol]()
+        named = named if system is None else replace(named, system=system)
+        return named if instruction is None else replace(named, instruction=instruction)
+    if not isinstance(protocol, AgentProtocol):
+        found = type(protocol).__name__
+        raise ArgumentError("protocol", f"one of {', '.join(_PROTOCOLS)}, or an AgentProtocol", found)
+    for argument, text in (("system", system), ("instruction", instruction)):
+        if text is not None:
+            raise ArgumentError(argument, "nothing beside a protocol object, which has its own", "text")
+    return protocol
+
+
+def _resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
+    try:
+        return CoordinateSpace(coordinates)
+    except ValueError:
+        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
+
+
+def _resolve_resize(model: Any, space: CoordinateSpace, resize: ResizeRule | None) -> ResizeRule | None:
+    if space is not CoordinateSpace.RESIZED:
+        return None
+    rule = resize if resize is not None else getattr(model, "resize_rule", None)
+    if rule is None:
+        raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", None)
+    if not isinstance(rule, ResizeRule):
+        raise ArgumentError("resize", "a ResizeRule", type(rule).__name__)
+    try:
+        rule.size(rule.factor, rule.factor)
+    except ArgumentError as error:
+        raise ArgumentError("resize", f"{error.argument} as {error.expected}", error.found) from error
+    return rule

@@ -1,0 +1,1 @@
+"""Measuring the bypass: data, methods, figures."""

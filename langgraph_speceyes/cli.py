@@ -1,0 +1,158 @@
+"""The command `speceyes`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from langgraph_speceyes.errors import ArgumentError, SpecEyesError
+
+app = typer.Typer(
+    help="A speculative bypass for LangGraph visual agents.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+# what is for people goes to standard error when standard output holds JSON
+_out, _err = Console(), Console(stderr=True)
+
+Queries = Annotated[int, typer.Option("--queries", "-n", min=1, help="How many questions to run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Gate threshold, between 0 and 1; the default is the calibrated one.")
+]
+
+
+@app.command()
+def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = False) -> None:
+    """Run embedded questions through the agent alone and through SpecEyes, and compare."""
+    with _errors():
+        from langgraph_speceyes.bench.demo import AGENT, SPECEYES, demo_questions, side_by_side, summary
+        from langgraph_speceyes.testbed.pair import load_pair
+
+        quiet_libraries()
+        console = _err if as_json else _out
+        with console.status("Loading the embedded pair"):
+            pair = load_pair()
+            gate = with_threshold(pair.gate, threshold)
+            agent, speceyes = pair.agent().compile(), pair.speceyes(gate=gate).compile()
+        runs: dict[str, list[Any]] = {AGENT: [], SPECEYES: []}
+        with (
+            tempfile.TemporaryDirectory(prefix="speceyes-") as folder,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            ) as progress,
+        ):
+            bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in runs}
+            for name, run in side_by_side(demo_questions(queries), agent, speceyes, Path(folder)):
+                runs[name].append(run)
+                progress.advance(bars[name])
+        figures = summary(runs[AGENT], runs[SPECEYES])
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        from langgraph_speceyes.display import show_summary
+
+        show_summary(_out, figures)
+
+
+@app.command()
+def ask(
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
+    protocol: Annotated[str, typer.Option(help="How the agent's model calls tools: native or deepeyes.")] = "native",
+    coordinates: Annotated[
+        str, typer.Option(help="What the agent's boxes count: absolute, resized or relative_1000.")
+    ] = "absolute",
+    threshold: Threshold = None,
+    gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    save_crops: Annotated[Path | None, typer.Option(help="Folder for the regions the agent looked at.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer one question about one image; show the route, the score of each token and the regions looked at."""
+    with _errors():
+        from langgraph_speceyes.bench.demo import ask_message
+        from langgraph_speceyes.display import save_regions, show_answer
+
+        quiet_libraries()
+        if (speculator is None) != (agent is None):
+            given, missing = ("speculator", "agent") if agent is None else ("agent", "speculator")
+            raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
+        with (_err if as_json else _out).status("Loading the models"):
+            graph = _graph(speculator, agent, protocol, coordinates, gate, threshold)
+        result = graph.invoke({"messages": [ask_message(image, question)]})
+        answer, decision = result["messages"][-1].text, result["decision"]
+        saved = save_regions(decision, save_crops) if save_crops else []
+    if as_json:
+        print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
+    else:
+        show_answer(_out, answer, decision, saved)
+
+
+def _graph(
+    speculator: str | None,
+    agent: str | None,
+    protocol: str,
+    coordinates: str,
+    gate: Path | None,
+    threshold: float | None,
+) -> Any:
+    from langgraph_speceyes.scoring import resolve_gate
+
+    chosen = resolve_gate(gate)
+    if speculator is None or agent is None:
+        from langgraph_speceyes.testbed.pair import load_pair
+
+        pair = load_pair()
+        return pair.speceyes(gate=with_threshold(chosen if gate else pair.gate, threshold)).compile()
+    from langgraph_speceyes import LocalChatModel, create_speceyes, create_visual_agent
+
+    small, large = LocalChatModel.from_pretrained(speculator), LocalChatModel.from_pretrained(agent)
+    looking = create_visual_agent(large, protocol=protocol, coordinates=coordinates)
+    return create_speceyes(
+        looking, speculator=small, judge=large, gate=with_threshold(chosen, threshold)
+    ).compile()
+
+
+def with_threshold(gate: Any, threshold: float | None) -> Any:
+    """The gate at another threshold; what it was calibrated for no longer holds."""
+    from dataclasses import replace
+
+    return gate if threshold is None else replace(gate, threshold=threshold, calibration=None)
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' loading bars out of the terminal."""
+    try:
+        from transformers.utils import logging
+    except ModuleNotFoundError:
+        return  # the models' own import names the extra to install
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+class _errors:
+    """Show the package's errors as one line, and exit with status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SpecEyesError):
+            _err.print(f"[bold red]error[/] {type(error).__name__}: {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,109 @@
+"""What the command shows: tables, the route, coloured token scores, saved regions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.scoring.aggregate import squash
+from langgraph_speceyes.state import Decision
+
+
+def show_summary(console: Console, figures: dict[str, Any]) -> None:
+    """The demo's closing tables."""
+    one, two = figures["agent"], figures["speceyes"]
+    table = Table(title=f"{figures['queries']} questions, one at a time, same agent", title_justify="left")
+    table.add_column("")
+    table.add_column("agent alone", justify="right")
+    table.add_column("SpecEyes", justify="right", style="bold")
+    table.add_row("accuracy", f"{one['accuracy']:.1%}", f"{two['accuracy']:.1%}")
+    table.add_row("mean latency", f"{one['latency_mean_s'] * 1e3:.0f} ms", f"{two['latency_mean_s'] * 1e3:.0f} ms")
+    table.add_row(
+        "95th percentile latency", f"{one['latency_p95_s'] * 1e3:.0f} ms", f"{two['latency_p95_s'] * 1e3:.0f} ms"
+    )
+    table.add_row("tool steps a question", f"{one['tool_steps_mean']:.2f}", f"{two['tool_steps_mean']:.2f}")
+    table.add_row("speed-up", "1.00 x", f"{figures['speedup']:.2f} x")
+    predicted = figures["predicted_latency_s"] * 1e3
+    table.add_row("mean latency predicted by the paper's formula", "", f"{predicted:.0f} ms")
+    console.print(table)
+
+    routes = figures["routes"]
+    where = Table(title="where the questions went", title_justify="left")
+    where.add_column("route")
+    where.add_column("questions", justify="right")
+    where.add_row("[yellow]judged tool-needing, to the agent", str(routes["screened"]))
+    where.add_row("[green]speculation accepted", str(routes["bypass"]))
+    where.add_row("[red]rejected by the gate, to the agent", str(routes["rejected"]))
+    console.print(where)
+    calls = ", ".join(f"{name} {count}" for name, count in figures["tool_calls"].items()) or "none"
+    console.print(
+        f"screening ratio beta {figures['beta']:.2f}, acceptance rate alpha {figures['alpha']:.2f}, "
+        f"score {figures['score']}, threshold {figures['threshold']:.4f}; tool calls behind SpecEyes: {calls}",
+        highlight=False,
+    )
+
+
+def show_answer(console: Console, answer: str, decision: Decision, saved: list[Path]) -> None:
+    """One answer and how it came about."""
+    console.print(f"[bold]{escape(answer)}[/]", highlight=False)
+    colour = "green" if decision["route"] == "bypass" else "yellow"
+    console.print(f"route      [{colour}]{decision['route']}[/], decided by the {decision['decided_by']}", highlight=False)
+    if decision["tool_need"] is not None:
+        console.print(
+            f"judge      tools needed with probability {decision['tool_need']:.3f} "
+            f"(threshold {decision['judge_threshold']:.2f})",
+            highlight=False,
+        )
+    if decision["score"] is not None:
+        sign = ">=" if decision["accepted"] else "<"
+        console.print(
+            f"gate       {decision['score_name']} score {decision['score']:.4f} {sign} {decision['threshold']:.4f}, "
+            f"K = {decision['k']}",
+            highlight=False,
+        )
+        console.print(Text("tokens     ") + token_line(decision))
+    if decision["error"]:
+        console.print(f"[red]trouble    {escape(decision['error'])}", highlight=False)
+    for call in decision["tool_calls"]:
+        box = f" {call['box']}" if call.get("box") else ""
+        found = f" -> {call['text']!r}" if call.get("text") else ""
+        wrong = f" [red]{escape(str(call['error']))}[/]" if call.get("error") else ""
+        console.print(f"tool       {call['tool']}{box}{escape(found)}{wrong}", highlight=False)
+    for path in saved:
+        console.print(f"saved      {path}", highlight=False, soft_wrap=True)
+    seconds = ", ".join(f"{phase} {value * 1e3:.0f} ms" for phase, value in decision["seconds"].items())
+    console.print(f"time       {seconds}", highlight=False)
+
+
+def token_line(decision: Decision) -> Text:
+    """The speculation's tokens, each coloured by its squashed separability: red well below the threshold, green above."""
+    line = Text()
+    for token, separability in decision["answer_tokens"]:
+        score = float(squash(separability))
+        gap = score - decision["threshold"]
+        style = "green" if gap >= 0 else "yellow" if gap > -0.02 else "red"
+        line.append(token.strip() or repr(token), style=f"bold {style}")
+        line.append(f" {score:.3f}  ", style=f"dim {style}")
+    return line
+
+
+def save_regions(decision: Decision, folder: Path) -> list[Path]:
+    """Write the regions the agent looked at as PNG files.
+
+    Returns:
+        The files, in the order of the tool calls.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = []
+    for k, call in enumerate(decision["tool_calls"]):
+        if call.get("image"):
+            path = folder / f"{k + 1}-{call['tool']}.png"
+            load_image(parse_reference(call["image"])).save(path)
+            saved.append(path)
+    return saved

@@ -1,0 +1,86 @@
+"""The embedded pair, ready to run: two small checkpoints that were trained on the embedded world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import StateGraph
+
+from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent
+from langgraph_speceyes.errors import MissingExtraError
+from langgraph_speceyes.graph import create_speceyes
+from langgraph_speceyes.images import CoordinateSpace, ImagePolicy
+from langgraph_speceyes.phases import Prompts
+from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.testbed import prompts
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.models import LocalChatModel
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+SPECULATOR, AGENT, GATE = CHECKPOINTS / "speculator", CHECKPOINTS / "agent", CHECKPOINTS / "gate.json"
+SPECULATOR_NAME, AGENT_NAME = "speceyes-embedded-speculator", "speceyes-embedded-agent"
+MAX_STEPS = 5
+
+PROMPTS = Prompts(
+    judge_system=prompts.SYSTEM,
+    judge=prompts.JUDGE,
+    speculate_system=prompts.SYSTEM,
+    speculate=prompts.SPECULATE,
+)
+"""What the pair was trained on."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The pair's models and what belongs to them.
+
+    Attributes:
+        speculator: Qwen3-VL architecture; sees the overview only.
+        large: Qwen2.5-VL architecture; judges, and is the agent's model.
+        gate: The gate, calibrated on the calibration split.
+    """
+
+    speculator: LocalChatModel
+    large: LocalChatModel
+    gate: Gate
+
+    def agent(self, policy: ImagePolicy | None = None) -> StateGraph[Any, Any, Any, Any]:
+        """The visual agent over the large model, speaking the protocol it was trained on."""
+        return create_visual_agent(
+            self.large,
+            protocol=DeepEyesProtocol(
+                system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final=prompts.AGENT, aliases={}
+            ),
+            coordinates=CoordinateSpace.RESIZED,
+            max_steps=MAX_STEPS,
+            **({"policy": policy} if policy else {}),
+        )
+
+    def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:
+        """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""
+        defaults = {"speculator": self.speculator, "judge": self.large, "gate": self.gate, "prompts": PROMPTS}
+        agent = options.pop("agent", None) or self.agent(options.get("policy"))
+        return create_speceyes(agent, **(defaults | options))
+
+
+def load_pair(**options: Any) -> Pair:
+    """Load the embedded pair from the package; no network.
+
+    Args:
+        options: Passed on to both models' :meth:`LocalChatModel.from_pretrained`, such as `max_batch`.
+
+    Raises:
+        MissingExtraError: torch or transformers are not installed.
+    """
+    try:
+        from langgraph_speceyes.models.chat import LocalChatModel
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("the embedded pair", "local") from missing
+    return Pair(
+        speculator=LocalChatModel.from_pretrained(str(SPECULATOR), **({"model_name": SPECULATOR_NAME, "max_tokens": 32} | options)),
+        large=LocalChatModel.from_pretrained(str(AGENT), **({"model_name": AGENT_NAME, "max_tokens": 96} | options)),
+        gate=Gate.load(GATE),
+    )

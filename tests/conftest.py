@@ -1,0 +1,41 @@
+"""Shared by all tests: the embedded pair, loaded once, and images of its world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from langchain_core.messages import HumanMessage
+
+from langgraph_speceyes.bench.demo import ask_message
+from langgraph_speceyes.cli import quiet_libraries
+from langgraph_speceyes.testbed.pair import Pair, load_pair
+from langgraph_speceyes.testbed.questions import Question, Split, questions
+
+Asked = tuple[Question, HumanMessage]
+
+
+@pytest.fixture(scope="session")
+def pair() -> Pair:
+    torch.set_num_threads(2)
+    quiet_libraries()
+    return load_pair()
+
+
+@pytest.fixture(scope="session")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Split, int], list[Asked]]:
+    """Questions of the calibration part with their images on disk."""
+    folder = tmp_path_factory.mktemp("scenes")
+
+    def made(split: Split, count: int) -> list[Asked]:
+        found = []
+        for question in questions(split, "calibration", count):
+            path: Path = folder / f"{question.id.replace('/', '-')}.png"
+            if not path.exists():
+                question.scene.render().save(path)
+            found.append((question, ask_message(path, question.text)))
+        return found
+
+    return made

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from PIL import Image
+
+from langgraph_speceyes import Gate, Slots, create_speceyes
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError, ImageError, InputError, PhaseError
+from langgraph_speceyes.images import ImagePolicy
+from tests.scripted import Agent, Scripted, entry, judge, speculator
+
+
+def png(size: tuple[int, int] = (40, 30)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, "teal").save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    path = tmp_path / "image.png"
+    path.write_bytes(png())
+    return str(path)
+
+
+def asked(image: str | dict[str, Any], question: str = "What colour is it?") -> dict[str, Any]:
+    block = {"type": "image", "url": image} if isinstance(image, str) else image
+    return {"messages": [HumanMessage([block, {"type": "text", "text": question}])]}
+
+
+ROUTES = [
+    # judge's P(yes), gap of the speculation, route, decided by, accepted
+    (0.1, 40.0, "bypass", "gate", True),
+    (0.1, 0.01, "fallback", "gate", False),
+    (0.9, 40.0, "fallback", "judge", None),
+    (None, 40.0, "bypass", "gate", True),
+    (None, 0.01, "fallback", "gate", False),
+]
+
+
+@pytest.mark.parametrize(("need", "gap", "route", "decided_by", "accepted"), ROUTES)
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke", "batch"])
+async def test_routes(
+    image: str, need: float | None, gap: float, route: str, decided_by: str, accepted: bool | None, mode: str
+) -> None:
+    agent, small = Agent(), speculator(gap)
+    graph = create_speceyes(agent.graph, speculator=small, judge=judge(need) if need else None).compile()
+    if mode == "invoke":
+        result = graph.invoke(asked(image))
+    elif mode == "ainvoke":
+        result = await graph.ainvoke(asked(image))
+    else:
+        result = (await asyncio.to_thread(graph.batch, [asked(image)] * 2))[1]
+    decision, answer = result["decision"], result["messages"][-1]
+    assert (decision["route"], decision["decided_by"], decision["accepted"]) == (route, decided_by, accepted)
+    assert answer.text == ("blue" if route == "bypass" else "from the agent")
+    assert answer.response_metadata["speceyes"] == decision
+    assert [m.type for m in result["messages"]] == ["human", "ai"]
+    assert bool(agent.runs) == (route == "fallback")
+    assert bool(small.calls) == (decided_by != "judge")
+    assert decision["tool_need"] == (pytest.approx(need) if need else None)
+    assert decision["error"] is None
+    assert set(decision["seconds"]) == {
+        *(["judge"] if need else []),
+        *(["speculate", "gate"] if decided_by != "judge" else []),
+        *(["agent"] if route == "fallback" else []),
+        "total",
+    }
+    assert set(result) == {"messages", "decision"}
+
+
+@given(
+    need=st.floats(0.01, 0.99),
+    gap=st.floats(0, 60),
+    threshold=st.floats(0.5, 0.999),
+    judge_threshold=st.floats(0.05, 0.95),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_orders_give_the_same_routes(
+    image: str, need: float, gap: float, threshold: float, judge_threshold: float
+) -> None:
+    routes = []
+    for order in ("judge_first", "speculate_first"):
+        graph = create_speceyes(
+            Agent().graph,
+            speculator=speculator(gap),
+            judge=judge(need),
+            gate=threshold,
+            judge_threshold=judge_threshold,
+            order=order,  # type: ignore[arg-type]
+        )
+        decision = graph.compile().invoke(asked(image))["decision"]
+        routes.append(decision["route"])
+        assert decision["route"] == (
+            "bypass" if need < judge_threshold and decision["score"] is not None and decision["accepted"] else "fallback"
+        )
+    assert routes[0] == routes[1]
+
+
+def test_speculating_first_spares_the_judge_what_the_gate_rejects(image: str) -> None:
+    large = judge(0.1)
+    create_speceyes(
+        Agent().graph, speculator=speculator(0.01), judge=large, order="speculate_first"
+    ).compile().invoke(asked(image))
+    assert large.calls == []
+
+
+def test_prompts_begin_with_the_question_and_end_with_the_instruction(image: str) -> None:
+    small, large = speculator(), judge(0.2)
+    create_speceyes(Agent().graph, speculator=small, judge=large).compile().invoke(asked(image))
+    for model, word in ((small, "briefly"), (large, "yes or no")):
+        ((messages, kwargs),) = model.calls
+        assert kwargs["logprobs"] is True
+        (message,) = messages
+        assert message.content[0]["type"] == "image"
+        assert message.content[1]["text"].startswith("What colour is it?\n")
+        assert word in message.content[1]["text"].lower()
+    assert large.calls[0][1]["max_tokens"] == 1
+    assert small.calls[0][1]["top_logprobs"] == 64
+
+
+def test_models_that_take_no_references_get_image_data(image: str) -> None:
+    small = speculator()
+    create_speceyes(Agent().graph, speculator=small).compile().invoke(asked(image))
+    block = small.calls[0][0][0].content[0]
+    assert base64.b64decode(block["base64"]) == Path(image).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "phase", "says"),
+    [
+        (Scripted(error="refused"), None, "speculate", "ConnectionError: refused"),
+        (Scripted(), None, "speculate", "MissingLogprobsError"),
+        (speculator(k=5), None, "gate", "K"),
+        (speculator(sleep_s=2), None, "speculate", "TimeoutError"),
+        (speculator(), Scripted(error="refused"), "judge", "ConnectionError: refused"),
+        (speculator(), Scripted(), "judge", "MissingLogprobsError"),
+        (speculator(), judge(0.2, sleep_s=2), "judge", "TimeoutError"),
+        (speculator(), Scripted(content=[entry("Maybe", [("Maybe", -0.1), ("So", -3.0)])]), "judge", "yes"),
+    ],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_trouble_in_front_goes_to_the_agent_and_is_recorded(
+    image: str, small: Scripted, large: Scripted | None, phase: str, says: str, asynchronous: bool
+) -> None:
+    graph = create_speceyes(Agent().graph, speculator=small, judge=large, timeout_s=0.2).compile()
+    result = await graph.ainvoke(asked(image)) if asynchronous else graph.invoke(asked(image))
+    decision = result["decision"]
+    assert (decision["route"], decision["decided_by"]) == ("fallback", phase)
+    assert says in decision["error"]
+    assert result["messages"][-1].text == "from the agent"
+    strict = create_speceyes(Agent().graph, speculator=small, judge=large, timeout_s=0.2, strict=True).compile()
+    with pytest.raises(PhaseError, match=phase) as caught:
+        await strict.ainvoke(asked(image)) if asynchronous else strict.invoke(asked(image))
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("answer", ["", " \n "])
+def test_an_empty_speculation_scores_zero_and_falls_back(image: str, answer: str) -> None:
+    small = speculator()
+    small.answer, small.content = answer, []
+    decision = create_speceyes(Agent().graph, speculator=small, gate=0.01).compile().invoke(asked(image))["decision"]
+    assert (decision["route"], decision["score"], decision["accepted"]) == ("fallback", 0.0, False)
+
+
+def test_an_agents_failure_is_the_callers(image: str) -> None:
+    graph = create_speceyes(Agent(fail=True).graph, speculator=speculator(0.01)).compile()
+    with pytest.raises(RuntimeError, match="the agent broke"):
+        graph.invoke(asked(image))
+
+
+def test_events_tell_each_decision_and_messages_stream_only_the_answer(image: str) -> None:
+    graph = create_speceyes(Agent().graph, speculator=speculator(), judge=judge(0.2)).compile()
+    modes = list(graph.stream(asked(image), stream_mode=["custom", "messages", "updates"]))
+    events = [e["event"] for mode, e in modes if mode == "custom"]
+    assert events == ["judgment", "speculation", "gate", "decision"]
+    assert "".join(m.text for mode, (m, _) in (x for x in modes if x[0] == "messages")) == "blue"
+    assert [next(iter(u)) for mode, u in modes if mode == "updates"] == [
+        "intake",
+        "judge",
+        "speculate",
+        "gate",
+        "bypass",
+    ]
+    json.dumps([e for mode, e in modes if mode == "custom"])
+
+
+def test_a_second_turn_starts_with_clean_records(image: str) -> None:
+    small = speculator()
+    graph = create_speceyes(Agent().graph, speculator=small, judge=judge(0.2)).compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    assert graph.invoke(asked(image), config)["decision"]["route"] == "bypass"
+    small.content = None
+    second = graph.invoke(asked(image, "And now?"), config)
+    assert second["decision"]["route"] == "fallback"
+    assert [m.type for m in second["messages"]] == ["human", "ai", "human", "ai"]
+
+
+def test_an_image_of_an_earlier_turn_is_not_the_question(image: str) -> None:
+    small = speculator()
+    graph = create_speceyes(Agent().graph, speculator=small).compile()
+    human = asked(image)["messages"][0]
+    with pytest.raises(InputError, match="image"):
+        graph.invoke({"messages": [human, AIMessage("blue"), HumanMessage("Why?")]})
+    assert small.calls == []
+
+
+def _truncated(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "cut.png").write_bytes(png((300, 300))[:120])
+    return {"type": "image", "url": str(tmp_path / "cut.png")}
+
+
+def _empty(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "empty.png").write_bytes(b"")
+    return {"type": "image", "path": str(tmp_path / "empty.png")}
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda p: {"messages": []}, InputError),
+        (lambda p: {"messages": [SystemMessage("hi")]}, InputError),
+        (lambda p: {"messages": [HumanMessage("What colour is it?")]}, InputError),
+        (lambda p: asked(str(p / "image.png"), "  "), InputError),
+        (lambda p: asked(str(p / "absent.png")), ImageError),
+        (lambda p: asked(str(p)), ImageError),
+        (lambda p: asked(_truncated(p)), ImageError),
+        (lambda p: asked(_empty(p)), ImageError),
+        (lambda p: asked({"type": "image", "base64": "%%%", "mime_type": "image/png"}), ImageError),
+        (lambda p: asked("https://example.com/a.png"), ImageError),
+        (lambda p: asked("../../etc/passwd"), ImageError),
+        (lambda p: asked({"type": "image", "base64": base64.b64encode(png((3000, 30))).decode()}), ImageError),
+    ],
+)
+def test_bad_input_is_a_typed_error_before_any_model_runs(tmp_path: Path, image: str, make: Any, kind: type) -> None:
+    small, large, agent = speculator(), judge(0.2), Agent()
+    policy = ImagePolicy(max_pixels=50_000, roots=(tmp_path,))
+    graph = create_speceyes(agent.graph, speculator=small, judge=large, policy=policy).compile()
+    with pytest.raises(kind) as caught:
+        graph.invoke(make(tmp_path))
+    assert caught.value.argument == "messages"  # type: ignore[attr-defined]
+    assert not small.calls
+    assert not large.calls
+    assert not agent.runs
+
+
+class Other(TypedDict):
+    question: str
+
+
+def _other() -> StateGraph[Any, Any, Any, Any]:
+    graph = StateGraph(Other)
+    graph.add_node("act", lambda state: state)
+    graph.add_edge(START, "act")
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("agent", {"agent": _other()}),
+        ("agent", {"agent": _other().compile()}),
+        ("agent", {"agent": "nothing"}),
+        ("speculator", {"speculator": "gpt"}),
+        ("judge", {"judge": 3}),
+        ("threshold", {"gate": 1.0}),
+        ("threshold", {"gate": 0}),
+        ("order", {"order": "both"}),
+        ("judge_threshold", {"judge": judge(0.2), "judge_threshold": 1.5}),
+        ("judge_threshold", {"judge_threshold": 0.5}),
+        ("timeout_s", {"timeout_s": 0}),
+        ("max_answer_tokens", {"max_answer_tokens": 0}),
+        ("limit", {"max_concurrent_agents": 0}),
+    ],
+)
+def test_bad_arguments_are_named(argument: str, options: dict[str, Any]) -> None:
+    agent = options.pop("agent", None) or Agent().graph
+    with pytest.raises(ArgumentError) as caught:
+        create_speceyes(agent, **({"speculator": speculator()} | options))
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(("argument", "options"), [("score", {"score": "max"}), ("k", {"k": 1}), ("threshold", {"threshold": 1})])
+def test_bad_gates_are_named(argument: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        Gate(**options)
+    assert caught.value.argument == argument
+
+
+def test_a_gate_for_another_speculator_is_refused() -> None:
+    class Named(Scripted):
+        model_name: str = "small-b"
+
+    with pytest.raises(GateMismatchError, match="small-a"):
+        create_speceyes(Agent().graph, speculator=Named(), gate=Gate(speculator="small-a"))
+
+
+def test_slots_hold_over_several_graphs(image: str) -> None:
+    slots = Slots(2)
+
+    class Slow(Agent):
+        def __init__(self) -> None:
+            super().__init__()
+            import time
+
+            plain = self.graph.nodes["act"]
+            assert plain is not None
+
+            def act(state: Any) -> dict[str, Any]:
+                time.sleep(0.05)
+                return {"messages": [AIMessage("slow")]}
+
+            graph = StateGraph(self.graph.state_schema)
+            graph.add_node("act", act)
+            graph.add_edge(START, "act")
+            self.graph = graph
+
+    graphs = [
+        create_speceyes(Slow().graph, speculator=speculator(0.01), max_concurrent_agents=slots).compile()
+        for _ in range(2)
+    ]
+
+    async def main() -> None:
+        await asyncio.gather(*(g.ainvoke(asked(image)) for g in graphs for _ in range(4)))
+
+    asyncio.run(main())
+    assert slots.peak == 2
