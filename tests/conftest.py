@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# read when LangGraph's serializer is imported: checkpoints may hold nothing but known types
+os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 import pytest
 import torch

@@ -103,7 +103,7 @@ def test_both_orders_give_the_same_routes(
         decision = graph.compile().invoke(asked(image))["decision"]
         routes.append(decision["route"])
         assert decision["route"] == (
-            "bypass" if need < judge_threshold and decision["score"] is not None and decision["accepted"] else "fallback"
+            "bypass" if decision["accepted"] and decision["tool_need"] < judge_threshold else "fallback"
         )
     assert routes[0] == routes[1]
 

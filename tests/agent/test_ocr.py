@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -34,14 +35,14 @@ def test_small_print(reader: Reader, word: str) -> None:
 
 def test_lines_in_reading_order(reader: Reader) -> None:
     image = rendered(
-        (360, 120), ("Second line", 20, (10, 70)), ("right", 20, (240, 14)), ("Hello", 20, (10, 10)), ground="#dddddd"
+        (360, 120), ("Second line", 20, (10, 70)), ("right", 20, (240, 9)), ("Hello", 20, (10, 14)), ground="#dddddd"
     )
     assert reader.read(image) == ["Hello", "right", "Second line"]
 
 
 @pytest.mark.parametrize("pixels", [14, 34])
 def test_one_label_on_a_large_plain_ground(reader: Reader, pixels: int) -> None:
-    assert reader.read(rendered((1152, 1152), ("KIOSK 42", pixels, (600, 700)))) == ["KIOSK 42"]
+    assert reader.read(rendered((1152, 1152), ("KIOSK 42", pixels, (691, 806)))) == ["KIOSK 42"]
 
 
 def test_no_text(reader: Reader) -> None:
@@ -93,7 +94,20 @@ def test_many_threads_share_one_engine(reader: Reader) -> None:
     images = [rendered((160, 40), (word, 16, (20, 10))) for word in words]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(Reader(reader.threads).read, images * 2)) == [[word] for word in words * 2]
-    assert set(ocr_module._ENGINES) == {reader.threads}
+    assert ocr_module._engine(reader.threads) is ocr_module._engine(reader.threads)
+
+
+def test_the_engine_gets_blue_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Engine:
+        def find(self, bgr: Any) -> list[Any]:
+            given.append(bgr[0, 0].tolist())
+            return []
+
+    monkeypatch.setitem(ocr_module._ENGINES, 9, Engine())
+    assert Reader(threads=9).read(Image.new("RGB", (20, 20), (1, 2, 3))) == []
+    assert given == [[3, 2, 1]]
 
 
 def test_parts_cover_an_image_and_overlap() -> None:

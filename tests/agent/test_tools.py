@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from langgraph_speceyes.agent import CROP, OCR, ZOOM, CoordinateSpace, ResizeRule, View, tool_schemas
+from langgraph_speceyes.agent import CROP, OCR, ZOOM, CoordinateSpace, ResizeRule, View, tool_schemas, tools
 from langgraph_speceyes.errors import ImageError, ToolInputError
 from langgraph_speceyes.images import ImagePolicy, inline_reference, load_image, parse_reference
 
@@ -33,10 +33,11 @@ def test_zoom_enlarges_twice_unless_told(path: str) -> None:
     assert load_image(seen.images[0]).size == (800, 400)
 
 
-def test_zoom_enlarges_no_further_than_may_be_loaded(path: str) -> None:
+def test_zoom_enlarges_no_further_than_may_be_loaded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small = view(path, policy=ImagePolicy(max_pixels=400 * 300 + 1))
     seen = ZOOM.run({"bbox_2d": [0, 0, 200, 300], "factor": 8}, small)
     assert load_image(seen.images[0], small.policy).size == (282, 423)
+    monkeypatch.setattr(tools, "MAX_ENLARGED_PIXELS", 1000)
     assert ZOOM.run({"bbox_2d": [0, 0, 400, 300]}, small).images[0].uri == f"{path}#xywh=0,0,400,300"
 
 

@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.training.tape import IGNORE, Encoder, Example, collate, patches, view
 from langgraph_speceyes.testbed.training.teacher import (
-    LABEL,
     agent_look_example,
     dense_labels,
     fresh_scene,
@@ -30,7 +29,7 @@ from langgraph_speceyes.testbed.training.teacher import (
     speculator_example,
     trajectory_example,
 )
-from langgraph_speceyes.testbed.world import COLOURS
+from langgraph_speceyes.testbed.world import COLOURS, SHAPES
 
 Metrics = dict[str, float]
 Make = Callable[[Encoder, random.Random], Example]
@@ -52,7 +51,37 @@ def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
     return rate * min(1.0, (step + 1) / warm) * (0.03 + 0.485 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
-def dense_loss(model: PreTrainedModel, heads: nn.ModuleList, size: int, *, quarters: bool, side: int) -> Any:
+class SeenWords(nn.Module):
+    """Reads shape and colour off a visual token by the language model's own word embeddings.
+
+    The vision tower so learns to put what it sees into the directions that stand for it in text, and the language model
+    finds "the star" among visual tokens without first having to learn a dictionary.
+    """
+
+    def __init__(self, model: PreTrainedModel, encode: Encoder) -> None:
+        super().__init__()
+        self.embedding = model.get_input_embeddings()
+        # nothing there, and something too small to tell
+        self.without_word = nn.Parameter(torch.randn(3, self.embedding.weight.shape[1]) * 0.05)
+        self.shapes = [_word(encode, shape) for shape in SHAPES]
+        self.colours = [_word(encode, colour) for colour in COLOURS]
+        self.label = _word(encode, "label")
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of shape ``[n, 9]`` and colour ``[n, 9]``, in the order of the dense labels."""
+        words = self.embedding.weight
+        nothing, unreadable, no_colour = self.without_word.split(1)
+        shape = torch.cat([nothing, words[self.shapes], unreadable, words[[self.label]]])
+        colour = torch.cat([no_colour, words[self.colours]])
+        return features @ shape.T, features @ colour.T
+
+
+def _word(encode: Encoder, word: str) -> int:
+    (found,) = encode(f" {word}")
+    return found
+
+
+def dense_loss(model: PreTrainedModel, seen: SeenWords, size: int, *, quarters: bool, side: int) -> Any:
     """A step of stage 1: the vision tower tells shape and colour of what each visual token shows."""
 
     def loss(rng: random.Random, _: int) -> tuple[Tensor, Metrics]:
@@ -65,9 +94,8 @@ def dense_loss(model: PreTrainedModel, heads: nn.ModuleList, size: int, *, quart
         pixels, grid = patches(views)
         features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
         total, metrics = torch.zeros(()), {}
-        for name, head, labels in zip(("shape", "colour"), heads, zip(*wanted, strict=True), strict=True):
+        for name, logits, labels in zip(("shape", "colour"), seen(features), zip(*wanted, strict=True), strict=True):
             target = torch.cat([torch.from_numpy(part) for part in labels])
-            logits = head(features)
             # most tokens show nothing: without a weight the first thing learnt is to say so always
             weight = torch.ones(logits.shape[-1])
             weight[0] = 0.2
@@ -110,9 +138,9 @@ def fast_patches(model: PreTrainedModel) -> None:
 
 def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:
     """The speculator: see, then answer what can be told, then answer everything."""
-    heads = _heads(model)
-    seeing = [*model.model.visual.parameters(), *heads.parameters()]
-    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=False, side=prompts.SPECULATOR_VIEW), seeing)
+    seen = SeenWords(model, encode)
+    seeing = [*model.model.visual.parameters(), *seen.parameters()]
+    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW), seeing)
     yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(look_example, 32)]), list(model.parameters()))
     makers: list[tuple[Make, int]] = [(speculator_example, 32)]
     yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), list(model.parameters()))
@@ -120,19 +148,14 @@ def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int,
 
 def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
     """The agent: see, then answer what can be told, then judge too, then act."""
-    heads = _heads(model)
-    seeing = [*model.model.visual.parameters(), *heads.parameters()]
-    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, heads, 48, quarters=True, side=prompts.VIEW), seeing)
+    seen = SeenWords(model, encode)
+    seeing = [*model.model.visual.parameters(), *seen.parameters()]
+    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=True, side=prompts.VIEW), seeing)
     everything = list(model.parameters())
     yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(agent_look_example, 32)]), everything)
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
     yield Stage("act", steps[3], 1e-3, token_loss(model, encode, makers), everything)
-
-
-def _heads(model: PreTrainedModel) -> nn.ModuleList:
-    width = int(model.config.text_config.hidden_size)
-    return nn.ModuleList([nn.Linear(width, LABEL + 1), nn.Linear(width, len(COLOURS) + 1)])
 
 
 def train(

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from PIL import Image
+
+from langgraph_speceyes import create_funnel, create_speceyes
+from langgraph_speceyes.errors import ArgumentError
+from tests.scripted import Agent, Scripted, peaked, speculator
+
+
+class ByQuestion(Scripted):
+    """Stands clear of its competitors where the question says so."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        text = messages[-1].content[-1]["text"]
+        content = [peaked("x", 64, 40.0 if "easy" in text else 0.01)]
+        # a model of its own for each call: they run on threads
+        return Scripted(answer=text.split("\n")[0], content=content)._generate(messages)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
+    return str(tmp_path / "a.png")
+
+
+def asked(image: str, text: str) -> list[Any]:
+    return [HumanMessage([{"type": "image", "url": image}, {"type": "text", "text": text}])]
+
+
+async def test_outcomes_keep_the_order_of_the_input_and_failures_stay_where_they_are(image: str) -> None:
+    graph = create_funnel(create_speceyes(Agent().graph, speculator=ByQuestion())).compile()
+    queries = [asked(image, "easy 0"), asked("absent.png", "easy 1"), asked(image, "hard 2"), [], asked(image, "easy 4")]
+    for result in (graph.invoke({"queries": queries}), await graph.ainvoke({"queries": queries})):
+        found = result["outcomes"]
+        assert [o["index"] for o in found] == [0, 1, 2, 3, 4]
+        assert [o["answer"] for o in found] == ["easy 0", None, "from the agent", None, "easy 4"]
+        assert [o["decision"]["route"] if o["decision"] else None for o in found] == [
+            "bypass",
+            None,
+            "fallback",
+            None,
+            "bypass",
+        ]
+        assert found[1]["error"].startswith("ImageError: messages")
+        assert found[3]["error"].startswith("InputError: messages")
+
+
+async def test_accepted_answers_arrive_while_others_are_in_the_agent(image: str) -> None:
+    """The agent cannot end before the accepted answer has been seen by the caller."""
+    seen = asyncio.Event()
+
+    class Waiting(Agent):
+        def __init__(self) -> None:
+            super().__init__()
+            from langchain_core.messages import AIMessage
+            from langgraph.graph import START, MessagesState, StateGraph
+
+            async def act(state: MessagesState) -> dict[str, Any]:
+                await asyncio.wait_for(seen.wait(), 20)
+                return {"messages": [AIMessage("from the agent")]}
+
+            self.graph = StateGraph(MessagesState)
+            self.graph.add_node("act", act)
+            self.graph.add_edge(START, "act")
+
+    graph = create_funnel(create_speceyes(Waiting().graph, speculator=ByQuestion())).compile()
+    order = []
+    async for update in graph.astream({"queries": [asked(image, "hard"), asked(image, "easy")]}, stream_mode="updates"):
+        for arrived in update.get("query", {}).get("arrived", []):
+            order.append(arrived["index"])
+            seen.set()
+    assert order == [1, 0]
+
+
+async def test_the_cap_on_agents_holds_inside_the_fan_out(image: str) -> None:
+    running = peak = 0
+
+    class Counting(Agent):
+        def __init__(self) -> None:
+            super().__init__()
+            from langchain_core.messages import AIMessage
+            from langgraph.graph import START, MessagesState, StateGraph
+
+            async def act(state: MessagesState) -> dict[str, Any]:
+                nonlocal running, peak
+                running += 1
+                peak = max(peak, running)
+                await asyncio.sleep(0.02)
+                running -= 1
+                return {"messages": [AIMessage("from the agent")]}
+
+            self.graph = StateGraph(MessagesState)
+            self.graph.add_node("act", act)
+            self.graph.add_edge(START, "act")
+
+    one = create_speceyes(Counting().graph, speculator=speculator(0.01), max_concurrent_agents=3)
+    await create_funnel(one).compile().ainvoke({"queries": [asked(image, f"q {i}") for i in range(12)]})
+    assert peak == 3
+
+
+def test_no_queries_give_no_outcomes() -> None:
+    graph = create_funnel(create_speceyes(Agent().graph, speculator=speculator())).compile()
+    assert graph.invoke({"queries": []}) == {"outcomes": []}
+
+
+def test_queries_that_are_no_list_are_refused() -> None:
+    graph = create_funnel(create_speceyes(Agent().graph, speculator=speculator())).compile()
+    with pytest.raises(ArgumentError) as caught:
+        graph.invoke({"queries": "what?"})
+    assert caught.value.argument == "queries"
