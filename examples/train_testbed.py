@@ -1,45 +1,74 @@
-"""Train the embedded pair from nothing.
+"""Train the embedded pair from nothing, write its checkpoints, and calibrate its gate.
 
-    python examples/train_testbed.py            # both models, into ./training
-    python examples/train_testbed.py --only agent --threads 1
+    python examples/train_testbed.py                # all of it, into ./training
+    python examples/train_testbed.py --only agent   # one model's training
 
-Stop it whenever you like: the same command goes on from the last checkpoint.
+Stop it whenever you like: the same command goes on from the last checkpoint. Progress and loss are shown and kept in
+`training/*/metrics.jsonl`. `--ship` writes the result into the package instead of `training/checkpoints`.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
 from pathlib import Path
 
 import torch
 
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.testbed import pair as embedded
+from langgraph_speceyes.testbed.measure import calibrated, measure, report
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
+from langgraph_speceyes.testbed.training.export import export
 from langgraph_speceyes.testbed.training.tape import Encoder
 from langgraph_speceyes.testbed.training.tokenizer import build_tokenizer
 from langgraph_speceyes.testbed.training.train import agent_stages, speculator_stages, train
 
 
 def main() -> None:
-    """Train one model after the other."""
+    """Train, export, calibrate, report."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--out", type=Path, default=Path("training"))
-    cli.add_argument("--only", choices=["speculator", "agent"])
+    cli.add_argument("--only", choices=["speculator", "agent", "calibration"])
     cli.add_argument("--threads", type=int, default=2)
-    cli.add_argument("--speculator-steps", type=int, nargs=3, default=(450, 400, 350))
-    cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 250, 400, 1400))
+    cli.add_argument("--speculator-steps", type=int, nargs=3, default=(450, 1500, 350))
+    cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 300, 1400))
     cli.add_argument("--seed", type=int, default=0)
+    cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
     a = cli.parse_args()
     torch.set_num_threads(a.threads)
     tokenizer = build_tokenizer()
     encode = Encoder(tokenizer)
-    if a.only != "agent":
+    checkpoints = embedded.CHECKPOINTS if a.ship else a.out / "checkpoints"
+    if a.only in (None, "speculator"):
         torch.manual_seed(a.seed)
         model = new_speculator(tokenizer)
         train(model, speculator_stages(model, encode, tuple(a.speculator_steps)), a.out / "speculator", seed=a.seed)
-    if a.only != "speculator":
+        export(model, tokenizer, checkpoints / "speculator", processor_class="Qwen3VLProcessor")
+    if a.only in (None, "agent"):
         torch.manual_seed(a.seed)
         model = new_agent(tokenizer)
         train(model, agent_stages(model, encode, tuple(a.agent_steps)), a.out / "agent", seed=a.seed)
+        export(model, tokenizer, checkpoints / "agent", processor_class="Qwen2_5_VLProcessor")
+    if a.only in (None, "calibration"):
+        calibrate(checkpoints)
+
+
+def calibrate(checkpoints: Path, questions: int = 150) -> None:
+    """Choose the gate's threshold on the calibration part; say how the pair does there and on the test part."""
+    small = LocalChatModel.from_pretrained(
+        str(checkpoints / "speculator"), model_name=embedded.SPECULATOR_NAME, max_tokens=32
+    )
+    large = LocalChatModel.from_pretrained(str(checkpoints / "agent"), model_name=embedded.AGENT_NAME, max_tokens=96)
+    pair = embedded.Pair(small, large, Gate())
+    measured = asyncio.run(measure(pair, "calibration", questions))
+    gate = calibrated(measured, pair.gate)
+    gate.save(checkpoints / "gate.json")
+    print(json.dumps({"gate": gate.threshold, "calibration": report(measured)}, indent=2))
+    test = asyncio.run(measure(pair, "test", questions))
+    print(json.dumps({"test": report(test)}, indent=2))
 
 
 if __name__ == "__main__":

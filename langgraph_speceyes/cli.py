@@ -120,9 +120,7 @@ def _graph(
 
     small, large = LocalChatModel.from_pretrained(speculator), LocalChatModel.from_pretrained(agent)
     looking = create_visual_agent(large, protocol=protocol, coordinates=coordinates)
-    return create_speceyes(
-        looking, speculator=small, judge=large, gate=with_threshold(chosen, threshold)
-    ).compile()
+    return create_speceyes(looking, speculator=small, judge=large, gate=with_threshold(chosen, threshold)).compile()
 
 
 def with_threshold(gate: Any, threshold: float | None) -> Any:

@@ -53,7 +53,9 @@ def show_answer(console: Console, answer: str, decision: Decision, saved: list[P
     """One answer and how it came about."""
     console.print(f"[bold]{escape(answer)}[/]", highlight=False)
     colour = "green" if decision["route"] == "bypass" else "yellow"
-    console.print(f"route      [{colour}]{decision['route']}[/], decided by the {decision['decided_by']}", highlight=False)
+    console.print(
+        f"route      [{colour}]{decision['route']}[/], decided by the {decision['decided_by']}", highlight=False
+    )
     if decision["tool_need"] is not None:
         console.print(
             f"judge      tools needed with probability {decision['tool_need']:.3f} "
@@ -82,7 +84,7 @@ def show_answer(console: Console, answer: str, decision: Decision, saved: list[P
 
 
 def token_line(decision: Decision) -> Text:
-    """The speculation's tokens, each coloured by its squashed separability: red well below the threshold, green above."""
+    """The speculation's tokens, coloured by their squashed separability: red well below the threshold, green above."""
     line = Text()
     for token, separability in decision["answer_tokens"]:
         score = float(squash(separability))

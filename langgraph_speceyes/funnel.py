@@ -59,11 +59,11 @@ def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any])
     """A graph that takes many queries and sends each through the bypass on a path of its own.
 
     A fast query never waits for a slow one: each is one `Send` that holds its whole path, and its outcome is streamed
-    (`stream_mode="updates"`, node `query`) as soon as it is there. The calls of queries under way together share forward
-    batches in models that batch. One query's failure is that query's outcome. How many queries are under way at once is the
-    run's `max_concurrency`; the cap on agents is `create_speceyes(max_concurrent_agents=...)`. In the sync form queries run
-    on threads, as many as `max_concurrency` allows (by default a few more than there are cores): use the async form, or set
-    it, for large batches.
+    (`stream_mode="updates"`, node `query`) as soon as it is there. The calls of queries under way together share
+    forward batches in models that batch. One query's failure is that query's outcome. How many queries are under way at
+    once is the run's `max_concurrency`; the cap on agents is `create_speceyes(max_concurrent_agents=...)`. In the sync
+    form queries run on threads, as many as `max_concurrency` allows (by default a few more than there are cores): use
+    the async form, or set it, for large batches.
 
     Args:
         speceyes: What :func:`create_speceyes` returns, compiled or not.

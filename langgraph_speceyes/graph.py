@@ -1,8 +1,8 @@
 """The four phases wired as a LangGraph state graph. The file to read first.
 
-    START -> intake -> judge -> speculate -> gate -> bypass -> END
-                         |          |          |
-                         +----------+----------+--> agent -> END
+START -> intake -> judge -> speculate -> gate -> bypass -> END
+                     |          |          |
+                     +----------+----------+--> agent -> END
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def create_speceyes(
         speculator: The small model ``M_S``; any chat model that returns `logprobs` with `top_logprobs`.
         judge: The large model ``M_L``; None leaves the judgment out.
         gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
-        judge_threshold: Probability of tool need from which the judge screens a query out; the default is the gate file's,
+        judge_threshold: Probability of tool need from which the judge screens a query out; the default is the gate
+            file's,
             else 0.5.
         order: ``"judge_first"``, or ``"speculate_first"``, which pays where the speculator costs less than the judge:
             ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front. Both give the same routes.

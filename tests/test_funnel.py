@@ -35,7 +35,13 @@ def asked(image: str, text: str) -> list[Any]:
 
 async def test_outcomes_keep_the_order_of_the_input_and_failures_stay_where_they_are(image: str) -> None:
     graph = create_funnel(create_speceyes(Agent().graph, speculator=ByQuestion())).compile()
-    queries = [asked(image, "easy 0"), asked("absent.png", "easy 1"), asked(image, "hard 2"), [], asked(image, "easy 4")]
+    queries = [
+        asked(image, "easy 0"),
+        asked("absent.png", "easy 1"),
+        asked(image, "hard 2"),
+        [],
+        asked(image, "easy 4"),
+    ]
     for result in (graph.invoke({"queries": queries}), await graph.ainvoke({"queries": queries})):
         found = result["outcomes"]
         assert [o["index"] for o in found] == [0, 1, 2, 3, 4]

@@ -110,9 +110,9 @@ def test_both_orders_give_the_same_routes(
 
 def test_speculating_first_spares_the_judge_what_the_gate_rejects(image: str) -> None:
     large = judge(0.1)
-    create_speceyes(
-        Agent().graph, speculator=speculator(0.01), judge=large, order="speculate_first"
-    ).compile().invoke(asked(image))
+    create_speceyes(Agent().graph, speculator=speculator(0.01), judge=large, order="speculate_first").compile().invoke(
+        asked(image)
+    )
     assert large.calls == []
 
 
@@ -291,7 +291,9 @@ def test_bad_arguments_are_named(argument: str, options: dict[str, Any]) -> None
     assert caught.value.argument == argument
 
 
-@pytest.mark.parametrize(("argument", "options"), [("score", {"score": "max"}), ("k", {"k": 1}), ("threshold", {"threshold": 1})])
+@pytest.mark.parametrize(
+    ("argument", "options"), [("score", {"score": "max"}), ("k", {"k": 1}), ("threshold", {"threshold": 1})]
+)
 def test_bad_gates_are_named(argument: str, options: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError) as caught:
         Gate(**options)

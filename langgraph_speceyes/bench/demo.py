@@ -100,9 +100,9 @@ def summary(agent: list[Run], speceyes: list[Run]) -> dict[str, Any]:
         speceyes: Runs of the bypass on the same questions.
 
     Returns:
-        Accuracy, mean and 95th-percentile latency and tool steps of both; speed-up; screening ratio (beta) and acceptance
-        rate (alpha); routes; and the latency ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` that the paper predicts
-        from the measured costs.
+        Accuracy, mean and 95th-percentile latency and tool steps of both; speed-up; screening ratio (beta) and
+        acceptance rate (alpha); routes; and the latency ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` that the
+        paper predicts from the measured costs.
 
     Raises:
         SpecEyesError: No question was run.

@@ -31,7 +31,9 @@ def operating_point(
     s = np.asarray(scores, dtype=np.float64)
     small, large = np.asarray(speculator_right, dtype=bool), np.asarray(agent_right, dtype=bool)
     if s.ndim != 1 or s.size == 0 or s.shape != small.shape or s.shape != large.shape:
-        raise ArgumentError("scores", "as many as outcomes, at least one", f"{s.shape}, {small.shape} and {large.shape}")
+        raise ArgumentError(
+            "scores", "as many as outcomes, at least one", f"{s.shape}, {small.shape} and {large.shape}"
+        )
     if not np.all((s >= 0) & (s <= 1)):
         raise ArgumentError("scores", "numbers from 0 to 1", f"{s.min()} to {s.max()}")
     # between two neighbouring scores: a threshold that equals a score would turn on rounding

@@ -119,7 +119,7 @@ class MicroBatcher(Generic[Item, Result]):
             if len(self._waiting) >= self.max_queue:
                 self._change.notify_all()
                 raise QueueFullError(
-                    f"{len(self._waiting)} calls are waiting, as many as max_queue allows; send fewer at once or raise it"
+                    f"{len(self._waiting)} calls are waiting, all that max_queue allows; send fewer at once or raise it"
                 )
             self._waiting.append(entry)
             if self._thread is None:

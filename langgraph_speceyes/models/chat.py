@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -46,7 +46,8 @@ class LocalChatModel(BaseChatModel):
         .. code-block:: python
 
             model = LocalChatModel.from_pretrained("Qwen/Qwen3-VL-2B-Instruct")
-            model.invoke([HumanMessage([{"type": "image", "url": "street.jpg"}, {"type": "text", "text": "What is this?"}])])
+            content = [{"type": "image", "url": "street.jpg"}, {"type": "text", "text": "What is this?"}]
+            model.invoke([HumanMessage(content)])
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
@@ -96,7 +97,8 @@ class LocalChatModel(BaseChatModel):
             model_id: Hub id or folder.
             revision: Hub revision.
             device: Where to run; the default is CUDA, else MPS, else the CPU.
-            dtype: Of the weights; the default is bfloat16 on CUDA that supports it, float16 on other accelerators, float32
+            dtype: Of the weights; the default is bfloat16 on CUDA that supports it, float16 on other accelerators,
+                float32
                 on the CPU.
             attn_implementation: As transformers names them; the default is its own choice (SDPA where there is one).
             max_batch: Most calls in one forward pass.
@@ -123,7 +125,13 @@ class LocalChatModel(BaseChatModel):
 
     @classmethod
     def from_loaded(
-        cls, model: Any, processor: Any, *, batching: dict[str, Any] | None = None, model_name: str = "local", **settings: Any
+        cls,
+        model: Any,
+        processor: Any,
+        *,
+        batching: dict[str, Any] | None = None,
+        model_name: str = "local",
+        **settings: Any,
     ) -> Self:
         """Wrap a transformers model and processor that are already in memory; see :meth:`from_pretrained`."""
         chat = cls(model_name=model_name, **settings)
@@ -146,13 +154,15 @@ class LocalChatModel(BaseChatModel):
     @property
     def resize_rule(self) -> ResizeRule | None:
         """How the processor resizes an image before the model sees it, for Qwen-style processors."""
-        images = getattr(self._engine.processor, "image_processor", None)
-        size = getattr(images, "size", None)
-        factor = getattr(images, "patch_size", None), getattr(images, "merge_size", None)
-        low, high = getattr(size, "shortest_edge", None), getattr(size, "longest_edge", None)
-        if None in (*factor, low, high):
+        images: Any = getattr(self._engine.processor, "image_processor", None)
+        try:
+            return ResizeRule(
+                factor=images.patch_size * images.merge_size,
+                min_pixels=images.size.shortest_edge,
+                max_pixels=images.size.longest_edge,
+            )
+        except (AttributeError, TypeError):
             return None
-        return ResizeRule(factor=factor[0] * factor[1], min_pixels=low, max_pixels=high)  # type: ignore[operator]
 
     @property
     def _llm_type(self) -> str:
@@ -175,7 +185,11 @@ class LocalChatModel(BaseChatModel):
         self._batcher.close()
 
     def bind_tools(
-        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], *, tool_choice: str | None = None, **kwargs: Any
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Offer tools through the chat template.
 
@@ -186,7 +200,9 @@ class LocalChatModel(BaseChatModel):
             raise ArgumentError("tool_choice", "None or 'auto'", repr(tool_choice))
         return self.bind(tools=[convert_to_openai_tool(t) for t in tools], **kwargs)
 
-    def render(self, messages: Sequence[BaseMessage], tools: list[dict[str, Any]] | None = None) -> tuple[str, tuple[Any, ...]]:
+    def render(
+        self, messages: Sequence[BaseMessage], tools: list[dict[str, Any]] | None = None
+    ) -> tuple[str, tuple[Any, ...]]:
         """The prompt text and the images that these messages become, generation prompt included."""
         found, images = turns(messages, self.policy)
         text = self._template(found, tools)
@@ -194,7 +210,9 @@ class LocalChatModel(BaseChatModel):
             # the template has no place for images in tool results
             text = self._template(images_as_user_turns(found), tools)
         if images and self._placeholders(text) != len(images):
-            raise ArgumentError("messages", f"{self._placeholders(text)} images, which the chat template has room for", len(images))
+            raise ArgumentError(
+                "messages", f"{self._placeholders(text)} images, which the chat template has room for", len(images)
+            )
         return text, tuple(images)
 
     def count_tokens(self, text: str) -> list[int]:
@@ -203,7 +221,9 @@ class LocalChatModel(BaseChatModel):
 
     def _template(self, found: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
         return str(
-            self._engine.processor.apply_chat_template(found, tools=tools or None, tokenize=False, add_generation_prompt=True)
+            self._engine.processor.apply_chat_template(
+                found, tools=tools or None, tokenize=False, add_generation_prompt=True
+            )
         )
 
     def _placeholders(self, text: str) -> int:
@@ -300,9 +320,14 @@ class LocalChatModel(BaseChatModel):
             run_manager.on_llm_new_token(text, chunk=chunk)
         return chunk
 
-    def _last(self, request: Request, completion: Completion, spoken: _Spoken, kwargs: dict[str, Any]) -> ChatGenerationChunk:
+    def _last(
+        self, request: Request, completion: Completion, spoken: _Spoken, kwargs: dict[str, Any]
+    ) -> ChatGenerationChunk:
         message = self._message(request, completion, kwargs)
-        calls = [tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i) for i, c in enumerate(message.tool_calls)]
+        calls = [
+            tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i)
+            for i, c in enumerate(message.tool_calls)
+        ]
         rest = message.text[len(spoken.said) :] if message.text.startswith(spoken.said) else ""
         return ChatGenerationChunk(
             message=AIMessageChunk(
@@ -318,7 +343,9 @@ class LocalChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=self._message(request, completion, kwargs))])
 
     def _message(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> AIMessage:
-        text, calls, invalid = completion.text, [], []
+        text = completion.text
+        calls: list[ToolCall] = []
+        invalid: list[InvalidToolCall] = []
         if kwargs.get("tools"):
             text, calls, invalid = parse_tool_calls(text)
         metadata: dict[str, Any] = {
@@ -377,4 +404,3 @@ def _best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
-

@@ -35,7 +35,7 @@ def load_processor(model_id: str, *, revision: str | None = None, **options: Any
         if family is None:
             raise
         attributes = classmethod(lambda cls: ["image_processor", "tokenizer"])
-        images_only = type(family.__name__, (family,), {"get_attributes": attributes})
+        images_only: Any = type(family.__name__, (family,), {"get_attributes": attributes})
         return images_only.from_pretrained(model_id, revision=revision, **options)
 
 

@@ -37,7 +37,9 @@ def turns(messages: Sequence[BaseMessage], policy: ImagePolicy) -> tuple[list[Tu
         elif isinstance(message, HumanMessage):
             found.append({"role": "user", "content": blocks})
         elif isinstance(message, ToolMessage):
-            found.append({"role": "tool", "content": blocks, "name": message.name, "tool_call_id": message.tool_call_id})
+            found.append(
+                {"role": "tool", "content": blocks, "name": message.name, "tool_call_id": message.tool_call_id}
+            )
         elif isinstance(message, AIMessage):
             turn: Turn = {"role": "assistant", "content": blocks}
             if message.tool_calls:

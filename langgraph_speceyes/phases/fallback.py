@@ -23,8 +23,8 @@ from langgraph_speceyes.state import SpecEyesState
 class Fallback:
     """The full stateful loop of ``M_L`` (paper, phase IV), whatever agent it is.
 
-    The agent runs as a subgraph of this graph: its checkpoints, interrupts, streams and traces nest under the run. Its last
-    AI message becomes the answer; the steps in between stay in its own state.
+    The agent runs as a subgraph of this graph: its checkpoints, interrupts, streams and traces nest under the run. Its
+    last AI message becomes the answer; the steps in between stay in its own state.
 
     Args:
         agent: A compiled agent over `messages`.

@@ -18,8 +18,8 @@ from langgraph_speceyes.state import Query, SpecEyesState
 class Intake:
     """Check messages, question and images; clear the records of an earlier turn; announce the calls to come.
 
-    Images are decoded here, within `policy`: a damaged one fails before any model runs, and later readers find it in the
-    cache.
+    Images are decoded here, within `policy`: a damaged one fails before any model runs, and later readers find it in
+    the cache.
 
     Args:
         calls: The front end's model calls with the prefix of their batch keys.

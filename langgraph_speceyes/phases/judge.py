@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from langchain_core.messages import AIMessage, BaseMessage
+
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.phases.calling import ModelCall, logprob_content, usage
 from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.prompts import Prompts, last_human, with_instruction
+from langgraph_speceyes.phases.prompts import Prompts, front_end_prompt
 from langgraph_speceyes.scoring import tool_need
 from langgraph_speceyes.scoring.answer import TokenLogprobs
 from langgraph_speceyes.state import Judgment, SpecEyesState
@@ -48,15 +50,13 @@ class Judge:
         except Exception as error:
             return self._failed(error, began)
 
-    def _messages(self, state: SpecEyesState) -> list[Any]:
-        human = last_human(state["messages"])
-        assert human is not None, "intake refuses messages without one"
-        return with_instruction(human, self.prompts.judge_system, self.prompts.judge)
+    def _messages(self, state: SpecEyesState) -> list[BaseMessage]:
+        return front_end_prompt(state["messages"], self.prompts.judge_system, self.prompts.judge)
 
     def _key(self, state: SpecEyesState) -> str:
         return f"judge {state['query']['id']}"
 
-    def _judged(self, message: Any, began: float) -> dict[str, Any]:
+    def _judged(self, message: AIMessage, began: float) -> dict[str, Any]:
         content = logprob_content(message)
         need = tool_need(TokenLogprobs.from_entry(content[0]).top if content else [])
         return self._update(need, need >= self.threshold, usage(message), began, None)

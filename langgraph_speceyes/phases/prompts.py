@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
+from langgraph_speceyes.agent import is_user, with_instruction
+
 JUDGE = (
     "Decide whether this question can be answered reliably from the whole image as shown, or whether tools that crop, "
     "zoom into or read parts of the image would make the answer significantly more reliable. "
@@ -34,23 +36,13 @@ class Prompts:
 
 
 def last_human(messages: Sequence[AnyMessage]) -> HumanMessage | None:
-    """The newest human message, which holds the question."""
-    return next((m for m in reversed(messages) if isinstance(m, HumanMessage)), None)
+    """The user's newest message, which holds the question."""
+    return next((m for m in reversed(messages) if isinstance(m, HumanMessage) and is_user(m)), None)
 
 
-def with_instruction(message: HumanMessage, system: str | None, instruction: str) -> list[BaseMessage]:
-    """A prompt about one human message: its images and question as they stand, and an instruction at the very end."""
-    content = message.content
-    if isinstance(content, str):
-        asked: str | list[str | dict[str, object]] = f"{content}\n{instruction}"
-    else:
-        asked = list(content)
-        last = asked[-1]
-        if isinstance(last, dict) and last.get("type") == "text":
-            asked[-1] = {**last, "text": f"{last.get('text', '')}\n{instruction}"}
-        elif isinstance(last, str):
-            asked[-1] = f"{last}\n{instruction}"
-        else:
-            asked.append({"type": "text", "text": instruction})
+def front_end_prompt(messages: Sequence[AnyMessage], system: str | None, instruction: str) -> list[BaseMessage]:
+    """A prompt about the newest question: its images and text as they stand, and an instruction at the very end."""
+    human = last_human(messages)
+    assert human is not None, "intake refuses messages without one"
     front: list[BaseMessage] = [SystemMessage(system)] if system else []
-    return [*front, HumanMessage(asked)]
+    return [*front, with_instruction(HumanMessage(human.content), instruction)]

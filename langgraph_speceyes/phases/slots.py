@@ -15,8 +15,8 @@ from langgraph_speceyes.errors import ArgumentError
 class Slots:
     """A first-come, first-served semaphore for threads and event loops alike.
 
-    LangGraph's `max_concurrency` counts within one graph's loop, so nested graphs exceed it. Give one `Slots` to several
-    graphs and its limit holds over all of them.
+    LangGraph's `max_concurrency` counts within one graph's loop, so nested graphs exceed it. Give one `Slots` to
+    several graphs and its limit holds over all of them.
 
     Args:
         limit: Most holders at once.

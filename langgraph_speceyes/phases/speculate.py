@@ -6,15 +6,15 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.errors import PhaseError
 from langgraph_speceyes.phases.calling import ModelCall, logprob_content, usage
 from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.judge import describe
-from langgraph_speceyes.phases.prompts import Prompts, last_human, with_instruction
+from langgraph_speceyes.phases.prompts import Prompts, front_end_prompt
 from langgraph_speceyes.scoring import Gate, score_answer
-from langgraph_speceyes.state import Speculation, SpecEyesState
+from langgraph_speceyes.state import SpecEyesState, Speculation
 
 
 class Speculate:
@@ -48,10 +48,8 @@ class Speculate:
         except Exception as error:
             return self._failed(error, began)
 
-    def _messages(self, state: SpecEyesState) -> list[Any]:
-        human = last_human(state["messages"])
-        assert human is not None, "intake refuses messages without one"
-        return with_instruction(human, self.prompts.speculate_system, self.prompts.speculate)
+    def _messages(self, state: SpecEyesState) -> list[BaseMessage]:
+        return front_end_prompt(state["messages"], self.prompts.speculate_system, self.prompts.speculate)
 
     def _key(self, state: SpecEyesState) -> str:
         return f"speculate {state['query']['id']}"

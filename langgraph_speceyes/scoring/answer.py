@@ -121,8 +121,10 @@ class AnswerLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
-    """What is known about one answer's confidence. Holds only plain values, so ``dataclasses.asdict`` of it can be
-    written as JSON or into a checkpoint, and ``AnswerScore(**that)`` is equal to it.
+    """What is known about one answer's confidence.
+
+    Holds only plain values, so ``dataclasses.asdict`` of it can be written as JSON or into a checkpoint, and
+    ``AnswerScore(**that)`` is equal to it.
 
     Attributes:
         score: Name of the score in ``value``.

@@ -11,7 +11,7 @@ from langgraph.graph import StateGraph
 from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
-from langgraph_speceyes.images import CoordinateSpace, ImagePolicy
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
 from langgraph_speceyes.phases import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
@@ -56,12 +56,17 @@ class Pair:
             ),
             coordinates=CoordinateSpace.RESIZED,
             max_steps=MAX_STEPS,
-            **({"policy": policy} if policy else {}),
+            policy=policy or DEFAULT_POLICY,
         )
 
     def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""
-        defaults = {"speculator": self.speculator, "judge": self.large, "gate": self.gate, "prompts": PROMPTS}
+        defaults: dict[str, Any] = {
+            "speculator": self.speculator,
+            "judge": self.large,
+            "gate": self.gate,
+            "prompts": PROMPTS,
+        }
         agent = options.pop("agent", None) or self.agent(options.get("policy"))
         return create_speceyes(agent, **(defaults | options))
 
@@ -79,8 +84,10 @@ def load_pair(**options: Any) -> Pair:
         from langgraph_speceyes.models.chat import LocalChatModel
     except ModuleNotFoundError as missing:
         raise MissingExtraError("the embedded pair", "local") from missing
+    small: dict[str, Any] = {"model_name": SPECULATOR_NAME, "max_tokens": 32}
+    large: dict[str, Any] = {"model_name": AGENT_NAME, "max_tokens": 96}
     return Pair(
-        speculator=LocalChatModel.from_pretrained(str(SPECULATOR), **({"model_name": SPECULATOR_NAME, "max_tokens": 32} | options)),
-        large=LocalChatModel.from_pretrained(str(AGENT), **({"model_name": AGENT_NAME, "max_tokens": 96} | options)),
+        speculator=LocalChatModel.from_pretrained(str(SPECULATOR), **(small | options)),
+        large=LocalChatModel.from_pretrained(str(AGENT), **(large | options)),
         gate=Gate.load(GATE),
     )

@@ -31,10 +31,12 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (245, 245, 245),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
-WORDS = tuple(
-    "ALPHA BRAVO DELTA ECHO GAMMA HOTEL INDIA KILO LIMA METRO NORTH OSCAR PAPA QUEBEC ROMEO SIERRA TANGO ULTRA VICTOR "
-    "ZEBRA APPLE BREAD CANDY DANGER EXIT FRAGILE GLASS HEAVY ISLAND JUICE KETTLE LEMON MOTOR NIGHT OCEAN PAPER RIVER "
-    "SUGAR TIGER WATER".split()
+WORDS = (
+    *("ALPHA", "BRAVO", "DELTA", "ECHO", "GAMMA", "HOTEL", "INDIA", "KILO"),
+    *("LIMA", "METRO", "NORTH", "OSCAR", "PAPA", "QUEBEC", "ROMEO", "SIERRA"),
+    *("TANGO", "ULTRA", "VICTOR", "ZEBRA", "APPLE", "BREAD", "CANDY", "DANGER"),
+    *("EXIT", "FRAGILE", "GLASS", "HEAVY", "ISLAND", "JUICE", "KETTLE", "LEMON"),
+    *("MOTOR", "NIGHT", "OCEAN", "PAPER", "RIVER", "SUGAR", "TIGER", "WATER"),
 )
 
 Size = Literal["large", "small"]

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.training.tape import PATCHES
+from langgraph_speceyes.testbed.training.tape import PATCHES, token_id
 
 HEAD = 32
 # rotary frequencies of a head of 32: 16, shared by time, row and column
@@ -28,7 +28,7 @@ def _ids(tokenizer: Tokenizer) -> dict[str, Any]:
         "vision_start_token_id": "<|vision_start|>",
         "vision_end_token_id": "<|vision_end|>",
     }
-    return {key: int(tokenizer.token_to_id(token)) for key, token in ids.items()}
+    return {key: token_id(tokenizer, token) for key, token in ids.items()}
 
 
 def _text(tokenizer: Tokenizer, width: int, layers: int, rope: dict[str, Any]) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def _text(tokenizer: Tokenizer, width: int, layers: int, rope: dict[str, Any]) -
         "initializer_range": round(width**-0.5, 3),
         "tie_word_embeddings": True,
         "bos_token_id": None,
-        "eos_token_id": int(tokenizer.token_to_id("<|im_end|>")),
-        "pad_token_id": int(tokenizer.token_to_id("<|endoftext|>")),
+        "eos_token_id": token_id(tokenizer, "<|im_end|>"),
+        "pad_token_id": token_id(tokenizer, "<|endoftext|>"),
     }
 
 
@@ -67,7 +67,10 @@ def _vision(width: int, layers: int, view: int) -> dict[str, Any]:
 def new_speculator(tokenizer: Tokenizer, width: int = 96) -> PreTrainedModel:
     """A randomly initialised Qwen3-VL: 3 text and 2 vision layers."""
     text = _text(tokenizer, width, 3, {"mrope_interleaved": True}) | {"head_dim": HEAD}
-    vision = _vision(width, 2, prompts.SPECULATOR_VIEW) | {"num_position_embeddings": 144, "deepstack_visual_indexes": [0]}
+    vision = _vision(width, 2, prompts.SPECULATOR_VIEW) | {
+        "num_position_embeddings": 144,
+        "deepstack_visual_indexes": [0],
+    }
     config = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **_ids(tokenizer))
     return Qwen3VLForConditionalGeneration(config)
 

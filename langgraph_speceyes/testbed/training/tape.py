@@ -24,15 +24,23 @@ IGNORE = -100
 IMAGE_TEXT = "<|vision_start|>" + "<|image_pad|>" * (TOKENS * TOKENS) + "<|vision_end|>"
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the tokenizer must have."""
+    found = tokenizer.token_to_id(token)
+    assert found is not None, f"{token} is not in the vocabulary"
+    return int(found)
+
+
 class Encoder:
     """Text to token ids, with a memory: the world's sentences recur."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.image_id = int(tokenizer.token_to_id("<|image_pad|>"))
+        self.image_id = token_id(tokenizer, "<|image_pad|>")
         self._known: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
+        """Token ids of a text."""
         if text not in self._known:
             self._known[text] = self.tokenizer.encode(text).ids
         return self._known[text]

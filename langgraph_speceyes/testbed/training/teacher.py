@@ -63,14 +63,16 @@ def _answer(tape: Tape, thing: Thing, rng: random.Random, tag: str) -> Tape:
     # the key keeps the space before it: that is how the tokenizer cuts it
     space = " " if before.endswith(" ") else ""
     asked(tape, question.text, prompts.SPECULATE)
-    return tape.said(before.removesuffix(" ") if space else before).said(space + question.key, tag).said(after + END[:-1])
+    return (
+        tape.said(before.removesuffix(" ") if space else before).said(space + question.key, tag).said(after + END[:-1])
+    )
 
 
 def look_example(
     encode: Encoder, rng: random.Random, *, quarters: bool = False, side: int = prompts.SPECULATOR_VIEW
 ) -> Example:
     """A question about each object that can be told: what is certain is learnt before what must be guessed."""
-    scene, image = fresh_scene(rng, large=(2, 4), small=(1, 2))
+    scene, image = fresh_scene(rng, large=(2, 3), small=(0, 1))
     quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.5 else None
     main = front(encode)
     seen = [t for t in scene.things if _visible(scene, t, quarter)]
@@ -138,7 +140,11 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
     while True:
         draw = rng.random()
         wanted = "label" if draw < 0.25 else "small" if draw < 0.65 else "large"
-        pool = [t for t in scene.things if (t.kind == "label") == (wanted == "label") and (t.size == wanted or wanted == "label")]
+        pool = [
+            t
+            for t in scene.things
+            if (t.kind == "label") == (wanted == "label") and (t.size == wanted or wanted == "label")
+        ]
         if pool:
             break
     target = rng.choice(pool)
@@ -179,7 +185,9 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
             look(prompts.READ, "ocr", goal, "read")
     before, _, after = question.answer.partition(question.key)
     space = " " if before.endswith(" ") else ""
-    main.said(f"<think>{prompts.FOUND}", "think found").said(f"</think><answer>{before.removesuffix(' ') if space else before}")
+    main.said(f"<think>{prompts.FOUND}", "think found").said(
+        f"</think><answer>{before.removesuffix(' ') if space else before}"
+    )
     main.said(space + question.key, f"answer {wanted}").said(f"{after}</answer>{END[:-1]}")
     return Example(main, views, fork, [judge])
 
@@ -189,4 +197,3 @@ def _split_call(text: str) -> tuple[str, str, str]:
     head, middle, rest = text.partition(prompts.CALL_MIDDLE)
     box, tail, end = rest.partition(prompts.CALL_TAIL)
     return head + middle, box, tail + end
-

@@ -34,7 +34,9 @@ def corpus() -> Iterator[str]:
     for _ in range(40):
         yield from (prompts.SYSTEM, prompts.JUDGE, prompts.SPECULATE, prompts.AGENT, *prompts.THOUGHTS, "yes", "no")
         yield from ("Where is the label?", "system\n", "user\n", "assistant\n", "No text found.", "Error:")
-        yield from (prompts.call(prompts.SEARCH, tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4))
+        yield from (
+            prompts.call(prompts.SEARCH, tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4)
+        )
         yield from (f'The label says "{word}".' for word in WORDS)
         yield from (w.format(kind=s) for w in COLOUR_QUESTIONS for s in SHAPES)
         yield from (f"Where is the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)

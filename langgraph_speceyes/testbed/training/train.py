@@ -37,13 +37,18 @@ Make = Callable[[Encoder, random.Random], Example]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what a step does, how many steps, and the highest learning rate."""
+    """One stage: what a step does, most steps, the highest learning rate, and when it has learnt enough.
+
+    Attributes:
+        goal: Metric and the running mean at which the stage ends before its last step.
+    """
 
     name: str
     steps: int
     rate: float
     loss: Callable[[random.Random, int], tuple[Tensor, Metrics]]
     parameters: list[nn.Parameter]
+    goal: tuple[str, float] | None = None
 
 
 def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
@@ -70,9 +75,9 @@ class SeenWords(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of shape ``[n, 9]`` and colour ``[n, 9]``, in the order of the dense labels."""
         words = self.embedding.weight
-        nothing, unreadable, no_colour = self.without_word.split(1)
-        shape = torch.cat([nothing, words[self.shapes], unreadable, words[[self.label]]])
-        colour = torch.cat([no_colour, words[self.colours]])
+        nothing, unreadable, no_colour = self.without_word.unbind()
+        shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]]])
+        colour = torch.cat([no_colour[None], words[self.colours]])
         return features @ shape.T, features @ colour.T
 
 
@@ -140,10 +145,14 @@ def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int,
     """The speculator: see, then answer what can be told, then answer everything."""
     seen = SeenWords(model, encode)
     seeing = [*model.model.visual.parameters(), *seen.parameters()]
-    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW), seeing)
-    yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(look_example, 32)]), list(model.parameters()))
+    yield Stage(
+        "see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW), seeing
+    )
+    everything = list(model.parameters())
+    look = token_loss(model, encode, [(look_example, 32)])
+    yield Stage("look", steps[1], 2e-3, look, everything, goal=("large", 0.98))
     makers: list[tuple[Make, int]] = [(speculator_example, 32)]
-    yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), list(model.parameters()))
+    yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), everything)
 
 
 def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
@@ -152,7 +161,8 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     seeing = [*model.model.visual.parameters(), *seen.parameters()]
     yield Stage("see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=True, side=prompts.VIEW), seeing)
     everything = list(model.parameters())
-    yield Stage("look", steps[1], 1.5e-3, token_loss(model, encode, [(agent_look_example, 32)]), everything)
+    look = token_loss(model, encode, [(agent_look_example, 32)])
+    yield Stage("look", steps[1], 2e-3, look, everything, goal=("large", 0.98))
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
     yield Stage("act", steps[3], 1e-3, token_loss(model, encode, makers), everything)
@@ -203,12 +213,13 @@ def train(
                 group["lr"] = schedule(step, stage.steps, stage.rate)
             loss, metrics = stage.loss(rng, step)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(stage.parameters, 1.0)
             optimiser.step()
             for key, value in {"loss": float(loss.detach()), **metrics}.items():
                 mean[key] = value if key not in mean else 0.95 * mean[key] + 0.05 * value
-            final = step + 1 == stage.steps
+            reached = stage.goal is not None and step - first >= 50 and mean.get(stage.goal[0], 0.0) >= stage.goal[1]
+            final = reached or step + 1 == stage.steps
             if (step + 1) % every == 0 or final:
                 line = {"stage": stage.name, "step": step + 1, "of": stage.steps, "seconds": time.monotonic() - began}
                 line |= {k: round(v, 4) for k, v in sorted(mean.items())}
@@ -227,4 +238,6 @@ def train(
                 }
                 torch.save(kept, last.with_suffix(".new"))
                 last.with_suffix(".new").replace(last)
+            if final:
+                break
     cast(nn.Module, model).eval()
