@@ -150,7 +150,7 @@ def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int,
     )
     everything = list(model.parameters())
     look = token_loss(model, encode, [(look_example, 32)])
-    yield Stage("look", steps[1], 2e-3, look, everything, goal=("large", 0.98))
+    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=("large", 0.98))
     makers: list[tuple[Make, int]] = [(speculator_example, 32)]
     yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), everything)
 
@@ -162,10 +162,15 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     yield Stage("see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=True, side=prompts.VIEW), seeing)
     everything = list(model.parameters())
     look = token_loss(model, encode, [(agent_look_example, 32)])
-    yield Stage("look", steps[1], 2e-3, look, everything, goal=("large", 0.98))
+    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=("quarter", 0.97))
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
     yield Stage("act", steps[3], 1e-3, token_loss(model, encode, makers), everything)
+
+
+def _language(model: PreTrainedModel) -> list[nn.Parameter]:
+    """All but the vision tower, which forgets what it sees while the language model does not yet ask for it."""
+    return [p for name, p in model.named_parameters() if ".visual." not in name]
 
 
 def train(
@@ -198,6 +203,9 @@ def train(
     for stage in stages:
         if stage.name in kept["done"]:
             continue
+        taught = {id(p) for p in stage.parameters}
+        for parameter in model.parameters():
+            parameter.requires_grad_(id(parameter) in taught)
         optimiser = torch.optim.AdamW(stage.parameters, lr=stage.rate, weight_decay=0.02, betas=(0.9, 0.98))
         first = 0
         if kept["stage"] == stage.name:

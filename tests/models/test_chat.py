@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from PIL import Image
+
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.errors import ArgumentError, ImageError
+from langgraph_speceyes.images import ImagePolicy
+from langgraph_speceyes.models.tool_calls import parse_tool_calls
+from langgraph_speceyes.scoring import SCORES, score_answer
+from langgraph_speceyes.scoring.separability import separability
+from langgraph_speceyes.testbed.pair import PROMPTS, SPECULATOR, Pair
+
+Asked = Any
+Ask = Callable[[str, int], list[Asked]]
+
+
+def prompts_for(ask: Ask, count: int) -> list[list[BaseMessage]]:
+    """Prompts of different lengths, so that a batch needs padding."""
+    made: list[list[BaseMessage]] = []
+    for k, (_, message) in enumerate([*ask("attributes", count), *ask("reading", count)]):
+        image, text = message.content
+        text = {**text, "text": "Look. " * (k % 4) + text["text"] + "\n" + PROMPTS.speculate}
+        made.append([SystemMessage(PROMPTS.speculate_system or ""), HumanMessage([image, text])])
+    return made
+
+
+def tokens(message: AIMessage) -> list[dict[str, Any]]:
+    return list(message.response_metadata["logprobs"]["content"])
+
+
+@pytest.mark.parametrize("name", ["speculator", "large"])
+def test_a_batched_answer_equals_the_answer_alone(pair: Pair, ask: Ask, name: str) -> None:
+    model: LocalChatModel = getattr(pair, name)
+    prompts = prompts_for(ask, 4)
+    alone = [model.invoke(p, logprobs=True, top_logprobs=64, max_tokens=12) for p in prompts]
+    largest = model.stats.largest
+    barrier = threading.Barrier(len(prompts))
+
+    def together(prompt: list[BaseMessage]) -> AIMessage:
+        barrier.wait()
+        return model.invoke(prompt, logprobs=True, top_logprobs=64, max_tokens=12)
+
+    for key in range(len(prompts)):
+        model.expect(key)
+    try:
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            batched = list(pool.map(together, prompts))
+    finally:
+        for key in range(len(prompts)):
+            model.dismiss(key)
+    assert model.stats.largest >= max(2, largest)
+    for one, many in zip(alone, batched, strict=True):
+        assert one.content == many.content
+        assert [t["token"] for t in tokens(one)] == [t["token"] for t in tokens(many)]
+        assert one.usage_metadata == many.usage_metadata
+        first, second = score_answer(tokens(one)), score_answer(tokens(many))
+        for score in SCORES:
+            assert math.isclose(first.scores[score], second.scores[score], abs_tol=1e-4)
+
+
+async def test_calls_from_tasks_share_forward_passes(pair: Pair, ask: Ask) -> None:
+    model = LocalChatModel.from_pretrained(str(SPECULATOR), max_batch=4, max_wait_s=10)
+    prompts = prompts_for(ask, 4)
+    for key in range(8):
+        model.expect(key)
+    answers = await asyncio.gather(*(model.ainvoke(p, batch_key=k) for k, p in enumerate(prompts)))
+    assert (model.stats.batches, model.stats.calls, model.stats.largest) == (2, 8, 4)
+    assert [a.content for a in answers] == [pair.speculator.invoke(p).content for p in prompts]
+
+
+def test_logprobs_are_those_of_the_models_own_logits(pair: Pair, ask: Ask) -> None:
+    """Against a plain forward pass over prompt and answer, without cache, batch or hooks."""
+    model = pair.speculator
+    (prompt, *_) = prompts_for(ask, 1)
+    answer = model.invoke(prompt, logprobs=True, top_logprobs=64)
+    engine = model._engine
+    text, images = model.render(prompt)
+    inputs = engine.processor(text=[text], images=[list(images)], return_tensors="pt")
+    said = torch.tensor([engine.tokenizer(answer.text, add_special_tokens=False).input_ids])
+    ids = torch.cat([inputs["input_ids"], said], dim=1)
+    with torch.no_grad():
+        logits = engine.model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == engine.processor.image_token_id).int(),
+            pixel_values=inputs["pixel_values"],
+            image_grid_thw=inputs["image_grid_thw"],
+        ).logits[0, inputs["input_ids"].shape[1] - 1 : -1]
+    assert len(tokens(answer)) == said.shape[1]
+    expected = logits.log_softmax(-1)
+    for step, found in enumerate(tokens(answer)):
+        assert found["logprob"] == pytest.approx(float(expected[step].max()), abs=1e-4)
+        listed = [t["logprob"] for t in found["top_logprobs"]]
+        assert listed == sorted(listed, reverse=True)
+        torch.testing.assert_close(torch.tensor(listed), expected[step].topk(64).values, atol=1e-4, rtol=1e-4)
+        assert separability(logits[step].topk(64).values.double().numpy()) == pytest.approx(
+            separability(torch.tensor(listed).numpy()), abs=1e-2
+        )
+
+
+def test_end_of_sequence_is_counted_but_not_part_of_the_answer(pair: Pair, ask: Ask) -> None:
+    answer = pair.speculator.invoke(prompts_for(ask, 1)[0], logprobs=True, top_logprobs=2)
+    assert answer.response_metadata["finish_reason"] == "stop"
+    assert answer.usage_metadata is not None
+    assert answer.usage_metadata["output_tokens"] == len(tokens(answer)) + 1
+    assert "".join(t["token"] for t in tokens(answer)) == answer.content
+    assert all(bytes(t["bytes"]).decode() == t["token"] for t in tokens(answer))
+
+
+def test_an_answer_that_is_cut_says_so(pair: Pair, ask: Ask) -> None:
+    answer = pair.speculator.invoke(prompts_for(ask, 1)[0], logprobs=True, top_logprobs=2, max_tokens=2)
+    assert answer.response_metadata["finish_reason"] == "length"
+    assert len(tokens(answer)) == 2
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_streams_add_up_to_the_answer(pair: Pair, ask: Ask, asynchronous: bool) -> None:
+    model, (prompt, *_) = pair.speculator, prompts_for(ask, 1)
+    options: dict[str, Any] = {"logprobs": True, "top_logprobs": 5}
+    whole = model.invoke(prompt, **options)
+    if asynchronous:
+        chunks = [c async for c in model.astream(prompt, **options)]
+    else:
+        chunks = list(model.stream(prompt, **options))
+    assert len([c for c in chunks if c.content]) > 2
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        total = total + chunk
+    assert isinstance(total, AIMessageChunk)
+    assert total.content == whole.content
+    assert total.usage_metadata == whole.usage_metadata
+    assert total.response_metadata["logprobs"] == whole.response_metadata["logprobs"]
+
+
+def test_stop_strings_end_the_answer_before_them(pair: Pair, ask: Ask) -> None:
+    model, (prompt, *_) = pair.speculator, prompts_for(ask, 1)
+    whole = model.invoke(prompt)
+    stopped = model.invoke(prompt, stop=[" is"], logprobs=True, top_logprobs=2)
+    assert stopped.content == whole.text.partition(" is")[0]
+    assert "".join(t["token"] for t in tokens(stopped)) == stopped.content
+    assert stopped.response_metadata["finish_reason"] == "stop"
+    assert "".join(c.text for c in model.stream(prompt, stop=[" is"])) == stopped.content
+
+
+def test_memory_for_logprobs_is_per_candidate_not_per_vocabulary(pair: Pair, ask: Ask) -> None:
+    answer = pair.speculator.invoke(prompts_for(ask, 1)[0], logprobs=True, top_logprobs=3)
+    assert {len(t["top_logprobs"]) for t in tokens(answer)} == {3}
+    assert "logprobs" not in pair.speculator.invoke(prompts_for(ask, 1)[0]).response_metadata
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"logprobs": True, "top_logprobs": 10_000}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+        ({"top_logprobs": 5}, "top_logprobs"),
+    ],
+)
+def test_impossible_logprobs_are_refused(pair: Pair, ask: Ask, options: dict[str, Any], argument: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        pair.speculator.invoke(prompts_for(ask, 1)[0], **options)
+    assert caught.value.argument == argument
+
+
+def test_a_k_above_the_vocabulary_is_refused_before_anything_runs(pair: Pair) -> None:
+    from langgraph_speceyes import Gate
+
+    with pytest.raises(ArgumentError, match="vocabulary"):
+        pair.speceyes(gate=Gate(k=pair.speculator.vocab_size + 1))
+
+
+def test_images_stay_within_the_models_policy(tmp_path: Path, pair: Pair) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    model = pair.speculator.model_copy(update={"policy": ImagePolicy(roots=(tmp_path / "elsewhere",))})
+    with pytest.raises(ImageError):
+        model.invoke([HumanMessage([{"type": "image", "url": str(tmp_path / "a.png")}])])
+
+
+def test_tools_are_shown_to_the_model_and_their_results_with_images_too(pair: Pair, tmp_path: Path) -> None:
+    @tool
+    def crop(bbox_2d: list[float]) -> str:
+        """Cut a region out."""
+        return ""
+
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    picture = {"type": "image", "url": str(tmp_path / "a.png")}
+    call = {"name": "crop", "args": {"bbox_2d": [0, 0, 9, 9]}, "id": "1", "type": "tool_call"}
+    bound: Any = pair.large.bind_tools([crop])
+    text, images = pair.large.render(
+        [
+            HumanMessage([picture, {"type": "text", "text": "What?"}]),
+            AIMessage("", tool_calls=[call]),
+            ToolMessage([picture], tool_call_id="1", name="crop"),
+        ],
+        bound.kwargs["tools"],
+    )
+    assert '"Cut a region out."' in text
+    assert '<tool_call>{"name":"crop","arguments":{"bbox_2d": [0, 0, 9, 9]}}</tool_call>' in text
+    assert text.count("<|image_pad|>") == len(images) == 2
+    assert text.index("<tool_response>") < text.rindex("<|image_pad|>") < text.index("</tool_response>")
+    with pytest.raises(ArgumentError, match="tool_choice"):
+        pair.large.bind_tools([crop], tool_choice="crop")
+
+
+def test_templates_without_images_in_tool_results_get_them_in_a_user_turn(pair: Pair, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    picture = {"type": "image", "url": str(tmp_path / "a.png")}
+    model = LocalChatModel.from_pretrained(str(SPECULATOR))
+    template = model._engine.processor.chat_template
+    model._engine.processor.chat_template = (
+        "{%- for m in messages -%}[{{ m.role }}]{%- for b in m.content -%}"
+        "{%- if b.type == 'text' -%}{{- b.text -}}{%- elif m.role != 'tool' -%}<|image_pad|>{%- endif -%}"
+        "{%- endfor -%}{%- endfor -%}"
+    )
+    try:
+        text, images = model.render(
+            [HumanMessage([picture]), AIMessage("hm"), ToolMessage([picture], tool_call_id="1", name="crop")]
+        )
+    finally:
+        model._engine.processor.chat_template = template
+    assert text == "[user]<|image_pad|>[assistant]hm[tool]See the image below.[user]<|image_pad|>"
+    assert len(images) == 2
+
+
+def test_tool_calls_are_parsed_and_bad_ones_reported() -> None:
+    good = '<tool_call>{"name": "crop", "arguments": {"bbox_2d": [1, 2, 3, 4]}}</tool_call>'
+    text, calls, invalid = parse_tool_calls(f"Let me look. {good}<tool_call>{{broken</tool_call>")
+    assert text == "Let me look."
+    assert [(c["name"], c["args"]) for c in calls] == [("crop", {"bbox_2d": [1, 2, 3, 4]})]
+    assert [i["args"] for i in invalid] == ["{broken"]
+    assert parse_tool_calls("a < b") == ("a < b", [], [])
+    for wrong in ('{"arguments": {}}', "[1]", '{"name": "crop", "arguments": [1]}'):
+        assert parse_tool_calls(f"<tool_call>{wrong}")[2]
+
+
+@pytest.mark.parametrize("name", ["speculator", "large"])
+def test_checkpoints_are_ordinary_folders(pair: Pair, name: str) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = Path(getattr(pair, name)._engine.model.config._name_or_path)
+    family = {"speculator": "qwen3_vl", "large": "qwen2_5_vl"}[name]
+    assert AutoConfig.from_pretrained(folder).model_type == family
+    assert AutoTokenizer.from_pretrained(folder).decode([1]) == pair.large._engine.tokenizer.decode([1])
+    assert sum(f.stat().st_size for f in folder.glob("*.safetensors")) <= 16_000_000
