@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from langchain_core.messages import AnyMessage
 
 from langgraph_speceyes.images import MessagesChannel
+from langgraph_speceyes.scoring import ScoreName
 
 Phase = Literal["judge", "speculate", "gate", "agent"]
 Route = Literal["bypass", "fallback"]
@@ -101,7 +102,7 @@ class Decision(TypedDict):
     judge_threshold: float | None
     score_name: str
     score: float | None
-    scores: dict[str, float]
+    scores: dict[ScoreName, float]
     threshold: float
     k: int | None
     speculation: str | None

@@ -62,7 +62,7 @@ def decide(
         judge_threshold=judgment["threshold"] if judgment else None,
         score_name=gate.score,
         score=scored.scores[gate.score] if scored else None,
-        scores={name: value for name, value in scored.scores.items()} if scored else {},
+        scores=dict(scored.scores) if scored else {},
         threshold=gate.threshold,
         k=scored.k_used if scored else None,
         speculation=speculation["answer"] if speculation and scored else None,

@@ -78,7 +78,9 @@ class SeenWords(nn.Module):
         nothing, unreadable, no_colour = self.without_word.unbind()
         shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]]])
         colour = torch.cat([no_colour[None], words[self.colours]])
-        return features @ shape.T, features @ colour.T
+        # as the language model will see them: what is not about shape or colour must not drown what is
+        normed = F.rms_norm(features, features.shape[-1:])
+        return normed @ shape.T, normed @ colour.T
 
 
 def _word(encode: Encoder, word: str) -> int:
