@@ -117,7 +117,7 @@ def summary(agent: list[Run], speceyes: list[Run]) -> dict[str, Any]:
     cost_judge = _mean([d["seconds"].get("judge", 0.0) for d in decisions])
     cost_speculate = _mean([d["seconds"].get("speculate", 0.0) + d["seconds"].get("gate", 0.0) for d in gated])
     one, two = _figures(agent), _figures(speceyes)
-    made = [call["tool"] for run in speceyes for call in run.calls]
+    made = [call["tool"] or "unreadable" for run in speceyes for call in run.calls]
     return {
         "queries": len(decisions),
         "agent": one,

@@ -1,0 +1,111 @@
+"""The whole graph on the embedded pair: real judgments, speculations, gates and tool calls."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from langgraph_speceyes import create_funnel
+from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.testbed.pair import Pair, load_pair
+
+Ask = Callable[[str, int], list[Any]]
+OPEN, CLOSED = 1e-9, 1 - 1e-12
+
+
+@pytest.fixture(scope="module")
+def asked(ask: Ask) -> list[Any]:
+    return [*ask("attributes", 12), *ask("reading", 4)]
+
+
+def results(graph: Any, asked: list[Any]) -> list[dict[str, Any]]:
+    return [graph.invoke({"messages": [message]}) for _, message in asked]
+
+
+def test_the_agent_really_uses_its_tools(pair: Pair, asked: list[Any]) -> None:
+    graph = pair.agent().compile()
+    found = results(graph, asked)
+    used = {step["tool"] for r in found for step in r["steps"]}
+    assert used >= {"zoom", "crop", "ocr"}
+    for (question, _), result in zip(asked, found, strict=True):
+        original = question.scene.render()
+        for step in result["steps"]:
+            if step["image"] and step["tool"] == "crop":
+                left, top, right, bottom = step["box"]
+                region = load_image(parse_reference(step["image"]))
+                assert region.tobytes() == original.crop((left, top, right, bottom)).tobytes()
+    right = sum(q.is_right(r["messages"][-1].text) for (q, _), r in zip(asked, found, strict=True))
+    # a guess is right one time in eight for a colour, one in forty for a word
+    assert right >= len(asked) / 2
+
+
+def test_large_objects_are_answered_with_more_confidence_than_small_ones(pair: Pair, ask: Ask) -> None:
+    questions = ask("attributes", 40)
+    graph = pair.speceyes(judge=None, gate=replace(pair.gate, threshold=OPEN, judge_threshold=None)).compile()
+    found = results(graph, questions)
+    assert all(r["decision"]["route"] == "bypass" for r in found)
+    scores: dict[str, list[float]] = {"large": [], "small": []}
+    hits: dict[str, list[bool]] = {"large": [], "small": []}
+    for (question, _), result in zip(questions, found, strict=True):
+        scores[question.size].append(result["decision"]["score"])
+        hits[question.size].append(question.is_right(result["messages"][-1].text))
+    assert sum(hits["large"]) / 20 >= 0.9
+    assert sum(hits["small"]) < sum(hits["large"])
+    assert sorted(scores["large"])[10] > sorted(scores["small"])[10]
+
+
+def test_the_judge_tells_large_from_small(pair: Pair, ask: Ask) -> None:
+    questions = ask("attributes", 40)
+    found = results(pair.speceyes(gate=replace(pair.gate, threshold=CLOSED)).compile(), questions)
+    needs = {
+        size: sorted(r["decision"]["tool_need"] for (q, _), r in zip(questions, found, strict=True) if q.size == size)
+        for size in ("large", "small")
+    }
+    assert needs["large"][10] < 0.5 < needs["small"][10]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+async def test_64_concurrent_runs_share_front_end_batches(asked: list[Any], judged: bool) -> None:
+    pair = load_pair(max_batch=16)
+    options: dict[str, Any] = {} if judged else {"judge": None, "gate": replace(pair.gate, judge_threshold=None)}
+    graph = pair.speceyes(max_concurrent_agents=8, **options).compile()
+    messages = [message for _, message in asked] * 4
+    found = await asyncio.gather(*(graph.ainvoke({"messages": [m]}) for m in messages))
+    assert len(found) == 64
+    stats = pair.speculator.stats
+    assert stats.calls == sum("speculate" in r["decision"]["seconds"] for r in found)
+    assert stats.batches <= math.ceil(64 / 16) + 2
+    assert all(r["decision"]["error"] is None for r in found)
+
+
+async def test_a_query_in_a_crowd_fares_as_it_does_alone(pair: Pair, asked: list[Any]) -> None:
+    graph = pair.speceyes().compile()
+    alone = results(graph, asked)
+    crowd = await create_funnel(pair.speceyes()).compile().ainvoke({"queries": [[m] for _, m in asked]})
+    for one, outcome in zip(alone, crowd["outcomes"], strict=True):
+        first, second = one["decision"], outcome["decision"]
+        assert outcome["answer"] == one["messages"][-1].text
+        assert (first["route"], first["decided_by"], first["tool_steps"]) == (
+            second["route"],
+            second["decided_by"],
+            second["tool_steps"],
+        )
+        for key in ("score", "tool_need"):
+            assert second[key] == pytest.approx(first[key], abs=1e-4)
+
+
+def test_a_run_of_the_pair_with_tool_steps_keeps_small_checkpoints(pair: Pair, asked: list[Any]) -> None:
+    from tests.test_checkpoints import stored
+
+    saver = InMemorySaver()
+    graph = pair.speceyes(gate=replace(pair.gate, threshold=CLOSED)).compile(checkpointer=saver)
+    reading = asked[-1][1]
+    result = graph.invoke({"messages": [reading]}, {"configurable": {"thread_id": "1"}})
+    assert result["decision"]["tool_steps"] >= 1
+    assert stored(saver) < 100_000
