@@ -57,8 +57,10 @@ class Slots:
             self._held -= 1
 
     def _abandon(self, ticket: Future[None]) -> None:
-        # the slot may have been handed over while the waiter was being cancelled
-        if not ticket.cancel() and ticket.done() and not ticket.cancelled():
+        # under the lock a slot is either not yet handed over, or handed over for good
+        with self._lock:
+            gone = ticket.cancel()
+        if not gone:
             self._leave()
 
     @contextmanager

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,34 +18,14 @@ from langgraph_speceyes.images import (
     ImageStore,
     Region,
     aload_image,
-    clear_cache,
     configure_cache,
     encoded,
     inline_reference,
     load_image,
 )
 from langgraph_speceyes.images import load as load_module
-from langgraph_speceyes.images.cache import DEFAULT_CACHE_BYTES
 from langgraph_speceyes.images.decode import decode
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    clear_cache()
-    yield
-    configure_cache(DEFAULT_CACHE_BYTES)
-    clear_cache()
-
-
-def picture(width: int = 40, height: int = 30) -> Image.Image:
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
-def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+from tests.images.pictures import encode, picture
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, delay: float = 0.0) -> list[str]:

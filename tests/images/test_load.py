@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,32 +14,11 @@ from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images import (
     ImageRef,
     Region,
-    clear_cache,
-    configure_cache,
     inline_reference,
     load_image,
     parse_reference,
 )
-from langgraph_speceyes.images.cache import DEFAULT_CACHE_BYTES
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    clear_cache()
-    yield
-    configure_cache(DEFAULT_CACHE_BYTES)
-    clear_cache()
-
-
-def picture(width: int = 40, height: int = 30) -> Image.Image:
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
-def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+from tests.images.pictures import encode, picture
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM"])

@@ -5,43 +5,18 @@ from __future__ import annotations
 import io
 import time
 import urllib.request
-from collections.abc import Iterator
 from email.message import Message
-from typing import Any
 from urllib.response import addinfourl
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images import (
     ImagePolicy,
-    clear_cache,
-    configure_cache,
     encoded,
     load_image,
 )
-from langgraph_speceyes.images.cache import DEFAULT_CACHE_BYTES
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    clear_cache()
-    yield
-    configure_cache(DEFAULT_CACHE_BYTES)
-    clear_cache()
-
-
-def picture(width: int = 40, height: int = 30) -> Image.Image:
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
-def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+from tests.images.pictures import encode, picture
 
 
 def fails(source: object, text: str, policy: ImagePolicy | None = None) -> ImageError:
