@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from PIL import Image
+from pydantic import Field
 
 from langgraph_speceyes import Gate, Slots, create_speceyes
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, ImageError, InputError, PhaseError
@@ -306,6 +308,40 @@ def test_a_gate_for_another_speculator_is_refused() -> None:
 
     with pytest.raises(GateMismatchError, match="small-a"):
         create_speceyes(Agent().graph, speculator=Named(), gate=Gate(speculator="small-a"))
+
+
+class Batching(Scripted):
+    """Notes who was announced, like a model that batches."""
+
+    expected: set[str] = Field(default_factory=set)
+
+    def expect(self, key: str) -> None:
+        self.expected.add(key)
+
+    def dismiss(self, key: str) -> None:
+        self.expected.discard(key)
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        assert kwargs["batch_key"] in self.expected
+        self.dismiss(kwargs["batch_key"])
+        return super()._generate(messages, stop, run_manager, **kwargs)
+
+
+@pytest.mark.parametrize("need", [0.1, 0.9])
+@pytest.mark.parametrize("gap", [40.0, 0.01])
+@pytest.mark.parametrize("order", ["judge_first", "speculate_first"])
+@pytest.mark.parametrize("broken", [None, "judge", "speculator", "image"])
+async def test_every_announced_call_is_made_or_called_off(
+    image: str, need: float, gap: float, order: Any, broken: str | None
+) -> None:
+    small = Batching(content=speculator(gap).content, error="refused" if broken == "speculator" else None)
+    large = Batching(content=judge(need).content, error="refused" if broken == "judge" else None)
+    graph = create_speceyes(Agent().graph, speculator=small, judge=large, order=order).compile()
+    given = asked("absent.png" if broken == "image" else image)
+    for run in (graph.ainvoke(given), asyncio.to_thread(graph.invoke, given)):
+        with contextlib.suppress(ImageError):
+            await run
+        assert small.expected == large.expected == set()
 
 
 def test_slots_hold_over_several_graphs(image: str) -> None:

@@ -68,20 +68,29 @@ class ModelCall:
 
     def __call__(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         """Ask the model."""
-        return within(self.timeout_s, lambda: self._ask(messages, key))
+        try:
+            return within(self.timeout_s, lambda: self._ask(messages, key))
+        except BaseException:
+            self.dismiss(key)
+            raise
 
     async def acall(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         """Ask the model; see :meth:`__call__`."""
-        if not self._references:
-            messages = await asyncio.to_thread(inline_images, messages, self.policy)
-        return await asyncio.wait_for(
-            self.model.ainvoke(list(messages), self._config, **self._arguments(key)), self.timeout_s
-        )
+        try:
+            return await asyncio.wait_for(self._aask(messages, key), self.timeout_s)
+        except BaseException:
+            self.dismiss(key)
+            raise
 
     def _ask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         if not self._references:
             messages = inline_images(messages, self.policy)
         return self.model.invoke(list(messages), self._config, **self._arguments(key))
+
+    async def _aask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
+        if not self._references:
+            messages = await asyncio.to_thread(inline_images, messages, self.policy)
+        return await self.model.ainvoke(list(messages), self._config, **self._arguments(key))
 
     def _arguments(self, key: str) -> dict[str, Any]:
         return self._settings | ({"batch_key": key} if self._batched else {})

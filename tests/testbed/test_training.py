@@ -107,6 +107,25 @@ def test_a_taught_trajectory_is_the_conversation_the_agent_has(pair: Pair, encod
     assert seen_tools == {"zoom", "crop", "ocr"}
 
 
+def test_every_turn_that_is_taught_is_taught_to_its_end(encode: Encoder) -> None:
+    """Else the model goes on behind its tool call with whatever it likes."""
+    rng = random.Random(11)
+    opening, end = encode("<|im_start|>assistant\n"), encode("<|im_end|>")[0]
+    taught = untaught = 0
+    for _ in range(30):
+        example = trajectory_example(encode, rng)
+        for tape in (example.main, *example.branches):
+            ids, labels = tape.ids, tape.labels
+            starts = [i + len(opening) for i in range(len(ids)) if ids[i : i + len(opening)] == opening]
+            for start in starts:
+                stop = ids.index(end, start) + 1 if end in ids[start:] else len(ids)
+                known = {label != IGNORE for label in labels[start:stop]}
+                assert len(known) == 1
+                taught, untaught = taught + (True in known), untaught + (False in known)
+    assert taught
+    assert untaught
+
+
 def _render(pair: Pair, messages: list, image: Image.Image) -> str:  # type: ignore[type-arg]
     import unittest.mock
 

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import ask
-from langgraph_speceyes.testbed.training.tape import IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
-from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, Scene, Thing, make_scene
+from langgraph_speceyes.testbed.questions import LABEL_QUESTIONS, ask
+from langgraph_speceyes.testbed.training.tape import IGNORE, IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
+from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Thing, make_scene
 
 CELLS = (64, 80, 96, 128)
 END = "<|im_end|>\n"
@@ -33,8 +33,8 @@ def quarter_view(image: Image.Image, quarter: int) -> np.ndarray:
     return view(image, (x, y, x + half, y + half))
 
 
-def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Shape and colour of what each visual token shows, ``[36]`` each; IGNORE where a large object spills over."""
+def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shape and colour of what each visual token shows, and in an overview the quarter it lies in, ``[36]`` each."""
     shape = np.zeros((GRID, GRID), dtype=np.int64)
     colour = np.zeros((GRID, GRID), dtype=np.int64)
     for thing in sorted(scene.things, key=lambda t: t.size != "large"):
@@ -54,7 +54,9 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, np.ndar
         for r, c in places:
             shape[r, c] = LABEL if thing.kind == "label" else kind
             colour[r, c] = list(COLOURS).index(thing.colour) + 1
-    return shape.reshape(-1), colour.reshape(-1)
+    half = np.arange(GRID) // (GRID // 2)
+    place = half[:, None] * 2 + half if quarter is None else np.full((GRID, GRID), IGNORE)
+    return shape.reshape(-1), colour.reshape(-1), place.reshape(-1)
 
 
 def _answer(tape: Tape, thing: Thing, rng: random.Random, tag: str) -> Tape:
@@ -110,7 +112,7 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
     seen = [t for t in scene.things if _visible(scene, t, quarter)]
     unseen = [t for t in scene.things if not _visible(scene, t, quarter)]
     rng.shuffle(unseen)
-    branches = []
+    branches = [read_branch(encode, rng) for _ in range(2)]
     rng.shuffle(seen)
     seen = seen[:2]
     for thing in seen + unseen[: max(1, len(seen))]:
@@ -120,6 +122,16 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
         if quarter is None and (thing in seen or thing.kind == "label") and rng.random() < 0.5:
             branches.append(_where(Tape(encode), thing))
     return Example(main, [view(image) if quarter is None else quarter_view(image, quarter)], len(main.ids), branches)
+
+
+def read_branch(encode: Encoder, rng: random.Random) -> Tape:
+    """The end of a reading run: what the OCR tool found is what the label says."""
+    word = rng.choice(WORDS)
+    tape = asked(Tape(encode), rng.choice(LABEL_QUESTIONS), prompts.AGENT)
+    tape.given(prompts.call(prompts.READ, "ocr", rng.randrange(QUARTERS)) + END)
+    tape.given(f"<|im_start|>user\n<tool_response>{word}</tool_response>{END}<|im_start|>assistant\n")
+    tape.said(f"<think>{prompts.FOUND}", "think found").said('</think><answer>The label says "')
+    return tape.said(word, "copy").said(f'".</answer>{END[:-1]}')
 
 
 def judge_branch(encode: Encoder, thing: Thing, needed: bool, rng: random.Random) -> Tape:
@@ -161,10 +173,10 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
         if taught:
             head, box, tail = _split_call(text)
             opening = f"<think>{thought}"
-            main.said(opening, f"think {tag}").said(head.removeprefix(opening)).said(box, f"box {tag}").said(tail)
+            main.said(opening, f"think {tag}").said(head.removeprefix(opening)).said(box, f"box {tag}")
+            main.said(tail + END[:-1]).given(END[-1:])
         else:
-            main.given(text)
-        main.given(END)
+            main.given(text + END)
         if tool == "ocr":
             main.given(f"<|im_start|>user\n<tool_response>{target.text}</tool_response>{END}<|im_start|>assistant\n")
             return
@@ -189,7 +201,7 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
         f"</think><answer>{before.removesuffix(' ') if space else before}"
     )
     main.said(space + question.key, f"answer {wanted}").said(f"{after}</answer>{END[:-1]}")
-    return Example(main, views, fork, [judge])
+    return Example(main, views, fork, [judge, read_branch(encode, rng)])
 
 
 def _split_call(text: str) -> tuple[str, str, str]:

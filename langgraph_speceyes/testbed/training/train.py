@@ -29,7 +29,7 @@ from langgraph_speceyes.testbed.training.teacher import (
     speculator_example,
     trajectory_example,
 )
-from langgraph_speceyes.testbed.world import COLOURS, SHAPES
+from langgraph_speceyes.testbed.world import COLOURS, QUARTERS, SHAPES
 
 Metrics = dict[str, float]
 Make = Callable[[Encoder, random.Random], Example]
@@ -68,19 +68,20 @@ class SeenWords(nn.Module):
         self.embedding = model.get_input_embeddings()
         # nothing there, and something too small to tell
         self.without_word = nn.Parameter(torch.randn(3, self.embedding.weight.shape[1]) * 0.05)
+        self.places = nn.Parameter(torch.randn(QUARTERS, self.embedding.weight.shape[1]) * 0.05)
         self.shapes = [_word(encode, shape) for shape in SHAPES]
         self.colours = [_word(encode, colour) for colour in COLOURS]
         self.label = _word(encode, "label")
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of shape ``[n, 9]`` and colour ``[n, 9]``, in the order of the dense labels."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of shape ``[n, 9]``, colour ``[n, 9]`` and quarter ``[n, 4]``, in the order of the dense labels."""
         words = self.embedding.weight
         nothing, unreadable, no_colour = self.without_word.unbind()
         shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]]])
         colour = torch.cat([no_colour[None], words[self.colours]])
         # as the language model will see them: what is not about shape or colour must not drown what is
         normed = F.rms_norm(features, features.shape[-1:])
-        return normed @ shape.T, normed @ colour.T
+        return normed @ shape.T, normed @ colour.T, normed @ self.places.T
 
 
 def _word(encode: Encoder, word: str) -> int:
@@ -101,12 +102,14 @@ def dense_loss(model: PreTrainedModel, seen: SeenWords, size: int, *, quarters: 
         pixels, grid = patches(views)
         features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
         total, metrics = torch.zeros(()), {}
-        for name, logits, labels in zip(("shape", "colour"), seen(features), zip(*wanted, strict=True), strict=True):
+        names = ("shape", "colour", "place")
+        for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
             target = torch.cat([torch.from_numpy(part) for part in labels])
-            # most tokens show nothing: without a weight the first thing learnt is to say so always
             weight = torch.ones(logits.shape[-1])
-            weight[0] = 0.2
-            total = total + F.cross_entropy(logits, target, weight=weight)
+            if name != "place":
+                # most tokens show nothing: without a weight the first thing learnt is to say so always
+                weight[0] = 0.2
+            total = total + F.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE)
             there = target > 0
             metrics[name] = float((logits.argmax(-1)[there] == target[there]).float().mean())
         return total, metrics
@@ -167,7 +170,17 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=("quarter", 0.97))
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
-    yield Stage("act", steps[3], 1e-3, token_loss(model, encode, makers), everything)
+    act, see = token_loss(model, encode, makers), dense_loss(model, seen, 24, quarters=True, side=prompts.VIEW)
+
+    def acting(rng: random.Random, step: int) -> tuple[Tensor, Metrics]:
+        loss, metrics = act(rng, step)
+        if step % 3 == 1:
+            # the tower goes on seeing what the language model does not ask for yet
+            dense, seeing_metrics = see(rng, step)
+            loss, metrics = loss + 0.3 * dense, metrics | seeing_metrics
+        return loss, metrics
+
+    yield Stage("act", steps[3], 1e-3, acting, [*everything, seen.without_word, seen.places])
 
 
 def _language(model: PreTrainedModel) -> list[nn.Parameter]:
