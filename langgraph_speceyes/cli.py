@@ -82,8 +82,8 @@ def ask(
 ) -> None:
     """Answer one question about one image; show the route, the score of each token and the regions looked at."""
     with _errors():
-        from langgraph_speceyes.bench.demo import ask_message
         from langgraph_speceyes.display import save_regions, show_answer
+        from langgraph_speceyes.phases.prompts import image_question
 
         quiet_libraries()
         if (speculator is None) != (agent is None):
@@ -91,7 +91,7 @@ def ask(
             raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
         with (_err if as_json else _out).status("Loading the models"):
             graph = _graph(speculator, agent, protocol, coordinates, gate, threshold)
-        result = graph.invoke({"messages": [ask_message(image, question)]})
+        result = graph.invoke({"messages": [image_question(image, question)]})
         answer, decision = result["messages"][-1].text, result["decision"]
         saved = save_regions(decision, save_crops) if save_crops else []
     if as_json:

@@ -124,7 +124,7 @@ def create_speceyes(
     graph.add_node("speculate", _node(Speculate(small, prompts, gate, strict=strict)))
     graph.add_node("gate", _node(GatePhase(gate, strict=strict)))
     graph.add_node("bypass", _node(Bypass(gate, small.model_id)))
-    graph.add_node("agent", _node(Fallback(_compiled(agent), gate, slots)))
+    graph.add_node("agent", Fallback(_compiled(agent), gate, slots).node())
 
     first, after_speculation = "speculate", "bypass"
     if judge is not None:

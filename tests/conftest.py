@@ -13,8 +13,8 @@ import pytest
 import torch
 from langchain_core.messages import HumanMessage
 
-from langgraph_speceyes.bench.demo import ask_message
 from langgraph_speceyes.cli import quiet_libraries
+from langgraph_speceyes.phases.prompts import image_question
 from langgraph_speceyes.testbed.pair import Pair, load_pair
 from langgraph_speceyes.testbed.questions import Question, Split, questions
 
@@ -39,7 +39,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Split, int], list
             path: Path = folder / f"{question.id.replace('/', '-')}.png"
             if not path.exists():
                 question.scene.render().save(path)
-            found.append((question, ask_message(path, question.text)))
+            found.append((question, image_question(path, question.text)))
         return found
 
     return made

@@ -23,6 +23,9 @@ from langgraph_speceyes.images import ImagePolicy
 from tests.scripted import Agent, Scripted, entry, judge, speculator
 
 
+CONFIG: Any = {"configurable": {"thread_id": "1"}}
+
+
 def png(size: tuple[int, int] = (40, 30)) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", size, "teal").save(out, "PNG")
@@ -198,13 +201,20 @@ def test_events_tell_each_decision_and_messages_stream_only_the_answer(image: st
     json.dumps([e for mode, e in modes if mode == "custom"])
 
 
+def test_the_agent_is_a_subgraph_that_langgraph_can_find(image: str) -> None:
+    graph = create_speceyes(Agent().graph, speculator=speculator(0.01)).compile(checkpointer=InMemorySaver())
+    assert [name for name, _ in graph.get_subgraphs()] == ["agent"]
+    assert "agent\\3aact" in graph.get_graph(xray=True).draw_mermaid()
+    namespaces = [ns for ns, _ in graph.stream(asked(image), CONFIG, stream_mode="updates", subgraphs=True)]
+    assert any(ns and ns[0].startswith("agent:") for ns in namespaces)
+
+
 def test_a_second_turn_starts_with_clean_records(image: str) -> None:
     small = speculator()
     graph = create_speceyes(Agent().graph, speculator=small, judge=judge(0.2)).compile(checkpointer=InMemorySaver())
-    config: Any = {"configurable": {"thread_id": "1"}}
-    assert graph.invoke(asked(image), config)["decision"]["route"] == "bypass"
+    assert graph.invoke(asked(image), CONFIG)["decision"]["route"] == "bypass"
     small.content = None
-    second = graph.invoke(asked(image, "And now?"), config)
+    second = graph.invoke(asked(image, "And now?"), CONFIG)
     assert second["decision"]["route"] == "fallback"
     assert [m.type for m in second["messages"]] == ["human", "ai", "human", "ai"]
 

@@ -15,6 +15,7 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.errors import SpecEyesError
 from langgraph_speceyes.images import clear_cache
 from langgraph_speceyes.phases.fallback import tool_calls
+from langgraph_speceyes.phases.prompts import image_question
 from langgraph_speceyes.state import Decision
 from langgraph_speceyes.testbed.questions import Question, questions
 
@@ -70,16 +71,11 @@ def side_by_side(
     for k, question in enumerate(asked):
         path = folder / f"{question.id.replace('/', '-')}.png"
         question.scene.render().save(path)
-        message = ask_message(path, question.text)
+        message = image_question(path, question.text)
         for name, run in methods if k % 2 == 0 else methods[::-1]:
             # neither may profit from the image that the other has decoded
             clear_cache()
             yield name, run(question, message)
-
-
-def ask_message(image: Path | str, question: str) -> HumanMessage:
-    """A question about an image file, as both graphs take it."""
-    return HumanMessage([{"type": "image", "url": str(image)}, {"type": "text", "text": question}])
 
 
 def _run(graph: Runnable[Any, Any], question: Question, message: HumanMessage) -> Run:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.pregel import Pregel
 
 from langgraph_speceyes.errors import SpecEyesError
@@ -38,19 +38,24 @@ class Fallback:
         # such an agent reads references: a checkpoint of its input then holds no image bytes
         self._by_reference = isinstance(channels.get("messages"), MessagesChannel)
 
-    def __call__(self, state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
-        """Run the agent on the messages and append its answer."""
-        with self.slots.hold() if self.slots else nullcontext():
-            began = time.perf_counter()
-            result = self.agent.invoke(self._input(state, config), config)
-        return self._update(state, result, time.perf_counter() - began)
+    def node(self) -> RunnableLambda[SpecEyesState, dict[str, Any]]:
+        """The phase as a node: run the agent on the messages and append its answer."""
+        # LangGraph finds a node's subgraph, for nested state and drawings, among the names its functions close over
+        agent, slots = self.agent, self.slots
 
-    async def acall(self, state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
-        """Run the agent on the messages and append its answer."""
-        async with self.slots.ahold() if self.slots else nullcontext():
-            began = time.perf_counter()
-            result = await self.agent.ainvoke(self._input(state, config), config)
-        return self._update(state, result, time.perf_counter() - began)
+        def run(state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
+            with slots.hold() if slots else nullcontext():
+                began = time.perf_counter()
+                result = agent.invoke(self._input(state, config), config)
+            return self._update(state, result, time.perf_counter() - began)
+
+        async def arun(state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
+            async with slots.ahold() if slots else nullcontext():
+                began = time.perf_counter()
+                result = await agent.ainvoke(self._input(state, config), config)
+            return self._update(state, result, time.perf_counter() - began)
+
+        return RunnableLambda(run, afunc=arun)
 
     def _input(self, state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
         messages = list(state["messages"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
@@ -33,6 +34,16 @@ class Prompts:
     judge: str = JUDGE
     speculate_system: str | None = None
     speculate: str = SPECULATE
+
+
+def image_question(image: str | PathLike[str], question: str) -> HumanMessage:
+    """A question about an image, as the graph takes it.
+
+    Args:
+        image: Path, URL or other reference.
+        question: The question.
+    """
+    return HumanMessage([{"type": "image", "url": fspath(image)}, {"type": "text", "text": question}])
 
 
 def last_human(messages: Sequence[AnyMessage]) -> HumanMessage | None:

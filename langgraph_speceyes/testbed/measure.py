@@ -14,6 +14,7 @@ from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.calibration import operating_point
 from langgraph_speceyes.funnel import create_funnel
+from langgraph_speceyes.phases.prompts import image_question
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import AGENT_NAME, SPECULATOR_NAME, Pair
 from langgraph_speceyes.testbed.questions import SPLITS, Part, Question, questions
@@ -66,13 +67,11 @@ async def measure(pair: Pair, part: Part, count: int, *, at_once: int = 16) -> l
 
 
 def _written(asked: Sequence[Question], folder: Path) -> list[list[HumanMessage]]:
-    from langgraph_speceyes.bench.demo import ask_message
-
     made = []
     for question in asked:
         path = folder / f"{question.id.replace('/', '-')}.png"
         question.scene.render().save(path)
-        made.append([ask_message(path, question.text)])
+        made.append([image_question(path, question.text)])
     return made
 
 
