@@ -99,7 +99,7 @@ def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any])
         return {"outcomes": sorted(state.get("arrived", []), key=lambda outcome: outcome["index"])}
 
     graph = StateGraph(_State, input_schema=FunnelInput, output_schema=FunnelOutput)
-    graph.add_node("query", RunnableLambda(query, afunc=aquery), input_schema=_Task)
+    graph.add_node("query", RunnableLambda(query, afunc=aquery, name="run query"), input_schema=_Task)
     graph.add_node("collect", collect)
     graph.add_conditional_edges(START, spread, ["query", "collect"])
     graph.add_edge("query", "collect")

@@ -11,10 +11,11 @@ from os import PathLike
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
 
+from langgraph_speceyes.agent import DualNode
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.phases import (
@@ -160,9 +161,9 @@ def create_speceyes(
     return graph
 
 
-def _node(phase: Any) -> RunnableLambda[Any, Any]:
+def _node(phase: Any) -> DualNode:
     """A phase as a node with a sync and an async form."""
-    return RunnableLambda(phase.__call__, afunc=phase.acall)
+    return DualNode(lambda state, config: phase(state), lambda state, config: phase.acall(state))
 
 
 def _check_model(argument: str, model: object) -> None:

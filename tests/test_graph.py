@@ -22,7 +22,6 @@ from langgraph_speceyes.errors import ArgumentError, GateMismatchError, ImageErr
 from langgraph_speceyes.images import ImagePolicy
 from tests.scripted import Agent, Scripted, entry, judge, speculator
 
-
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
 
@@ -207,6 +206,30 @@ def test_the_agent_is_a_subgraph_that_langgraph_can_find(image: str) -> None:
     assert "agent\\3aact" in graph.get_graph(xray=True).draw_mermaid()
     namespaces = [ns for ns, _ in graph.stream(asked(image), CONFIG, stream_mode="updates", subgraphs=True)]
     assert any(ns and ns[0].startswith("agent:") for ns in namespaces)
+
+
+async def test_a_trace_holds_the_phases_and_no_helpers_of_ours(image: str) -> None:
+    graph = create_speceyes(Agent().graph, speculator=speculator(0.01), judge=judge(0.2)).compile(name="speceyes")
+    started = [
+        (len(e["parent_ids"]), e["name"])
+        async for e in graph.astream_events(asked(image), version="v2")
+        if e["event"].endswith("_start")
+    ]
+    assert started == [
+        (0, "speceyes"),
+        (1, "intake"),
+        (1, "judge"),
+        (2, "judge model"),
+        (2, "judged"),
+        (1, "speculate"),
+        (2, "speculator"),
+        (1, "gate"),
+        (2, "gated"),
+        (1, "agent"),
+        (2, "run agent"),
+        (3, "agent"),
+        (4, "act"),
+    ]
 
 
 def test_a_second_turn_starts_with_clean_records(image: str) -> None:

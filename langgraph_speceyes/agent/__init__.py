@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
+from langgraph_speceyes.agent.node import DualNode
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
 from langgraph_speceyes.agent.question import find_question, is_user, question_images, with_instruction
@@ -21,6 +22,7 @@ __all__ = [
     "AgentProtocol",
     "CoordinateSpace",
     "DeepEyesProtocol",
+    "DualNode",
     "NativeProtocol",
     "Observation",
     "Outcome",

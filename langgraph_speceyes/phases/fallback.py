@@ -55,7 +55,7 @@ class Fallback:
                 result = await agent.ainvoke(self._input(state, config), config)
             return self._update(state, result, time.perf_counter() - began)
 
-        return RunnableLambda(run, afunc=arun)
+        return RunnableLambda(run, afunc=arun, name="run agent")
 
     def _input(self, state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
         messages = list(state["messages"])
