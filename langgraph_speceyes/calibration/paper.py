@@ -23,7 +23,8 @@ def operating_point(
         points: Operating points to try.
 
     Returns:
-        A threshold strictly between 0 and 1.
+        A threshold strictly between 0 and 1. A score of exactly 1, which no such threshold rejects, is accepted even
+        where it is wrong.
 
     Raises:
         ArgumentError: The arrays are empty, of unequal length, or hold scores outside [0, 1].

@@ -189,10 +189,14 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
             look(prompts.SEARCH if quarter == 0 else prompts.ABSENT, "zoom", quarter, "scan")
     else:
         tool, thought = ("crop", prompts.FIND_LABEL) if wanted == "label" else ("zoom", prompts.CHECK)
-        if rng.random() < 0.2:
-            look(thought, tool, rng.choice([q for q in range(QUARTERS) if q != goal]), "wrong", taught=False)
-            thought = prompts.ABSENT
-        look(thought, tool, goal, "aim")
+        if rng.random() < 0.5:
+            # aimed wrong: what was not looked at yet, in order, until it is there
+            wrong = rng.choice([q for q in range(QUARTERS) if q != goal])
+            look(thought, tool, wrong, "wrong", taught=False)
+            for quarter in (q for q in range(goal + 1) if q != wrong):
+                look(prompts.ABSENT, tool, quarter, "rescan")
+        else:
+            look(thought, tool, goal, "aim")
         if wanted == "label":
             look(prompts.READ, "ocr", goal, "read")
     before, _, after = question.answer.partition(question.key)
