@@ -7,6 +7,7 @@ import json
 import queue
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -215,10 +216,6 @@ class LocalChatModel(BaseChatModel):
             )
         return text, tuple(images)
 
-    def count_tokens(self, text: str) -> list[int]:
-        """Token ids of a rendered prompt before images are expanded."""
-        return list(self._engine.tokenizer(text, add_special_tokens=False).input_ids)
-
     def _template(self, found: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
         return str(
             self._engine.processor.apply_chat_template(
@@ -309,7 +306,7 @@ class LocalChatModel(BaseChatModel):
     def _submit_watched(
         self, request: Request, kwargs: dict[str, Any], put: Callable[[Step | None], Any]
     ) -> Future[Completion]:
-        watched = Request(**{**vars(request), "on_step": put})
+        watched = replace(request, on_step=put)
         future = self._batcher.submit(watched, kwargs.get("batch_key"))
         future.add_done_callback(lambda _: put(None))
         return future

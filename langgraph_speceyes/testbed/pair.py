@@ -52,7 +52,7 @@ class Pair:
         return create_visual_agent(
             self.large,
             protocol=DeepEyesProtocol(
-                system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final=prompts.AGENT, aliases={}
+                system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={}
             ),
             coordinates=CoordinateSpace.RESIZED,
             max_steps=MAX_STEPS,

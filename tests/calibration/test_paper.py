@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from langgraph_speceyes.calibration import operating_point
 from langgraph_speceyes.errors import ArgumentError
 
-outcomes = st.lists(st.tuples(st.floats(0, 0.9999), st.booleans(), st.booleans()), min_size=1, max_size=60)
+outcomes = st.lists(
+    st.tuples(st.integers(1, 999).map(lambda n: n / 1000), st.booleans(), st.booleans()), min_size=1, max_size=60
+)
 
 
 @given(outcomes)
