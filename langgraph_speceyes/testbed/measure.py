@@ -96,7 +96,9 @@ def _record(question: Question, outcome: dict[str, Any]) -> Measured:
 
 
 def calibrated(measured: Sequence[Measured], gate: Gate) -> Gate:
-    """The gate at the paper's operating point over the questions that the judge lets pass.
+    """The gate at the paper's operating point.
+
+    All questions count, also those the judge would screen out: the gate then holds by itself, without a judge too.
 
     Args:
         measured: Records of the calibration part.
@@ -105,11 +107,10 @@ def calibrated(measured: Sequence[Measured], gate: Gate) -> Gate:
     Returns:
         The gate for the embedded pair, saying what it was calibrated on.
     """
-    passed = [m for m in measured if m["tool_need"] < JUDGE_THRESHOLD]
     threshold = operating_point(
-        [m["scores"].get(gate.score, 0.0) for m in passed],
-        [m["speculator_right"] for m in passed],
-        [m["agent_right"] for m in passed],
+        [m["scores"].get(gate.score, 0.0) for m in measured],
+        [m["speculator_right"] for m in measured],
+        [m["agent_right"] for m in measured],
     )
     return Gate(
         score=gate.score,
@@ -118,7 +119,7 @@ def calibrated(measured: Sequence[Measured], gate: Gate) -> Gate:
         speculator=SPECULATOR_NAME,
         agent=AGENT_NAME,
         judge_threshold=JUDGE_THRESHOLD,
-        calibration={"method": "paper", "part": "calibration", "questions": len(measured), "speculated": len(passed)},
+        calibration={"method": "paper", "part": "calibration", "questions": len(measured)},
     )
 
 
