@@ -66,7 +66,8 @@ def calibrate(checkpoints: Path, questions: int = 150) -> None:
     measured = asyncio.run(measure(pair, "calibration", questions))
     gate = calibrated(measured, pair.gate)
     gate.save(checkpoints / "gate.json")
-    print(json.dumps({"gate": gate.threshold, "calibration": report(measured)}, indent=2))
+    chosen = {"gate": gate.threshold, "judge": gate.judge_threshold}
+    print(json.dumps({"thresholds": chosen, "calibration": report(measured)}, indent=2), flush=True)
     test = asyncio.run(measure(pair, "test", questions))
     print(json.dumps({"test": report(test)}, indent=2))
 

@@ -58,8 +58,8 @@ def show_answer(console: Console, answer: str, decision: Decision, saved: list[P
     )
     if decision["tool_need"] is not None:
         console.print(
-            f"judge      tools needed with probability {decision['tool_need']:.3f} "
-            f"(threshold {decision['judge_threshold']:.2f})",
+            f"judge      tools needed with probability {decision['tool_need']:.6g} "
+            f"(threshold {decision['judge_threshold']:.6g})",
             highlight=False,
         )
     if decision["score"] is not None:

@@ -38,6 +38,7 @@ class Measured(TypedDict):
     answer: str
     agent_right: bool
     tools: list[str]
+    seconds: dict[str, float]
     error: str | None
 
 
@@ -91,14 +92,17 @@ def _record(question: Question, outcome: dict[str, Any]) -> Measured:
         answer=answer,
         agent_right=question.is_right(answer),
         tools=[call["tool"] for call in decision.get("tool_calls", [])],
+        seconds=decision.get("seconds", {}),
         error=outcome["error"] or decision.get("error"),
     )
 
 
 def calibrated(measured: Sequence[Measured], gate: Gate) -> Gate:
-    """The gate at the paper's operating point.
+    """The gate and the judge's threshold at the paper's operating point: the fastest that keeps the agent's accuracy.
 
-    All questions count, also those the judge would screen out: the gate then holds by itself, without a judge too.
+    First the gate's threshold, over all questions, also those the judge would screen out: the gate then holds by
+    itself. Then the judge's, by the latency ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` with the costs of these
+    very runs.
 
     Args:
         measured: Records of the calibration part.
@@ -107,18 +111,30 @@ def calibrated(measured: Sequence[Measured], gate: Gate) -> Gate:
     Returns:
         The gate for the embedded pair, saying what it was calibrated on.
     """
-    threshold = operating_point(
-        [m["scores"].get(gate.score, 0.0) for m in measured],
-        [m["speculator_right"] for m in measured],
-        [m["agent_right"] for m in measured],
-    )
+    score = np.array([m["scores"].get(gate.score, 0.0) for m in measured])
+    small, large = (np.array([m[key] for m in measured]) for key in ("speculator_right", "agent_right"))
+    threshold = operating_point(score, small, large)
+    need = np.array([m["tool_need"] for m in measured])
+    cost = {
+        phase: np.array([m["seconds"].get(phase, 0.0) for m in measured]) for phase in ("judge", "speculate", "agent")
+    }
+
+    def latency(at: float) -> float:
+        speculated = need < at
+        accepted = speculated & (score >= threshold)
+        if np.where(accepted, small, large).mean() < large.mean():
+            return float("inf")
+        return float((cost["judge"] + speculated * cost["speculate"] + ~accepted * cost["agent"]).mean())
+
+    known = np.unique(need)
+    tried = [JUDGE_THRESHOLD, *(float(t) for t in (known[1:] + known[:-1]) / 2 if 0 < t < 1)]
     return Gate(
         score=gate.score,
         threshold=threshold,
         k=gate.k,
         speculator=SPECULATOR_NAME,
         agent=AGENT_NAME,
-        judge_threshold=JUDGE_THRESHOLD,
+        judge_threshold=min(tried, key=latency),
         calibration={"method": "paper", "part": "calibration", "questions": len(measured)},
     )
 
