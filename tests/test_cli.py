@@ -56,8 +56,8 @@ def test_ask_shows_the_route_and_saves_the_regions(run: Callable[..., Any], ask:
     boxes = [call["box"] for call in kept["decision"]["tool_calls"] if call["image"]]
     assert boxes
     for path, (left, top, right, bottom) in zip(kept["crops"], boxes, strict=True):
-        assert Image.open(path).width % (right - left) == 0
-        assert Image.open(path).height % (bottom - top) == 0
+        with Image.open(path) as region:
+            assert (region.width % (right - left), region.height % (bottom - top)) == (0, 0)
 
 
 def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -> None:
