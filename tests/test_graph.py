@@ -200,6 +200,37 @@ def test_events_tell_each_decision_and_messages_stream_only_the_answer(image: st
     json.dumps([e for mode, e in modes if mode == "custom"])
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        lambda p: {"type": "image", "url": p},
+        lambda p: {"type": "image", "url": f"file://{p}"},
+        lambda p: {"type": "image", "path": p},
+        lambda p: {"type": "image", "data": Path(p).read_bytes()},
+        lambda p: {
+            "type": "image",
+            "base64": base64.b64encode(Path(p).read_bytes()).decode(),
+            "mime_type": "image/png",
+        },
+        lambda p: {"type": "image_url", "image_url": {"url": p}},
+        lambda p: {
+            "type": "image_url",
+            "image_url": f"data:image/png;base64,{base64.b64encode(Path(p).read_bytes()).decode()}",
+        },
+    ],
+)
+def test_images_come_in_every_form_and_survive_a_checkpoint(image: str, block: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SPECEYES_IMAGE_DIR", str(Path(image).parent / "store"))
+    small = speculator()
+    graph = create_speceyes(Agent().graph, speculator=small).compile(checkpointer=InMemorySaver())
+    given = asked(block(image))
+    assert graph.invoke(given, CONFIG)["decision"]["route"] == "bypass"
+    assert graph.get_state(CONFIG).values["messages"][0].content == given["messages"][0].content
+    sent = small.calls[0][0][0].content[0]
+    data = sent.get("base64") or sent.get("data") or sent["image_url"]
+    assert data == png() or base64.b64decode(str(data).rpartition(",")[2]) == png()
+
+
 def test_the_agent_is_a_subgraph_that_langgraph_can_find(image: str) -> None:
     graph = create_speceyes(Agent().graph, speculator=speculator(0.01)).compile(checkpointer=InMemorySaver())
     assert [name for name, _ in graph.get_subgraphs()] == ["agent"]
