@@ -64,3 +64,8 @@ class MissingLogprobsError(SpecEyesError, RuntimeError):
 
 class PhaseError(SpecEyesError, RuntimeError):
     """A front-end phase failed under ``strict=True``; the cause is chained."""
+
+
+def describe_error(error: BaseException) -> str:
+    """An error in one line: its type and message."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -11,8 +11,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
-from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.phases.judge import describe
+from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.state import Decision
 
 
@@ -113,4 +112,4 @@ def _arrived(task: _Task, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failed(task: _Task, error: Exception) -> dict[str, Any]:
-    return {"arrived": [Outcome(index=task["index"], answer=None, decision=None, error=describe(error))]}
+    return {"arrived": [Outcome(index=task["index"], answer=None, decision=None, error=describe_error(error))]}

@@ -421,9 +421,6 @@ def test_slots_hold_over_several_graphs(image: str) -> None:
             super().__init__()
             import time
 
-            plain = self.graph.nodes["act"]
-            assert plain is not None
-
             def act(state: Any) -> dict[str, Any]:
                 time.sleep(0.05)
                 return {"messages": [AIMessage("slow")]}

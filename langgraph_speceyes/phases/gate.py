@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from langgraph_speceyes.errors import PhaseError
+from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.judge import describe
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import SpecEyesState, Verdict
 
@@ -35,8 +34,8 @@ class GatePhase:
                 accepted = self.gate.accepts(AnswerScore(**scored))
             except Exception as trouble:
                 if self.strict:
-                    raise PhaseError(f"gate: {describe(trouble)}") from trouble
-                error = describe(trouble)
+                    raise PhaseError(f"gate: {describe_error(trouble)}") from trouble
+                error = describe_error(trouble)
         verdict = Verdict(accepted=accepted, seconds=time.perf_counter() - began, error=error)
         emit("gate", verdict)
         return {"verdict": verdict}

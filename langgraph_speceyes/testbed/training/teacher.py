@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import LABEL_QUESTIONS, ask
+from langgraph_speceyes.testbed.questions import LABEL_QUESTIONS, Question, ask
 from langgraph_speceyes.testbed.training.tape import IGNORE, IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
 from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Thing, make_scene
 
@@ -61,13 +61,16 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, np.ndar
 
 def _answer(tape: Tape, thing: Thing, rng: random.Random, tag: str) -> Tape:
     question = ask(Scene("", (thing,), (0, 0, 0), 0), thing, rng)
-    before, _, after = question.answer.partition(question.key)
-    # the key keeps the space before it: that is how the tokenizer cuts it
-    space = " " if before.endswith(" ") else ""
     asked(tape, question.text, prompts.SPECULATE)
-    return (
-        tape.said(before.removesuffix(" ") if space else before).said(space + question.key, tag).said(after + END[:-1])
-    )
+    return _say(tape, question, tag, END[:-1])
+
+
+def _say(tape: Tape, question: Question, tag: str, end: str, opening: str = "") -> Tape:
+    """An answer, its deciding word under a tag of its own, which keeps the space before it: so the tokenizer cuts."""
+    before, _, after = question.answer.partition(question.key)
+    space = " " if before.endswith(" ") else ""
+    tape.said(opening + before.removesuffix(space)).said(space + question.key, tag)
+    return tape.said(after + end)
 
 
 def look_example(
@@ -199,12 +202,8 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
             look(thought, tool, goal, "aim")
         if wanted == "label":
             look(prompts.READ, "ocr", goal, "read")
-    before, _, after = question.answer.partition(question.key)
-    space = " " if before.endswith(" ") else ""
-    main.said(f"<think>{prompts.FOUND}", "think found").said(
-        f"</think><answer>{before.removesuffix(' ') if space else before}"
-    )
-    main.said(space + question.key, f"answer {wanted}").said(f"{after}</answer>{END[:-1]}")
+    main.said(f"<think>{prompts.FOUND}", "think found")
+    _say(main, question, f"answer {wanted}", f"</answer>{END[:-1]}", opening="</think><answer>")
     return Example(main, views, fork, [judge, read_branch(encode, rng)])
 
 

@@ -1,0 +1,70 @@
+"""What judge and speculator share: ask a model about the newest question, and never fail the query."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from langgraph_speceyes.errors import PhaseError, describe_error
+from langgraph_speceyes.phases.calling import ModelCall
+from langgraph_speceyes.phases.prompts import Prompts
+from langgraph_speceyes.state import Phase, SpecEyesState
+
+NO_TOKENS = {"input": 0, "output": 0}
+
+
+class AskingPhase(ABC):
+    """A phase that asks one model.
+
+    Trouble of any kind becomes a record that sends the query to the agent, or, when `strict`, a
+    :class:`PhaseError` with its cause.
+
+    Args:
+        call: The model.
+        prompts: The instructions.
+        strict: Raise instead of falling back.
+    """
+
+    name: ClassVar[Phase]
+
+    def __init__(self, call: ModelCall, prompts: Prompts, *, strict: bool) -> None:
+        self.call, self.prompts, self.strict = call, prompts, strict
+
+    def __call__(self, state: SpecEyesState) -> dict[str, Any]:
+        """Ask about the newest question."""
+        began = time.perf_counter()
+        try:
+            return self._read(self.call(self._prompt(state), self._key(state)), began)
+        except Exception as error:
+            return self._failed(error, began)
+
+    async def acall(self, state: SpecEyesState) -> dict[str, Any]:
+        """Ask about the newest question; see :meth:`__call__`."""
+        began = time.perf_counter()
+        try:
+            return self._read(await self.call.acall(self._prompt(state), self._key(state)), began)
+        except Exception as error:
+            return self._failed(error, began)
+
+    def _key(self, state: SpecEyesState) -> str:
+        return f"{self.name} {state['query']['id']}"
+
+    def _failed(self, error: Exception, began: float) -> dict[str, Any]:
+        if self.strict:
+            raise PhaseError(f"{self.name}: {describe_error(error)}") from error
+        return self._trouble(describe_error(error), began)
+
+    @abstractmethod
+    def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
+        """The messages to send."""
+
+    @abstractmethod
+    def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
+        """The state update that follows from the model's message."""
+
+    @abstractmethod
+    def _trouble(self, error: str, began: float) -> dict[str, Any]:
+        """The state update of a phase that failed."""
