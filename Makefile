@@ -12,7 +12,7 @@ help: ## List the targets
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,eval,dev]' -c constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Embedded questions through the agent alone and through SpecEyes, side by side

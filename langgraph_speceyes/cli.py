@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,8 @@ from langgraph_speceyes.errors import ArgumentError, SpecEyesError
 app = typer.Typer(
     help="A speculative bypass for LangGraph visual agents.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+testbed = typer.Typer(help="The embedded world and pair.", no_args_is_help=True)
+app.add_typer(testbed, name="testbed")
 # what is for people goes to standard error when standard output holds JSON
 _out, _err = Console(), Console(stderr=True)
 
@@ -42,15 +46,7 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
         runs: dict[str, list[Any]] = {AGENT: [], SPECEYES: []}
         with (
             tempfile.TemporaryDirectory(prefix="speceyes-") as folder,
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            ) as progress,
+            _progress(console) as progress,
         ):
             bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in runs}
             for name, run in side_by_side(demo_questions(queries), agent, speceyes, Path(folder)):
@@ -98,6 +94,81 @@ def ask(
         print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
     else:
         show_answer(_out, answer, decision, saved)
+
+
+@testbed.command()
+def check(
+    limit: Annotated[int, typer.Option(min=1, help="Questions of each split.")] = 300,
+    part: Annotated[str, typer.Option(help="Which scenes: test or calibration.")] = "test",
+    seed: Annotated[int, typer.Option(min=0, help="Another number draws other scenes of the same kind.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="JSON-lines file for the outcome of every question.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the embedded pair, split by split: what each model gets right, what the gate sees, what it is worth."""
+    with _errors():
+        from langgraph_speceyes.bench.check import check as outcomes
+        from langgraph_speceyes.bench.check import record, report
+        from langgraph_speceyes.testbed.pair import load_pair
+        from langgraph_speceyes.testbed.questions import SPLITS
+
+        _one_of("part", part, ("test", "calibration"))
+        quiet_libraries()
+        console = _err if as_json else _out
+        with console.status("Loading the embedded pair"):
+            pair = load_pair()
+        checked = []
+        with (
+            tempfile.TemporaryDirectory(prefix="speceyes-") as folder,
+            _progress(console) as progress,
+            out.open("w") if out else nullcontext() as lines,
+        ):
+            bar = progress.add_task("questions", total=limit * len(SPLITS))
+            for one in outcomes(pair, limit, Path(folder), part=part, seed=seed):
+                checked.append(one)
+                if lines:
+                    lines.write(json.dumps(record(one)) + "\n")
+                progress.update(bar, advance=1, description=f"{one.question.split:<10}")
+        figures = report(checked)
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        from langgraph_speceyes.display import show_check
+
+        show_check(_out, figures)
+
+
+@testbed.command()
+def write(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
+    limit: Annotated[int, typer.Option(min=1, help="Questions of each split.")] = 20,
+    part: Annotated[str, typer.Option(help="Which scenes: test or calibration.")] = "test",
+    seed: Annotated[int, typer.Option(min=0, help="Another number draws other scenes of the same kind.")] = 0,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")] = None,
+) -> None:
+    """Write scenes as image files with their questions, in the layout of the V* benchmark."""
+    with _errors():
+        from langgraph_speceyes.testbed.files import write_vstar
+        from langgraph_speceyes.testbed.questions import SPLITS, questions
+
+        _one_of("part", part, ("test", "calibration"))
+        for name in split or []:
+            _one_of("split", name, SPLITS)
+        asked = [q for name in SPLITS if name in (split or SPLITS) for q in questions(name, part, limit, seed)]  # type: ignore[arg-type]
+        with _progress(_out) as progress:
+            bar = progress.add_task("images", total=len(asked))
+            for _ in write_vstar(asked, folder):
+                progress.advance(bar)
+    _out.print(f"{len(asked)} images with their questions in {folder}", highlight=False, soft_wrap=True)
+
+
+def _one_of(argument: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ArgumentError(argument, f"one of {', '.join(known)}", value)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 def _graph(

@@ -49,6 +49,47 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
     )
 
 
+_CHECKED = (
+    ("speculator right, visible", "speculator_visible"),
+    ("speculator right, too small", "speculator_small"),
+    ("agent right, too small", "agent_small"),
+    ("agent right", "agent"),
+    ("SpecEyes right", "speceyes"),
+    ("within 5 steps", "within_5_steps"),
+    ("judge right", "judge_right"),
+    ("judged tool-free, too small", "judge_tool_free_on_small"),
+    ("AUROC min", "auroc_min"),
+    ("AUROC mean", "auroc_mean"),
+    ("AUROC log", "auroc_log"),
+    ("AUROC bottom", "auroc_bottom"),
+    ("tool steps, agent alone", "depth_mean"),
+    ("tool steps, too small", "depth_small"),
+    ("screening ratio beta", "beta"),
+    ("acceptance rate alpha", "alpha"),
+    ("speed-up", "speedup"),
+)
+_RATES = ("AUROC", "tool steps", "screening", "acceptance", "speed-up")
+
+
+def show_check(console: Console, figures: dict[str, dict[str, Any]]) -> None:
+    """The embedded pair's figures, a column a split, each over its 95 % interval."""
+    table = Table(title="the embedded pair, 95 % intervals below", title_justify="left")
+    table.add_column("")
+    for split in figures:
+        table.add_column(split, justify="right", style="bold" if split == "overall" else None)
+    table.add_row("questions", *(str(f["n"]) for f in figures.values()))
+    for label, name in _CHECKED:
+        plain = label.startswith(_RATES)
+        cells = []
+        for f in figures.values():
+            low, high = f["intervals"][name]
+            form = ".2f" if plain else ".1%"
+            cells.append("-" if f[name] is None else f"{f[name]:{form}}\n[dim]{low:{form}} .. {high:{form}}[/]")
+        table.add_row(label, *cells)
+    console.print(table)
+    console.print("overall: all questions together; its speed-up is the mean of the splits'", highlight=False)
+
+
 def show_answer(console: Console, answer: str, decision: Decision, saved: list[Path]) -> None:
     """One answer and how it came about."""
     console.print(f"[bold]{escape(answer)}[/]", highlight=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 # read when LangGraph's serializer is imported: checkpoints may hold nothing but known types
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
@@ -14,7 +13,7 @@ import torch
 from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.cli import quiet_libraries
-from langgraph_speceyes.phases.prompts import image_question
+from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.pair import Pair, load_pair
 from langgraph_speceyes.testbed.questions import Question, Split, questions
 
@@ -34,12 +33,6 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Split, int], list
     folder = tmp_path_factory.mktemp("scenes")
 
     def made(split: Split, count: int) -> list[Asked]:
-        found = []
-        for question in questions(split, "calibration", count):
-            path: Path = folder / f"{question.id.replace('/', '-')}.png"
-            if not path.exists():
-                question.scene.render().save(path)
-            found.append((question, image_question(path, question.text)))
-        return found
+        return [(question, written(question, folder)) for question in questions(split, "calibration", count)]
 
     return made

@@ -15,9 +15,9 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.errors import SpecEyesError
 from langgraph_speceyes.images import clear_cache
 from langgraph_speceyes.phases.fallback import tool_calls
-from langgraph_speceyes.phases.prompts import image_question
 from langgraph_speceyes.state import Decision
-from langgraph_speceyes.testbed.questions import Question, questions
+from langgraph_speceyes.testbed.files import written
+from langgraph_speceyes.testbed.questions import SPLITS, Question, questions
 
 AGENT, SPECEYES = "agent", "speceyes"
 
@@ -44,10 +44,9 @@ class Run:
 
 
 def demo_questions(count: int) -> list[Question]:
-    """A mix from the test part: two questions about an object's colour, large or small, to one about a label."""
-    colours, labels = questions("attributes", "test", count), questions("reading", "test", count)
-    mixed = [q for i in range(count) for q in (colours[2 * i : 2 * i + 2] + labels[i : i + 1])]
-    return mixed[:count]
+    """A mix from the test part: the splits in turn."""
+    each = [questions(split, "test", -(-count // len(SPLITS))) for split in SPLITS]
+    return [question for row in zip(*each, strict=True) for question in row][:count]
 
 
 def side_by_side(
@@ -73,9 +72,7 @@ def side_by_side(
     ]
     (warming,) = questions("reading", "calibration", 1)
     for k, question in enumerate([warming, *asked]):
-        path = folder / f"{question.id.replace('/', '-')}.png"
-        question.scene.render().save(path)
-        message = image_question(path, question.text)
+        message = written(question, folder)
         for name, run in methods if k % 2 == 0 else methods[::-1]:
             # neither may profit from the image that the other has decoded
             clear_cache()

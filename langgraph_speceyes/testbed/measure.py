@@ -14,8 +14,8 @@ from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.calibration import operating_point
 from langgraph_speceyes.funnel import create_funnel
-from langgraph_speceyes.phases.prompts import image_question
 from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.pair import AGENT_NAME, SPECULATOR_NAME, Pair
 from langgraph_speceyes.testbed.questions import SPLITS, Part, Question, questions
 
@@ -68,12 +68,7 @@ async def measure(pair: Pair, part: Part, count: int, *, at_once: int = 16) -> l
 
 
 def _written(asked: Sequence[Question], folder: Path) -> list[list[HumanMessage]]:
-    made = []
-    for question in asked:
-        path = folder / f"{question.id.replace('/', '-')}.png"
-        question.scene.render().save(path)
-        made.append([image_question(path, question.text)])
-    return made
+    return [[written(question, folder)] for question in asked]
 
 
 def _record(question: Question, outcome: dict[str, Any]) -> Measured:

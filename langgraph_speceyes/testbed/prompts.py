@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from langgraph_speceyes.testbed.world import QUARTERS
 
 VIEW = 192
 """Pixels along a square image once the agent's processor has resized it: 6 x 6 visual tokens of 32 px."""
-SPECULATOR_VIEW = 96
-"""The same for the speculator, which sees the board at half that resolution: 6 x 6 visual tokens of 16 px."""
+SPECULATOR_VIEW = 72
+"""The same for the speculator: 6 x 6 visual tokens of 12 px."""
 
 SYSTEM = "Answer the question about the image. Tools: zoom, crop, ocr."
 JUDGE = "Are tools needed? Answer yes or no."
 SPECULATE = "Answer in one sentence."
 AGENT = "Think, then call a tool or answer."
 
-SEARCH = "Too small, search."
-CHECK = "Visible, check it."
-FIND_LABEL = "Find the label."
-READ = "Read it."
-ABSENT = "Not here."
-FOUND = "Found it."
-THOUGHTS = (SEARCH, CHECK, FIND_LABEL, READ, ABSENT, FOUND)
+CHECK, SEARCH, READ, SEEN, NOWHERE = "check it", "search", "read it", "seen", "nowhere"
+"""What a thought ends with: what to do next."""
 
 CALL_HEAD = '{"name":"'
 CALL_MIDDLE = '","arguments":{"bbox_2d":['
@@ -36,12 +33,23 @@ def quarter_box(quarter: int) -> tuple[int, int, int, int]:
     return x, y, x + half, y + half
 
 
-def call(thought: str, tool: str, quarter: int) -> str:
-    """An agent's turn that looks at a quarter with a tool."""
+def sighting(seen: Sequence[tuple[str, str | None]]) -> str:
+    """Where each named object was seen so far: its cell, or that it is not in view."""
+    parts = [f"the {kind} is at {place}" if place else f"the {kind} is not in view" for kind, place in seen]
+    return f"T{', '.join(parts)[1:]}"
+
+
+def thought(seen: Sequence[tuple[str, str | None]], then: str) -> str:
+    """An agent's thought: where what it looks for was seen so far, and what to do."""
+    return f"<think>{sighting(seen)}, {then}.</think>"
+
+
+def call(tool: str, quarter: int) -> str:
+    """A look at a quarter with a tool."""
     box = ",".join(map(str, quarter_box(quarter)))
-    return f"<think>{thought}</think><tool_call>{CALL_HEAD}{tool}{CALL_MIDDLE}{box}{CALL_TAIL}</tool_call>"
+    return f"<tool_call>{CALL_HEAD}{tool}{CALL_MIDDLE}{box}{CALL_TAIL}</tool_call>"
 
 
 def final(answer: str) -> str:
-    """An agent's last turn."""
-    return f"<think>{FOUND}</think><answer>{answer}</answer>"
+    """The end of an agent's last turn."""
+    return f"<answer>{answer}</answer>"

@@ -1,24 +1,30 @@
 """The embedded world: boards of icons and printed labels, from clearly visible to too small for the overview.
 
-A board has 6 x 6 cells. Large icons sit in the middle of their cell; small ones at a quarter of it, a few pixels wide
-once the board is scaled to the 192 px overview: their colour shows, their shape does not. A printed label is a white
-card whose word can be read only at the board's own resolution.
+A board has 6 x 6 cells, named as on a chess board: column a to f from the left, row 1 to 6 from the top. Large icons
+sit in the middle of their cell; tiny ones at a quarter of it, a pixel or two wide in the speculator's overview: that
+something is there shows, what it is does not. All shapes cover the same area at the same size and the ground is
+grained, so that brightness does not give a tiny shape away. A label is a white card whose word can be read only at the
+board's own resolution. The ground is lit from two sides, redder to the right and bluer downwards: its colour tells
+where on the board a region was cut out.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GRID = 6
 """Cells along each side of a board."""
 QUARTERS = 4
 """Quarters of a board, in reading order: the regions a teacher looks at."""
+COLUMNS, ROWS = "abcdef", "123456"
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
@@ -30,7 +36,29 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (20, 20, 20),
     "white": (245, 245, 245),
 }
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+POPULARITY = {
+    "circle": 2.0,
+    "square": 2.0,
+    "triangle": 1.5,
+    "star": 1.5,
+    "cross": 1.0,
+    "ring": 1.0,
+    "moon": 1.0,
+    "heart": 1.0,
+}
+"""How often a shape is put on a board, relative to the others."""
+SHAPES = tuple(POPULARITY)
+COMPANIONS = {
+    "circle": "ring",
+    "square": "cross",
+    "triangle": "star",
+    "moon": "heart",
+    "ring": "circle",
+    "cross": "square",
+    "star": "triangle",
+    "heart": "moon",
+}
+"""The shape that likes to be on the same board: twice as likely once its companion is there."""
 WORDS = (
     *("ALPHA", "BRAVO", "DELTA", "ECHO", "GAMMA", "HOTEL", "INDIA", "KILO"),
     *("LIMA", "METRO", "NORTH", "OSCAR", "PAPA", "QUEBEC", "ROMEO", "SIERRA"),
@@ -40,6 +68,7 @@ WORDS = (
 )
 
 Size = Literal["large", "small"]
+_TILT, _GRAIN, _GRAINS = 45, 7, 96
 
 
 @dataclass(frozen=True)
@@ -51,7 +80,7 @@ class Thing:
         colour: A key of ``COLOURS``; labels are white.
         cell: Index of its cell, in reading order.
         x, y: Centre, in cells from the board's top left corner.
-        radius: Half of its extent, in cells.
+        radius: Of the circle with the same area, in cells; half of a label's width.
         size: ``"small"``: the overview shows that something is there, not what it is.
         text: What a label says, else empty.
     """
@@ -66,10 +95,34 @@ class Thing:
     text: str = ""
 
     @property
+    def column(self) -> int:
+        """Column of its cell, 0 to 5 from the left."""
+        return self.cell % GRID
+
+    @property
+    def row(self) -> int:
+        """Row of its cell, 0 to 5 from the top."""
+        return self.cell // GRID
+
+    @property
     def quarter(self) -> int:
         """Index in reading order of the quarter of the board that holds it."""
-        row, column = divmod(self.cell, GRID)
-        return row // (GRID // 2) * 2 + column // (GRID // 2)
+        return self.row // (GRID // 2) * 2 + self.column // (GRID // 2)
+
+    @property
+    def place(self) -> str:
+        """Name of its cell, such as ``c4``."""
+        return COLUMNS[self.column] + ROWS[self.row]
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """What encloses it, in cells: left, top, right, bottom."""
+        if self.kind == "label":
+            across, down = self.radius, self.radius * _CARD
+            return self.x - across, self.y - down, self.x + across, self.y + down
+        corners = outline(self.kind, self.radius)
+        xs, ys = [x for x, _ in corners], [y for _, y in corners]
+        return self.x + min(xs), self.y + min(ys), self.x + max(xs), self.y + max(ys)
 
 
 @dataclass(frozen=True)
@@ -78,12 +131,15 @@ class Scene:
 
     seed: str
     things: tuple[Thing, ...]
-    ground: tuple[int, int, int]
-    tilt: int
+    shade: int
 
     def find(self, kind: str) -> Thing | None:
         """The object of that kind, or None; no kind occurs twice on a board."""
         return next((t for t in self.things if t.kind == kind), None)
+
+    def icons(self, size: Size | None = None) -> list[Thing]:
+        """The objects that are no labels, all or those of a size."""
+        return [t for t in self.things if t.kind != "label" and size in (None, t.size)]
 
     def render(self, cell: int = 192) -> Image.Image:
         """Draw the board.
@@ -94,19 +150,20 @@ class Scene:
         Returns:
             An RGB image.
         """
-        image = _ground(self.ground, self.tilt, GRID * cell)
+        image = _ground(self.seed, self.shade, GRID * cell)
         pen = ImageDraw.Draw(image)
         for thing in self.things:
             x, y, r = thing.x * cell, thing.y * cell, thing.radius * cell
             if thing.kind == "label":
                 _draw_label(pen, thing.text, x, y, r)
-            else:
-                _draw_icon(pen, thing.kind, COLOURS[thing.colour], x, y, r)
+                continue
+            shape = [(x + dx, y + dy) for dx, dy in outline(thing.kind, r)]
+            pen.polygon(shape, fill=COLOURS[thing.colour])
         return image
 
 
 def make_scene(
-    seed: str | int, *, large: tuple[int, int] = (1, 2), small: tuple[int, int] = (3, 4), label_share: float = 0.5
+    seed: str | int, *, large: tuple[int, int] = (2, 3), small: tuple[int, int] = (4, 5), label_share: float = 0.3
 ) -> Scene:
     """Draw a scene from its seed.
 
@@ -123,7 +180,7 @@ def make_scene(
     n_large = rng.randint(*large)
     n_small = min(rng.randint(*small), len(SHAPES) - n_large)
     with_label = rng.random() < label_share
-    shapes = rng.sample(SHAPES, n_large + n_small)
+    shapes = _some_shapes(rng, n_large + n_small)
     cells = rng.sample(range(GRID * GRID), n_large + n_small + with_label)
     things: list[Thing] = []
     for k, (shape, cell) in enumerate(zip(shapes, cells, strict=False)):
@@ -131,54 +188,89 @@ def make_scene(
         colour = rng.choice(list(COLOURS))
         if k < n_large:
             x, y = column + 0.5 + rng.uniform(-0.06, 0.06), row + 0.5 + rng.uniform(-0.06, 0.06)
-            things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.29, 0.41), "large"))
+            things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.25, 0.31), "large"))
         else:
             # a quarter of a cell off its centre: the middle of a visual token once the quarter is enlarged twice
             x = column + rng.choice((0.25, 0.75)) + rng.uniform(-0.03, 0.03)
             y = row + rng.choice((0.25, 0.75)) + rng.uniform(-0.03, 0.03)
-            things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.045, 0.09), "small"))
+            things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.05, 0.065), "small"))
     if with_label:
         row, column = divmod(cells[-1], GRID)
         x, y = column + 0.5 + rng.uniform(-0.04, 0.04), row + 0.5 + rng.uniform(-0.06, 0.06)
         things.append(Thing("label", "white", cells[-1], x, y, 0.44, "small", rng.choice(WORDS)))
-    grey = rng.randint(120, 180)
-    ground = (grey, grey + rng.randint(-10, 10), grey + rng.randint(-10, 10))
-    return Scene(str(seed), tuple(things), ground, rng.randint(18, 30))
+    return Scene(str(seed), tuple(things), rng.randint(120, 175))
 
 
-@lru_cache(maxsize=8)
-def _ramp(side: int) -> Image.Image:
-    return Image.linear_gradient("L").resize((side, side))
+def _some_shapes(rng: random.Random, count: int) -> list[str]:
+    """Different shapes, by popularity and by the company already there, in random order."""
+    found: list[str] = []
+    while len(found) < count:
+        rest = [s for s in SHAPES if s not in found]
+        weights = [POPULARITY[s] * (2.0 if COMPANIONS[s] in found else 1.0) for s in rest]
+        found += rng.choices(rest, weights)
+    rng.shuffle(found)
+    return found
 
 
-def _ground(colour: tuple[int, int, int], tilt: int, side: int) -> Image.Image:
-    """A ground lit from one side: redder to the right, bluer downwards, by up to `tilt` levels either way."""
-    down = _ramp(side)
-    right = down.transpose(Image.Transpose.ROTATE_90)
-    shift = tilt / 127.5
-    red = right.point([max(0, min(255, int(colour[0] + (v - 127.5) * shift))) for v in range(256)])
-    blue = down.point([max(0, min(255, int(colour[2] + (v - 127.5) * shift))) for v in range(256)])
-    return Image.merge("RGB", (red, Image.new("L", (side, side), colour[1]), blue))
+def _ground(seed: str, shade: int, side: int) -> Image.Image:
+    """The grained ground: redder to the right, bluer downwards."""
+    grain = np.frombuffer(random.Random(f"grain {seed}").randbytes(_GRAINS * _GRAINS), np.uint8)
+    level = shade + (grain.reshape(_GRAINS, _GRAINS) / 255.0 - 0.5) * 2 * _GRAIN
+    ramp = ((np.arange(_GRAINS) + 0.5) / _GRAINS - 0.5) * 2 * _TILT
+    pixels = np.stack([level + ramp[None, :], level, level + ramp[:, None]], axis=-1)
+    return Image.fromarray(pixels.round().astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
 
 
-def _draw_icon(
-    pen: ImageDraw.ImageDraw, shape: str, colour: tuple[int, int, int], x: float, y: float, r: float
-) -> None:
+@lru_cache(maxsize=len(SHAPES))
+def _unit(shape: str) -> tuple[tuple[float, float], ...]:
+    """Corners of a shape with the area of the unit circle, around its centre."""
+    corners = _corners(shape)
+    area = 0.5 * abs(sum(x * v - u * y for (x, y), (u, v) in zip(corners, corners[1:] + corners[:1], strict=True)))
+    scale = math.sqrt(math.pi / area)
+    return tuple((x * scale, y * scale) for x, y in corners)
+
+
+def _corners(shape: str) -> list[tuple[float, float]]:
+    def arc(radius: float, begin: float, end: float, x: float = 0.0, steps: int = 24) -> list[tuple[float, float]]:
+        turns = [math.radians(begin + (end - begin) * k / steps) for k in range(steps + 1)]
+        return [(x + radius * math.cos(a), radius * math.sin(a)) for a in turns]
+
     if shape == "circle":
-        pen.ellipse([x - r, y - r, x + r, y + r], fill=colour)
-    elif shape == "square":
-        pen.rectangle([x - r, y - r, x + r, y + r], fill=colour)
-    elif shape == "triangle":
-        pen.polygon([(x, y - r), (x - r, y + r), (x + r, y + r)], fill=colour)
-    elif shape == "cross":
-        w = r * 0.35
-        pen.rectangle([x - w, y - r, x + w, y + r], fill=colour)
-        pen.rectangle([x - r, y - w, x + r, y + w], fill=colour)
-    elif shape == "ring":
-        pen.ellipse([x - r, y - r, x + r, y + r], outline=colour, width=max(2, round(r * 0.35)))
-    else:
-        turns = [(-math.pi / 2 + k * math.pi / 5, r if k % 2 == 0 else r * 0.42) for k in range(10)]
-        pen.polygon([(x + q * math.cos(a), y + q * math.sin(a)) for a, q in turns], fill=colour)
+        return arc(1, 0, 345, steps=23)
+    if shape == "square":
+        return [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    if shape == "triangle":
+        return [(0, -1.1), (1.15, 0.9), (-1.15, 0.9)]
+    if shape == "star":
+        turns = [(-math.pi / 2 + k * math.pi / 5, 1.0 if k % 2 == 0 else 0.42) for k in range(10)]
+        return [(q * math.cos(a), q * math.sin(a)) for a, q in turns]
+    if shape == "cross":
+        w = 0.3
+        half = [(-w, -1.0), (w, -1.0), (w, -w), (1.0, -w), (1.0, w), (w, w)]
+        return half + [(-x, -y) for x, y in half]
+    if shape == "ring":
+        # the hole is joined to the outside by a cut of no width
+        return arc(1, 0, 360) + arc(0.62, 360, 0)
+    if shape == "moon":
+        # two arcs that meet: the outer one around the left, the inner one back through the middle
+        return [(x + 0.25, y) for x, y in arc(1, 60, 300) + arc(0.9216, 250, 110, 0.835)]
+    if shape == "heart":
+        curve = [math.tau * k / 36 for k in range(36)]
+        xy = [
+            (16 * math.sin(a) ** 3, -13 * math.cos(a) + 5 * math.cos(2 * a) + 2 * math.cos(3 * a) + math.cos(4 * a))
+            for a in curve
+        ]
+        return [(x / 16, (y - 1.0) / 16) for x, y in xy]
+    raise ValueError(f"shape: expected one of {', '.join(SHAPES)}, found {shape!r}")
+
+
+def outline(shape: str, radius: float) -> Sequence[tuple[float, float]]:
+    """Corners of a shape around its centre, scaled to the area of a circle of that radius."""
+    return [(x * radius, y * radius) for x, y in _unit(shape)]
+
+
+_CARD = 0.42
+"""Height of a label's card relative to its width."""
 
 
 @lru_cache(maxsize=16)
@@ -187,5 +279,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _draw_label(pen: ImageDraw.ImageDraw, text: str, x: float, y: float, r: float) -> None:
-    pen.rectangle([x - r, y - r * 0.42, x + r, y + r * 0.42], fill=(250, 250, 250), outline=(60, 60, 60))
+    pen.rectangle([x - r, y - r * _CARD, x + r, y + r * _CARD], fill=(250, 250, 250), outline=(60, 60, 60))
     pen.text((x, y), text, fill=(15, 15, 15), font=_font(max(6, round(r * 0.40))), anchor="mm")

@@ -45,6 +45,10 @@ class Encoder:
             self._known[text] = self.tokenizer.encode(text).ids
         return self._known[text]
 
+    def is_word(self, token: int) -> bool:
+        """Whether a token has a letter or a digit."""
+        return any(c.isalnum() for c in str(self.tokenizer.id_to_token(token)).lstrip("Ġ"))
+
 
 @dataclass
 class Tape:
@@ -64,11 +68,11 @@ class Tape:
         return self
 
     def said(self, text: str, tag: str = "text") -> Tape:
-        """Append what the model must say."""
+        """Append what the model must say; the tag goes to words, not to the marks around them."""
         tokens = self.encode(text)
         self.ids += tokens
         self.labels += tokens
-        self.tags += [tag] * len(tokens)
+        self.tags += [tag if self.encode.is_word(token) else "text" for token in tokens]
         return self
 
 

@@ -6,23 +6,39 @@ Nothing of this is used at run time.
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import LABEL_QUESTIONS, Question, ask
-from langgraph_speceyes.testbed.training.tape import IGNORE, IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
-from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Thing, make_scene
+from langgraph_speceyes.testbed.questions import (
+    ABSENT,
+    HEIGHTS,
+    SIDES,
+    STYLES,
+    Family,
+    Question,
+    attribute,
+    pick,
+    reading,
+)
+from langgraph_speceyes.testbed.training.tape import IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
+from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Size, Thing, make_scene
 
-CELLS = (64, 80, 96, 128)
+CELLS = (64, 96, 128)
 END = "<|im_end|>\n"
 NOTHING, UNREADABLE, LABEL = 0, len(SHAPES) + 1, len(SHAPES) + 2
+_QUESTIONS: tuple[Family, ...] = ("attributes", "relations", "existence")
+# reading, which one rule answers, half as often as the others
+_FAMILIES: tuple[Family, ...] = (*_QUESTIONS, *_QUESTIONS, "reading")
 
 
-def fresh_scene(rng: random.Random, **counts: tuple[int, int]) -> tuple[Scene, Image.Image]:
-    """A training scene and its picture at one of several resolutions."""
-    scene = make_scene(f"train/{rng.getrandbits(60)}", **counts)  # type: ignore[arg-type]
+def fresh_scene(rng: random.Random, style: int | None = None, label_share: float = 0.4) -> tuple[Scene, Image.Image]:
+    """A training scene of any of the splits' styles and its picture at one of several resolutions."""
+    counts = STYLES[rng.choice((0, 0, 0, 1, 1, 2, 3)) if style is None else style]
+    scene = make_scene(f"train/{rng.getrandbits(60)}", label_share=label_share, **counts)
     return scene, scene.render(rng.choice(CELLS))
 
 
@@ -33,20 +49,19 @@ def quarter_view(image: Image.Image, quarter: int) -> np.ndarray:
     return view(image, (x, y, x + half, y + half))
 
 
-def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shape and colour of what each visual token shows, and in an overview the quarter it lies in, ``[36]`` each."""
+def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
+    """What each visual token shows: shape, colour, and the column and row of the board it lies in, ``[36]`` each."""
     shape = np.zeros((GRID, GRID), dtype=np.int64)
     colour = np.zeros((GRID, GRID), dtype=np.int64)
     for thing in sorted(scene.things, key=lambda t: t.size != "large"):
-        row, column = divmod(thing.cell, GRID)
         if quarter is None:
             kind = UNREADABLE if thing.size == "small" else SHAPES.index(thing.kind) + 1
-            places = [(row, column)]
+            places = [(thing.row, thing.column)]
         else:
             if thing.quarter != quarter:
                 continue
             kind = SHAPES.index(thing.kind) + 1 if thing.kind in SHAPES else LABEL
-            top, left = row % 3 * 2, column % 3 * 2
+            top, left = thing.row % 3 * 2, thing.column % 3 * 2
             if thing.size == "large" or thing.kind == "label":
                 places = [(top + i, left + j) for i in (0, 1) for j in (0, 1)]
             else:
@@ -54,156 +69,205 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, np.ndar
         for r, c in places:
             shape[r, c] = LABEL if thing.kind == "label" else kind
             colour[r, c] = list(COLOURS).index(thing.colour) + 1
-    half = np.arange(GRID) // (GRID // 2)
-    place = half[:, None] * 2 + half if quarter is None else np.full((GRID, GRID), IGNORE)
-    return shape.reshape(-1), colour.reshape(-1), place.reshape(-1)
+    steps = np.arange(GRID)
+    across, down = (steps, steps) if quarter is None else (quarter % 2 * 3 + steps // 2, quarter // 2 * 3 + steps // 2)
+    column, row = np.tile(across, GRID), np.repeat(down, GRID)
+    return shape.reshape(-1), colour.reshape(-1), column, row
 
 
-def _answer(tape: Tape, thing: Thing, rng: random.Random, tag: str) -> Tape:
-    question = ask(Scene("", (thing,), (0, 0, 0), 0), thing, rng)
-    asked(tape, question.text, prompts.SPECULATE)
-    return _say(tape, question, tag, END[:-1])
+_TAGS = (
+    (r" [a-f][1-6].?", "place"),
+    (rf" ({'|'.join((*SIDES, *HEIGHTS))}).*", "side"),
+    (rf" ({'|'.join(COLOURS)})\.", "colour"),
+    (r"(Yes|No),", "exists"),
+    (r" \([A-D]\).*", "letter"),
+    (rf' "({"|".join(WORDS)}).*', "word"),
+    (r" not", "not"),
+)
 
 
-def _say(tape: Tape, question: Question, tag: str, end: str, opening: str = "") -> Tape:
-    """An answer, its deciding word under a tag of its own, which keeps the space before it: so the tokenizer cuts."""
-    before, _, after = question.answer.partition(question.key)
-    space = " " if before.endswith(" ") else ""
-    tape.said(opening + before.removesuffix(space)).said(space + question.key, tag)
-    return tape.said(after + end)
+def say(tape: Tape, text: str, tag: str) -> Tape:
+    """Append what the model must say; words that decide something are tagged by what they say and `tag`."""
+    for piece in re.findall(r" ?[^ ]+", text):
+        kind = next((name for pattern, name in _TAGS if re.fullmatch(pattern, piece)), None)
+        tape.said(piece, f"{kind} {tag}" if kind else "text")
+    return tape
 
 
-def look_example(
-    encode: Encoder, rng: random.Random, *, quarters: bool = False, side: int = prompts.SPECULATOR_VIEW
-) -> Example:
-    """A question about each object that can be told: what is certain is learnt before what must be guessed."""
-    scene, image = fresh_scene(rng, large=(2, 3), small=(0, 1))
-    quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.5 else None
+def answer_branch(encode: Encoder, question: Question, tag: str = "") -> Tape:
+    """A question answered in one sentence."""
+    tape = asked(Tape(encode), question.text, prompts.SPECULATE)
+    return say(tape, question.answer, tag or question.size).said(END[:-1])
+
+
+def where_branch(encode: Encoder, kinds: Sequence[str], seen: Sequence[Thing], tag: str) -> Tape:
+    """Where objects are, in the words of the agent's thoughts."""
+    tape = asked(Tape(encode), f"Where is {' and '.join(f'the {k}' for k in kinds)}?", prompts.SPECULATE)
+    return say(tape, prompts.sighting(_places(kinds, seen)), tag).said(f".{END[:-1]}")
+
+
+def _places(kinds: Sequence[str], seen: Sequence[Thing]) -> list[tuple[str, str | None]]:
+    known = {t.kind: t.place for t in seen}
+    return [(k, known.get(k)) for k in kinds]
+
+
+def judge_branch(encode: Encoder, question: Question) -> Tape:
+    """The judge's one token about a question."""
+    tape = asked(Tape(encode), question.text, prompts.JUDGE)
+    word = "yes" if question.size == "small" else "no"
+    return tape.said(word, f"judge {word}")
+
+
+def read_branch(encode: Encoder, rng: random.Random) -> Tape:
+    """The end of a reading run: what the OCR tool found is what the label says."""
+    label = Thing("label", "white", rng.randrange(GRID * GRID), 0, 0, 0.44, "small", rng.choice(WORDS))
+    question = reading(Scene("", (label,), 0), label, rng)
+    tape = asked(Tape(encode), question.text, prompts.AGENT)
+    seen = [("label", label.place)]
+    tape.given(prompts.thought(seen, prompts.READ) + prompts.call("ocr", label.quarter) + END)
+    tape.given(f"<|im_start|>user\n<tool_response>{label.text}</tool_response>{END}<|im_start|>assistant\n")
+    tape.given(prompts.thought(seen, prompts.SEEN))
+    return say(tape, prompts.final(question.answer).removesuffix("</answer>"), "copy").said(f"</answer>{END[:-1]}")
+
+
+def ask_any(scene: Scene, rng: random.Random, size: Size, family: Family | None = None) -> Question | None:
+    """A question of any family about a scene, or None if its board has none of that size."""
+    for one in [family] if family else rng.sample(_FAMILIES, len(_FAMILIES)):
+        found = pick(scene, one, size, rng, rng.choice(ABSENT))
+        if found is not None:
+            return found
+    return None
+
+
+def look_example(encode: Encoder, rng: random.Random, *, quarters: bool, side: int) -> Example:
+    """Where the objects are and what colour they have: what is certain is learnt before what must be guessed."""
+    style = rng.choice((0, 1))
+    while True:
+        scene, image = fresh_scene(rng, style)
+        quarter = rng.randrange(QUARTERS) if quarters and rng.random() < 0.6 else None
+        seen = [t for t in scene.icons() if (t.size == "large" if quarter is None else t.quarter == quarter)]
+        if seen:
+            break
+    tag = "large" if quarter is None else "quarter"
     main = front(encode)
-    seen = [t for t in scene.things if _visible(scene, t, quarter)]
-    if not seen:
-        quarter, seen = None, [t for t in scene.things if _visible(scene, t, None)]
-    branches = [_answer(Tape(encode), t, rng, "large" if quarter is None else "quarter") for t in seen]
+    rng.shuffle(seen)
+    branches = []
+    for thing in seen[:3]:
+        branches.append(where_branch(encode, [thing.kind], seen, tag))
+        tape = asked(Tape(encode), attribute(scene, thing, rng).text.split("\n")[0], prompts.SPECULATE)
+        branches.append(say(tape, f"The {thing.kind} is {thing.colour}.", tag).said(END[:-1]))
     seeing = view(image, side=side) if quarter is None else quarter_view(image, quarter)
     return Example(main, [seeing], len(main.ids), branches)
 
 
+def speculator_look_example(encode: Encoder, rng: random.Random) -> Example:
+    """The same for the speculator, which sees overviews only."""
+    return look_example(encode, rng, quarters=False, side=prompts.SPECULATOR_VIEW)
+
+
 def agent_look_example(encode: Encoder, rng: random.Random) -> Example:
-    """The same for a model that also sees quarters of the board."""
+    """The same for the agent, which also sees quarters of the board."""
     return look_example(encode, rng, quarters=True, side=prompts.VIEW)
 
 
-def speculator_example(encode: Encoder, rng: random.Random) -> Example:
-    """The overview and one question about each object, answered as well as can be."""
+def speculator_example(encode: Encoder, rng: random.Random, *, sizes: Sequence[Size] = ("large", "small")) -> Example:
+    """The overview and questions of all families about it, answered as well as can be."""
     scene, image = fresh_scene(rng)
     main = front(encode)
-    branches = [_answer(Tape(encode), t, rng, f"{'label' if t.kind == 'label' else t.size}") for t in scene.things]
+    branches = []
+    for size in sizes:
+        found = [ask_any(scene, rng, size, family) for family in _QUESTIONS]
+        if size == "small" and rng.random() < 0.5:
+            found.append(ask_any(scene, rng, size, "reading"))
+        branches += [answer_branch(encode, q) for q in found if q is not None]
+    large = scene.icons("large")
+    branches.append(where_branch(encode, [rng.choice(large).kind], large, "large"))
     return Example(main, [view(image, side=prompts.SPECULATOR_VIEW)], len(main.ids), branches)
 
 
-def _visible(scene: Scene, thing: Thing, quarter: int | None) -> bool:
-    if thing.kind == "label":
-        return False
-    return thing.size == "large" if quarter is None else thing.quarter == quarter
+def certain_example(encode: Encoder, rng: random.Random) -> Example:
+    """Only what the overview shows."""
+    return speculator_example(encode, rng, sizes=("large", "large"))
 
 
 def perception_example(encode: Encoder, rng: random.Random) -> Example:
     """The agent's view of a board or of a quarter: whether tools are needed, what is seen, and where."""
     scene, image = fresh_scene(rng)
-    quarter = rng.choice(scene.things).quarter if rng.random() < 0.5 else None
+    quarter = rng.randrange(QUARTERS) if rng.random() < 0.4 else None
     main = front(encode)
-    seen = [t for t in scene.things if _visible(scene, t, quarter)]
-    unseen = [t for t in scene.things if not _visible(scene, t, quarter)]
-    rng.shuffle(unseen)
-    branches = [read_branch(encode, rng) for _ in range(2)]
-    rng.shuffle(seen)
-    seen = seen[:2]
-    for thing in seen + unseen[: max(1, len(seen))]:
-        branches.append(judge_branch(encode, thing, thing not in seen, rng))
-        if thing in seen:
-            branches.append(_answer(Tape(encode), thing, rng, "colour"))
-        if quarter is None and (thing in seen or thing.kind == "label") and rng.random() < 0.5:
-            branches.append(_where(Tape(encode), thing))
+    icons = scene.icons()
+    seen = [t for t in icons if (t.size == "large" if quarter is None else t.quarter == quarter)]
+    branches = [read_branch(encode, rng)]
+    tag = "large" if quarter is None else "quarter"
+    hidden = [s for s in SHAPES if s not in {t.kind for t in seen}]
+    kinds = [t.kind for t in rng.sample(seen, min(2, len(seen)))] + rng.sample(hidden, 1)
+    branches += [where_branch(encode, [kind], seen, tag) for kind in kinds]
+    if seen:
+        branches.append(answer_branch(encode, attribute(scene, rng.choice(seen), rng), tag))
+    if len(icons) > 1:
+        pair = [t.kind for t in rng.sample(icons, 2)]
+        branches.append(where_branch(encode, pair, seen, f"{tag} pair"))
+    if quarter is None:
+        sizes: list[Size] = ["large", "small", rng.choice(("large", "small"))]
+        for size in sizes:
+            question = ask_any(scene, rng, size)
+            if question is not None:
+                branches.append(judge_branch(encode, question))
+        certain = ask_any(scene, rng, "large", rng.choice(("relations", "existence")))
+        if certain is not None:
+            branches.append(answer_branch(encode, certain, tag))
     return Example(main, [view(image) if quarter is None else quarter_view(image, quarter)], len(main.ids), branches)
 
 
-def read_branch(encode: Encoder, rng: random.Random) -> Tape:
-    """The end of a reading run: what the OCR tool found is what the label says."""
-    word = rng.choice(WORDS)
-    tape = asked(Tape(encode), rng.choice(LABEL_QUESTIONS), prompts.AGENT)
-    tape.given(prompts.call(prompts.READ, "ocr", rng.randrange(QUARTERS)) + END)
-    tape.given(f"<|im_start|>user\n<tool_response>{word}</tool_response>{END}<|im_start|>assistant\n")
-    tape.said(f"<think>{prompts.FOUND}", "think found").said('</think><answer>The label says "')
-    return tape.said(word, "copy").said(f'".</answer>{END[:-1]}')
-
-
-def judge_branch(encode: Encoder, thing: Thing, needed: bool, rng: random.Random) -> Tape:
-    """The judge's one token about one object."""
-    question = ask(Scene("", (thing,), (0, 0, 0), 0), thing, rng)
-    tape = asked(Tape(encode), question.text, prompts.JUDGE)
-    return tape.said("yes" if needed else "no", "judge yes" if needed else "judge no")
-
-
-def _where(tape: Tape, thing: Thing) -> Tape:
-    asked(tape, f"Where is the {thing.kind}?", prompts.SPECULATE)
-    return tape.said(",".join(map(str, prompts.quarter_box(thing.quarter))), "where").said(END[:-1])
-
-
 def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
-    """A whole run of the agent, with the judge's token about the same question as a branch."""
-    scene, image = fresh_scene(rng)
+    """A whole run of the agent, with the judge's token about the same question as a branch.
+
+    What the overview shows is looked at once from near; what it does not show is searched for, a quarter at a time.
+    """
     while True:
-        draw = rng.random()
-        wanted = "label" if draw < 0.25 else "small" if draw < 0.65 else "large"
-        pool = [
-            t
-            for t in scene.things
-            if (t.kind == "label") == (wanted == "label") and (t.size == wanted or wanted == "label")
-        ]
-        if pool:
+        family = rng.choice(_FAMILIES)
+        size: Size = "small" if family == "reading" or rng.random() < 0.65 else "large"
+        scene, image = fresh_scene(rng, label_share=1.0 if family == "reading" else 0.3)
+        question = ask_any(scene, rng, size, family)
+        if question is not None:
             break
-    target = rng.choice(pool)
-    question = ask(scene, target, rng)
     main = front(encode)
     fork = len(main.ids)
     views = [view(image)]
-    judge = judge_branch(encode, target, target.size == "small", rng)
+    judge = judge_branch(encode, question)
     asked(main, question.text, prompts.AGENT)
+    seen = [t for t in question.targets if t.size == "large" or t.kind == "label"]
 
-    def look(thought: str, tool: str, quarter: int, tag: str, *, taught: bool = True) -> None:
-        """One tool turn and what came of it; a turn that is not taught is one the model should not copy."""
-        text = prompts.call(thought, tool, quarter)
-        if taught:
-            head, box, tail = _split_call(text)
-            opening = f"<think>{thought}"
-            main.said(opening, f"think {tag}").said(head.removeprefix(opening)).said(box, f"box {tag}")
-            main.said(tail + END[:-1]).given(END[-1:])
-        else:
-            main.given(text + END)
+    def look(then: str, tool: str, quarter: int) -> None:
+        """One tool turn and what came of it."""
+        say(main, prompts.thought(_places(question.kinds, seen), then).removesuffix(f" {then}.</think>"), "thought")
+        main.said(f" {then}.</think>", f"then {then}")
+        head, box, tail = _split_call(prompts.call(tool, quarter))
+        main.said(head, "tool").said(box, f"box {then}").said(tail + END[:-1]).given(END[-1:])
         if tool == "ocr":
-            main.given(f"<|im_start|>user\n<tool_response>{target.text}</tool_response>{END}<|im_start|>assistant\n")
-            return
-        views.append(quarter_view(image, quarter))
-        main.given(f"<|im_start|>user\n<tool_response>{IMAGE_TEXT}</tool_response>{END}<|im_start|>assistant\n")
-
-    goal = target.quarter
-    if wanted == "small":
-        for quarter in range(goal + 1):
-            look(prompts.SEARCH if quarter == 0 else prompts.ABSENT, "zoom", quarter, "scan")
-    else:
-        tool, thought = ("crop", prompts.FIND_LABEL) if wanted == "label" else ("zoom", prompts.CHECK)
-        if rng.random() < 0.5:
-            # aimed wrong: what was not looked at yet, in order, until it is there
-            wrong = rng.choice([q for q in range(QUARTERS) if q != goal])
-            look(thought, tool, wrong, "wrong", taught=False)
-            for quarter in (q for q in range(goal + 1) if q != wrong):
-                look(prompts.ABSENT, tool, quarter, "rescan")
+            shown = question.targets[0].text
         else:
-            look(thought, tool, goal, "aim")
-        if wanted == "label":
-            look(prompts.READ, "ocr", goal, "read")
-    main.said(f"<think>{prompts.FOUND}", "think found")
-    _say(main, question, f"answer {wanted}", f"</answer>{END[:-1]}", opening="</think><answer>")
+            shown = IMAGE_TEXT
+            views.append(quarter_view(image, quarter))
+            seen.extend(t for t in question.targets if t.quarter == quarter and t not in seen)
+        main.given(f"<|im_start|>user\n<tool_response>{shown}</tool_response>{END}<|im_start|>assistant\n")
+
+    last = prompts.SEEN
+    if len(seen) == len(question.kinds):
+        goal = seen[0].quarter
+        look(prompts.CHECK, "crop", goal)
+        if family == "reading":
+            look(prompts.READ, "ocr", goal)
+    else:
+        for quarter in range(QUARTERS):
+            look(prompts.SEARCH, "zoom", quarter)
+            if len(seen) == len(question.kinds):
+                break
+        else:
+            last = prompts.NOWHERE
+    say(main, prompts.thought(_places(question.kinds, seen), last).removesuffix(f" {last}.</think>"), "thought")
+    main.said(f" {last}.</think>", f"then {last}")
+    say(main, prompts.final(question.answer).removesuffix("</answer>"), f"answer {size}").said(f"</answer>{END[:-1]}")
     return Example(main, views, fork, [judge, read_branch(encode, rng)])
 
 

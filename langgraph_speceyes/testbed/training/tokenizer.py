@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import COLOUR_QUESTIONS, LABEL_QUESTIONS
-from langgraph_speceyes.testbed.world import COLOURS, SHAPES, WORDS
+from langgraph_speceyes.testbed.questions import (
+    COLOUR_QUESTIONS,
+    EXISTENCE_QUESTIONS,
+    HEIGHT_QUESTIONS,
+    HEIGHTS,
+    LABEL_QUESTIONS,
+    LETTERS,
+    SIDE_QUESTIONS,
+    SIDES,
+)
+from langgraph_speceyes.testbed.world import COLOURS, COLUMNS, ROWS, SHAPES, WORDS
 
 SPECIAL = (
     "<|endoftext|>",
@@ -31,15 +40,20 @@ _PIECES = r"""[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[
 
 def corpus() -> Iterator[str]:
     """Every word the pair reads or writes, several times over."""
+    cells = [column + row for column in COLUMNS for row in ROWS]
+    wordings = (*COLOUR_QUESTIONS, *SIDE_QUESTIONS, *HEIGHT_QUESTIONS, *EXISTENCE_QUESTIONS)
     for _ in range(40):
-        yield from (prompts.SYSTEM, prompts.JUDGE, prompts.SPECULATE, prompts.AGENT, *prompts.THOUGHTS, "yes", "no")
+        yield from (prompts.SYSTEM, prompts.JUDGE, prompts.SPECULATE, prompts.AGENT, "yes", "no")
         yield from ("Where is the label?", "system\n", "user\n", "assistant\n", "No text found.", "Error:")
-        yield from (
-            prompts.call(prompts.SEARCH, tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4)
-        )
-        yield from (f'The label says "{word}".' for word in WORDS)
-        yield from (w.format(kind=s) for w in COLOUR_QUESTIONS for s in SHAPES)
-        yield from (f"Where is the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
+        yield from (prompts.call(tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4))
+        for then in (prompts.CHECK, prompts.SEARCH, prompts.READ, prompts.SEEN, prompts.NOWHERE):
+            yield prompts.thought([("label", "a1"), ("label", None)], then)
+        yield from (f'The label says "{word}". ({letter}) {word}' for word in WORDS for letter in LETTERS)
+        yield from (w.format(kind=s, first=s, second=s) for w in wordings for s in SHAPES)
+        yield from (f"Where is the {s} and the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
+        yield from (f"The {s} is at {cell}, the {s} at {cell}" for s in SHAPES for cell in cells)
+        yield from (f": {side}. ({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
+        yield from (f"Yes, there is a {s}. No, there is no {s}. (A) yes (B) no" for s in SHAPES)
         yield from LABEL_QUESTIONS
 
 

@@ -21,15 +21,16 @@ from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.training.tape import IGNORE, Encoder, Example, collate, patches, view
 from langgraph_speceyes.testbed.training.teacher import (
     agent_look_example,
+    certain_example,
     dense_labels,
     fresh_scene,
-    look_example,
     perception_example,
     quarter_view,
     speculator_example,
+    speculator_look_example,
     trajectory_example,
 )
-from langgraph_speceyes.testbed.world import COLOURS, QUARTERS, SHAPES
+from langgraph_speceyes.testbed.world import COLOURS, COLUMNS, ROWS, SHAPES
 
 Metrics = dict[str, float]
 Make = Callable[[Encoder, random.Random], Example]
@@ -40,7 +41,7 @@ class Stage:
     """One stage: what a step does, most steps, the highest learning rate, and when it has learnt enough.
 
     Attributes:
-        goal: Metric and the running mean at which the stage ends before its last step.
+        goal: Metrics and the running means at which, when all are reached, the stage ends before its last step.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Stage:
     rate: float
     loss: Callable[[random.Random, int], tuple[Tensor, Metrics]]
     parameters: list[nn.Parameter]
-    goal: tuple[str, float] | None = None
+    goal: dict[str, float] | None = None
 
 
 def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
@@ -57,7 +58,7 @@ def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
 
 
 class SeenWords(nn.Module):
-    """Reads shape and colour off a visual token by the language model's own word embeddings.
+    """Reads shape, colour, column and row off a visual token by the language model's own word embeddings.
 
     The vision tower so learns to put what it sees into the directions that stand for it in text, and the language model
     finds "the star" among visual tokens without first having to learn a dictionary.
@@ -66,26 +67,27 @@ class SeenWords(nn.Module):
     def __init__(self, model: PreTrainedModel, encode: Encoder) -> None:
         super().__init__()
         self.embedding = model.get_input_embeddings()
-        # nothing there, and something too small to tell
+        # nothing there, something too small to tell, and no colour
         self.without_word = nn.Parameter(torch.randn(3, self.embedding.weight.shape[1]) * 0.05)
-        self.places = nn.Parameter(torch.randn(QUARTERS, self.embedding.weight.shape[1]) * 0.05)
-        self.shapes = [_word(encode, shape) for shape in SHAPES]
-        self.colours = [_word(encode, colour) for colour in COLOURS]
-        self.label = _word(encode, "label")
+        self.shapes = [_word(encode, f" {shape}") for shape in SHAPES]
+        self.colours = [_word(encode, f" {colour}") for colour in COLOURS]
+        self.label = _word(encode, " label")
+        self.columns = [_word(encode, f" {column}") for column in COLUMNS]
+        self.rows = [_word(encode, row) for row in ROWS]
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of shape ``[n, 9]``, colour ``[n, 9]`` and quarter ``[n, 4]``, in the order of the dense labels."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits of shape ``[n, 11]``, colour ``[n, 9]``, column and row ``[n, 6]``, as the dense labels count."""
         words = self.embedding.weight
         nothing, unreadable, no_colour = self.without_word.unbind()
         shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]]])
         colour = torch.cat([no_colour[None], words[self.colours]])
         # as the language model will see them: what is not about shape or colour must not drown what is
         normed = F.rms_norm(features, features.shape[-1:])
-        return normed @ shape.T, normed @ colour.T, normed @ self.places.T
+        return normed @ shape.T, normed @ colour.T, normed @ words[self.columns].T, normed @ words[self.rows].T
 
 
 def _word(encode: Encoder, word: str) -> int:
-    (found,) = encode(f" {word}")
+    (found,) = encode(word)
     return found
 
 
@@ -96,21 +98,20 @@ def dense_loss(model: PreTrainedModel, seen: SeenWords, size: int, *, quarters: 
         views, wanted = [], []
         for _ in range(size):
             scene, image = fresh_scene(rng)
-            quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.5 else None
+            quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.6 else None
             views.append(view(image, side=side) if quarter is None else quarter_view(image, quarter))
             wanted.append(dense_labels(scene, quarter))
         pixels, grid = patches(views)
         features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
         total, metrics = torch.zeros(()), {}
-        names = ("shape", "colour", "place")
+        names = ("shape", "colour", "column", "row")
         for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
             target = torch.cat([torch.from_numpy(part) for part in labels])
-            weight = torch.ones(logits.shape[-1])
-            if name != "place":
+            weight, there = torch.ones(logits.shape[-1]), target >= 0
+            if name in ("shape", "colour"):
                 # most tokens show nothing: without a weight the first thing learnt is to say so always
-                weight[0] = 0.2
-            total = total + F.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE)
-            there = target > 0
+                weight[0], there = 0.2, target > 0
+            total = total + F.cross_entropy(logits, target, weight=weight)
             metrics[name] = float((logits.argmax(-1)[there] == target[there]).float().mean())
         return total, metrics
 
@@ -146,28 +147,34 @@ def fast_patches(model: PreTrainedModel) -> None:
     embed.forward = forward
 
 
-def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:
-    """The speculator: see, then answer what can be told, then answer everything."""
+_SEEN = {"shape": 0.997, "colour": 0.998, "column": 0.998, "row": 0.998}
+
+
+def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
+    """The speculator: see, then say where things are, then answer what can be told, then everything."""
     seen = SeenWords(model, encode)
     seeing = [*model.model.visual.parameters(), *seen.parameters()]
-    yield Stage(
-        "see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW), seeing
-    )
+    see = dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW)
+    yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
-    look = token_loss(model, encode, [(look_example, 32)])
-    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=("large", 0.98))
-    makers: list[tuple[Make, int]] = [(speculator_example, 32)]
-    yield Stage("answer", steps[2], 1e-3, token_loss(model, encode, makers), everything)
+    look = token_loss(model, encode, [(speculator_look_example, 32)])
+    goal = {"colour large": 0.98, "place large": 0.98}
+    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=goal)
+    certain: list[tuple[Make, int]] = [(certain_example, 24)]
+    yield Stage("certain", steps[2], 1e-3, token_loss(model, encode, certain), everything)
+    makers: list[tuple[Make, int]] = [(speculator_example, 24)]
+    yield Stage("answer", steps[3], 1e-3, token_loss(model, encode, makers), everything)
 
 
 def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
     """The agent: see, then answer what can be told, then judge too, then act."""
     seen = SeenWords(model, encode)
     seeing = [*model.model.visual.parameters(), *seen.parameters()]
-    yield Stage("see", steps[0], 1.5e-3, dense_loss(model, seen, 48, quarters=True, side=prompts.VIEW), seeing)
+    see = dense_loss(model, seen, 48, quarters=True, side=prompts.VIEW)
+    yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
     look = token_loss(model, encode, [(agent_look_example, 32)])
-    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=("quarter", 0.97))
+    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal={"colour quarter": 0.97, "place quarter": 0.97})
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
     act, see = token_loss(model, encode, makers), dense_loss(model, seen, 24, quarters=True, side=prompts.VIEW)
@@ -180,7 +187,7 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
             loss, metrics = loss + 0.3 * dense, metrics | seeing_metrics
         return loss, metrics
 
-    yield Stage("act", steps[3], 1e-3, acting, [*everything, seen.without_word, seen.places])
+    yield Stage("act", steps[3], 1e-3, acting, [*everything, seen.without_word])
 
 
 def _language(model: PreTrainedModel) -> list[nn.Parameter]:
@@ -241,7 +248,11 @@ def train(
             optimiser.step()
             for key, value in {"loss": float(loss.detach()), **metrics}.items():
                 mean[key] = value if key not in mean else 0.95 * mean[key] + 0.05 * value
-            reached = stage.goal is not None and step - first >= 50 and mean.get(stage.goal[0], 0.0) >= stage.goal[1]
+            reached = (
+                stage.goal is not None
+                and step - first >= 50
+                and all(mean.get(name, 0.0) >= least for name, least in stage.goal.items())
+            )
             final = reached or step + 1 == stage.steps
             if (step + 1) % every == 0 or final:
                 line = {"stage": stage.name, "step": step + 1, "of": stage.steps, "seconds": time.monotonic() - began}
