@@ -37,6 +37,7 @@ def main() -> None:
     cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 300, 1400))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
+    cli.add_argument("--shuffled", action="store_true", help="control: the speculator learns other scenes' answers")
     a = cli.parse_args()
     torch.set_num_threads(a.threads)
     tokenizer = build_tokenizer()
@@ -45,7 +46,8 @@ def main() -> None:
     if a.only in (None, "speculator"):
         torch.manual_seed(a.seed)
         model = new_speculator(tokenizer)
-        train(model, speculator_stages(model, encode, tuple(a.speculator_steps)), a.out / "speculator", seed=a.seed)
+        stages = speculator_stages(model, encode, tuple(a.speculator_steps), a.shuffled)
+        train(model, stages, a.out / "speculator", seed=a.seed)
         export(model, tokenizer, checkpoints / "speculator", processor_class="Qwen3VLProcessor")
     if a.only in (None, "agent"):
         torch.manual_seed(a.seed)

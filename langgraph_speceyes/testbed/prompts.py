@@ -35,7 +35,7 @@ def quarter_box(quarter: int) -> tuple[int, int, int, int]:
 
 def sighting(seen: Sequence[tuple[str, str | None]]) -> str:
     """Where each named object was seen so far: its cell, or that it is not in view."""
-    parts = [f"the {kind} is at {place}" if place else f"the {kind} is not in view" for kind, place in seen]
+    parts = [f"the {kind} at {place}" if place else f"the {kind} not in view" for kind, place in seen]
     return f"T{', '.join(parts)[1:]}"
 
 

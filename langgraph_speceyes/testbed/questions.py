@@ -156,7 +156,7 @@ def relation(scene: Scene, first: Thing, second: Thing, rng: random.Random) -> Q
     text = rng.choice(wordings).format(first=first.kind, second=second.kind)
     less = getattr(first, axis) < getattr(second, axis)
     key, wrong = words if less else words[::-1]
-    answer = f"The {first.kind} is at {first.place}, the {second.kind} at {second.place}: {key}."
+    answer = f"The {first.kind} at {first.place}, the {second.kind} at {second.place}: {key}."
     size: Size = "small" if "small" in (first.size, second.size) else "large"
     return _question(scene, "relations", text, answer, key, size, (first.kind, second.kind), [wrong], rng)
 

@@ -26,16 +26,16 @@ from langgraph_speceyes.testbed.training.tape import (
 )
 from langgraph_speceyes.testbed.training.teacher import (
     agent_look_example,
-    look_example,
     perception_example,
     quarter_view,
     speculator_example,
+    speculator_look_example,
     trajectory_example,
 )
 from langgraph_speceyes.testbed.training.tokenizer import build_tokenizer
 from langgraph_speceyes.testbed.world import make_scene
 
-MAKERS = [look_example, agent_look_example, speculator_example, perception_example, trajectory_example]
+MAKERS = [speculator_look_example, agent_look_example, speculator_example, perception_example, trajectory_example]
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def quarter_view(image: Image.Image, quarter: int) -> np.ndarray:
 
 
 def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
-    """What each visual token shows: shape, colour, and the column and row of the board it lies in, ``[36]`` each."""
+    """What each visual token shows: shape, colour, and the cell of the board it lies in, ``[36]`` each."""
     shape = np.zeros((GRID, GRID), dtype=np.int64)
     colour = np.zeros((GRID, GRID), dtype=np.int64)
     for thing in sorted(scene.things, key=lambda t: t.size != "large"):
@@ -71,8 +71,7 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
             colour[r, c] = list(COLOURS).index(thing.colour) + 1
     steps = np.arange(GRID)
     across, down = (steps, steps) if quarter is None else (quarter % 2 * 3 + steps // 2, quarter // 2 * 3 + steps // 2)
-    column, row = np.tile(across, GRID), np.repeat(down, GRID)
-    return shape.reshape(-1), colour.reshape(-1), column, row
+    return shape.reshape(-1), colour.reshape(-1), (down[:, None] * GRID + across).reshape(-1)
 
 
 _TAGS = (
@@ -111,6 +110,12 @@ def _places(kinds: Sequence[str], seen: Sequence[Thing]) -> list[tuple[str, str 
     return [(k, known.get(k)) for k in kinds]
 
 
+def _think(tape: Tape, seen: Sequence[tuple[str, str | None]], then: str) -> Tape:
+    what = prompts.thought(seen, then)
+    decided = f" {then}.</think>"
+    return say(tape, what.removesuffix(decided), "thought").said(decided, f"then {then}")
+
+
 def judge_branch(encode: Encoder, question: Question) -> Tape:
     """The judge's one token about a question."""
     tape = asked(Tape(encode), question.text, prompts.JUDGE)
@@ -123,10 +128,10 @@ def read_branch(encode: Encoder, rng: random.Random) -> Tape:
     label = Thing("label", "white", rng.randrange(GRID * GRID), 0, 0, 0.44, "small", rng.choice(WORDS))
     question = reading(Scene("", (label,), 0), label, rng)
     tape = asked(Tape(encode), question.text, prompts.AGENT)
-    seen = [("label", label.place)]
+    seen: list[tuple[str, str | None]] = [("label", label.place)]
     tape.given(prompts.thought(seen, prompts.READ) + prompts.call("ocr", label.quarter) + END)
     tape.given(f"<|im_start|>user\n<tool_response>{label.text}</tool_response>{END}<|im_start|>assistant\n")
-    tape.given(prompts.thought(seen, prompts.SEEN))
+    _think(tape, seen, prompts.SEEN)
     return say(tape, prompts.final(question.answer).removesuffix("</answer>"), "copy").said(f"</answer>{END[:-1]}")
 
 
@@ -240,8 +245,7 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
 
     def look(then: str, tool: str, quarter: int) -> None:
         """One tool turn and what came of it."""
-        say(main, prompts.thought(_places(question.kinds, seen), then).removesuffix(f" {then}.</think>"), "thought")
-        main.said(f" {then}.</think>", f"then {then}")
+        _think(main, _places(question.kinds, seen), then)
         head, box, tail = _split_call(prompts.call(tool, quarter))
         main.said(head, "tool").said(box, f"box {then}").said(tail + END[:-1]).given(END[-1:])
         if tool == "ocr":
@@ -265,8 +269,7 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
                 break
         else:
             last = prompts.NOWHERE
-    say(main, prompts.thought(_places(question.kinds, seen), last).removesuffix(f" {last}.</think>"), "thought")
-    main.said(f" {last}.</think>", f"then {last}")
+    _think(main, _places(question.kinds, seen), last)
     say(main, prompts.final(question.answer).removesuffix("</answer>"), f"answer {size}").said(f"</answer>{END[:-1]}")
     return Example(main, views, fork, [judge, read_branch(encode, rng)])
 

@@ -58,7 +58,7 @@ def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
 
 
 class SeenWords(nn.Module):
-    """Reads shape, colour, column and row off a visual token by the language model's own word embeddings.
+    """Reads shape, colour and cell off a visual token by the language model's own word embeddings.
 
     The vision tower so learns to put what it sees into the directions that stand for it in text, and the language model
     finds "the star" among visual tokens without first having to learn a dictionary.
@@ -72,18 +72,17 @@ class SeenWords(nn.Module):
         self.shapes = [_word(encode, f" {shape}") for shape in SHAPES]
         self.colours = [_word(encode, f" {colour}") for colour in COLOURS]
         self.label = _word(encode, " label")
-        self.columns = [_word(encode, f" {column}") for column in COLUMNS]
-        self.rows = [_word(encode, row) for row in ROWS]
+        self.cells = [_word(encode, f" {column}{row}") for row in ROWS for column in COLUMNS]
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits of shape ``[n, 11]``, colour ``[n, 9]``, column and row ``[n, 6]``, as the dense labels count."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of shape ``[n, 11]``, colour ``[n, 9]`` and cell ``[n, 36]``, as the dense labels count."""
         words = self.embedding.weight
         nothing, unreadable, no_colour = self.without_word.unbind()
         shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]]])
         colour = torch.cat([no_colour[None], words[self.colours]])
         # as the language model will see them: what is not about shape or colour must not drown what is
         normed = F.rms_norm(features, features.shape[-1:])
-        return normed @ shape.T, normed @ colour.T, normed @ words[self.columns].T, normed @ words[self.rows].T
+        return normed @ shape.T, normed @ colour.T, normed @ words[self.cells].T
 
 
 def _word(encode: Encoder, word: str) -> int:
@@ -91,8 +90,10 @@ def _word(encode: Encoder, word: str) -> int:
     return found
 
 
-def dense_loss(model: PreTrainedModel, seen: SeenWords, size: int, *, quarters: bool, side: int) -> Any:
-    """A step of stage 1: the vision tower tells shape and colour of what each visual token shows."""
+def dense_loss(
+    model: PreTrainedModel, seen: SeenWords, size: int, *, quarters: bool, side: int, shuffled: bool = False
+) -> Any:
+    """A step of stage 1: the vision tower tells shape, colour and cell of what each visual token shows."""
 
     def loss(rng: random.Random, _: int) -> tuple[Tensor, Metrics]:
         views, wanted = [], []
@@ -101,10 +102,10 @@ def dense_loss(model: PreTrainedModel, seen: SeenWords, size: int, *, quarters: 
             quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.6 else None
             views.append(view(image, side=side) if quarter is None else quarter_view(image, quarter))
             wanted.append(dense_labels(scene, quarter))
-        pixels, grid = patches(views)
+        pixels, grid = patches(_elsewhere(views) if shuffled else views)
         features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
         total, metrics = torch.zeros(()), {}
-        names = ("shape", "colour", "column", "row")
+        names = ("shape", "colour", "cell")
         for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
             target = torch.cat([torch.from_numpy(part) for part in labels])
             weight, there = torch.ones(logits.shape[-1]), target >= 0
@@ -123,7 +124,11 @@ def token_loss(model: PreTrainedModel, encode: Encoder, makers: list[tuple[Make,
 
     def loss(rng: random.Random, step: int) -> tuple[Tensor, Metrics]:
         make, size = makers[step % len(makers)]
-        batch = collate([make(encode, rng) for _ in range(size)], encode.image_id)
+        examples = [make(encode, rng) for _ in range(size)]
+        if shuffled:
+            for example, views in zip(examples, _elsewhere([e.views for e in examples]), strict=True):
+                example.views = views
+        batch = collate(examples, encode.image_id)
         hidden = model.model(**batch.inputs).last_hidden_state
         chosen = batch.labels != IGNORE
         logits, target = model.lm_head(hidden[chosen]), batch.labels[chosen]
@@ -134,6 +139,11 @@ def token_loss(model: PreTrainedModel, encode: Encoder, makers: list[tuple[Make,
         return F.cross_entropy(logits, target), {tag: sum(hits) / len(hits) for tag, hits in found.items()}
 
     return loss
+
+
+def _elsewhere(views: list[Any]) -> list[Any]:
+    """The views of another scene for each: labels that have nothing to do with what is seen."""
+    return views[1:] + views[:1]
 
 
 def fast_patches(model: PreTrainedModel) -> None:
@@ -147,23 +157,28 @@ def fast_patches(model: PreTrainedModel) -> None:
     embed.forward = forward
 
 
-_SEEN = {"shape": 0.997, "colour": 0.998, "column": 0.998, "row": 0.998}
+_SEEN = {"shape": 0.997, "colour": 0.998, "cell": 0.998}
 
 
-def speculator_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
-    """The speculator: see, then say where things are, then answer what can be told, then everything."""
+def speculator_stages(
+    model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int], shuffled: bool = False
+) -> Iterator[Stage]:
+    """The speculator: see, then say where things are, then answer what can be told, then everything.
+
+    `shuffled` is the control: every image gets the labels and answers of another scene.
+    """
     seen = SeenWords(model, encode)
     seeing = [*model.model.visual.parameters(), *seen.parameters()]
-    see = dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW)
+    see = dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW, shuffled=shuffled)
     yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
-    look = token_loss(model, encode, [(speculator_look_example, 32)])
+    look = token_loss(model, encode, [(speculator_look_example, 32)], shuffled)
     goal = {"colour large": 0.98, "place large": 0.98}
     yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=goal)
     certain: list[tuple[Make, int]] = [(certain_example, 24)]
-    yield Stage("certain", steps[2], 1e-3, token_loss(model, encode, certain), everything)
+    yield Stage("certain", steps[2], 1e-3, token_loss(model, encode, certain, shuffled), everything)
     makers: list[tuple[Make, int]] = [(speculator_example, 24)]
-    yield Stage("answer", steps[3], 1e-3, token_loss(model, encode, makers), everything)
+    yield Stage("answer", steps[3], 1e-3, token_loss(model, encode, makers, shuffled), everything)
 
 
 def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
