@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from langgraph_speceyes.testbed import prompts
+from langgraph_speceyes.testbed.questions import LETTERS
 from langgraph_speceyes.testbed.training.tape import PATCHES, token_id
 from langgraph_speceyes.testbed.world import COLUMNS, ROWS
 
@@ -69,24 +70,30 @@ def _vision(width: int, layers: int, view: int) -> dict[str, Any]:
 def _prepare(model: PreTrainedModel, tokenizer: Tokenizer) -> None:
     """What makes looking things up easy to learn, beside random weights.
 
-    Half of the heads begin with keys equal to queries, so that a word attends to what shows or says the same; where
-    queries and keys are normalised, they begin with a gain that lets one token get most of the attention. The name of a
-    cell begins as the sum of a column and a row, so that 36 names take no more room than 12.
+    Half of the heads begin with keys equal to queries, so that a word attends to what shows or says the same, and with
+    an output that is their values turned back, so that what they attend to is copied. Where queries and keys are
+    normalised, they begin with a gain that lets one token get more of the attention. The name of a cell begins as the
+    sum of a column and a row, so that 36 names take no more room than 12, and the letter of an answer as that of the
+    option.
     """
     with torch.no_grad():
         for layer in model.model.language_model.layers:
             attention = layer.self_attn
             half = HEAD * -(-attention.config.num_attention_heads // 2)
             attention.k_proj.weight[:half] = attention.q_proj.weight[:half]
+            attention.o_proj.weight[:, :half] = attention.v_proj.weight[:half].T
             for norm in (getattr(attention, name, None) for name in ("q_norm", "k_norm")):
                 if norm is not None:
-                    norm.weight.fill_(2.0)
+                    norm.weight.fill_(1.4)
         words = model.get_input_embeddings().weight
         for column in COLUMNS:
             for row in ROWS:
                 parts = words[token_id(tokenizer, column)] + words[token_id(tokenizer, row)]
                 (cell,) = tokenizer.encode(f" {column}{row}").ids
                 words[cell] = parts / 2**0.5
+        for letter in LETTERS:
+            (said,), (option,) = (tokenizer.encode(f"{space}({letter})").ids for space in (" ", ""))
+            words[said] = words[option]
 
 
 def new_speculator(tokenizer: Tokenizer, width: int = 96) -> PreTrainedModel:

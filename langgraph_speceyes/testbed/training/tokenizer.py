@@ -34,8 +34,11 @@ MARKS = (
     prompts.CALL_HEAD,
     prompts.CALL_MIDDLE,
 )
-# cells of the board, words, numbers of up to three digits, punctuation, white space
-_PIECES = r""" ?[a-f][1-6]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+# cells of the board, letters of options, words, numbers of up to three digits, punctuation, white space
+_PIECES = (
+    r" ?[a-f][1-6]| ?\([A-D]\)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def corpus() -> Iterator[str]:
@@ -52,7 +55,7 @@ def corpus() -> Iterator[str]:
         yield from (w.format(kind=s, first=s, second=s) for w in wordings for s in SHAPES)
         yield from (f"Where is the {s} and the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
         yield from (f"The {s} at {cell}, the {s} at {cell}" for s in SHAPES for cell in cells)
-        yield from (f": {side}. ({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
+        yield from (f": {side}. ({letter})\n({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
         yield from (f"Yes, there is a {s}. No, there is no {s}. (A) yes (B) no" for s in SHAPES)
         yield from LABEL_QUESTIONS
 

@@ -172,7 +172,7 @@ def speculator_stages(
     see = dense_loss(model, seen, 48, quarters=False, side=prompts.SPECULATOR_VIEW, shuffled=shuffled)
     yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
-    look = token_loss(model, encode, [(speculator_look_example, 32)], shuffled)
+    look = token_loss(model, encode, [(speculator_look_example, 64)], shuffled)
     goal = {"colour large": 0.98, "place large": 0.98}
     yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=goal)
     certain: list[tuple[Make, int]] = [(certain_example, 24)]
@@ -188,7 +188,7 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     see = dense_loss(model, seen, 48, quarters=True, side=prompts.VIEW)
     yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
-    look = token_loss(model, encode, [(agent_look_example, 32)])
+    look = token_loss(model, encode, [(agent_look_example, 48)])
     yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal={"colour quarter": 0.97, "place quarter": 0.97})
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
@@ -225,7 +225,8 @@ def train(
     Args:
         model: The model, trained in place.
         stages: Its stages.
-        folder: Where `last.pt` and `metrics.jsonl` are kept.
+        folder: Where `last.pt`, a checkpoint for each finished stage and `metrics.jsonl` are kept. A stage's checkpoint
+            copied over `last.pt` is where a change to the next one can be tried.
         seed: Seed of the data; step k of a stage sees the same examples in every run.
         every: Steps between two lines of the log.
         save_seconds: Seconds between two checkpoints.
@@ -288,5 +289,6 @@ def train(
                 torch.save(kept, last.with_suffix(".new"))
                 last.with_suffix(".new").replace(last)
             if final:
+                torch.save({"done": kept["done"], "stage": None, "model": kept["model"]}, folder / f"{stage.name}.pt")
                 break
     cast(nn.Module, model).eval()
