@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from langgraph_speceyes.errors import ArgumentError, SpecEyesError
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.testbed.questions import Part, Split
 
 app = typer.Typer(
     help="A speculative bypass for LangGraph visual agents.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -25,6 +27,7 @@ _out, _err = Console(), Console(stderr=True)
 
 Queries = Annotated[int, typer.Option("--queries", "-n", min=1, help="How many questions to run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Splits = Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Gate threshold, between 0 and 1; the default is the calibrated one.")
 ]
@@ -101,33 +104,39 @@ def check(
     limit: Annotated[int, typer.Option(min=1, help="Questions of each split.")] = 300,
     part: Annotated[str, typer.Option(help="Which scenes: test or calibration.")] = "test",
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other scenes of the same kind.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="JSON-lines file for the outcome of every question.")] = None,
+    split: Splits = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="JSON-lines file for the outcome of every question; those in it are not run again."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the embedded pair, split by split: what each model gets right, what the gate sees, what it is worth."""
     with _errors():
         from langgraph_speceyes.bench.check import check as outcomes
-        from langgraph_speceyes.bench.check import record, report
+        from langgraph_speceyes.bench.check import report
         from langgraph_speceyes.testbed.pair import load_pair
-        from langgraph_speceyes.testbed.questions import SPLITS
+        from langgraph_speceyes.testbed.questions import questions
 
-        _one_of("part", part, ("test", "calibration"))
+        part_of, splits = _part(part), _splits(split)
         quiet_libraries()
         console = _err if as_json else _out
+        wanted = {q.id for name in splits for q in questions(name, part_of, limit, seed)}
+        checked = [c for c in _outcomes(out) if c["id"] in wanted]
         with console.status("Loading the embedded pair"):
             pair = load_pair()
-        checked = []
         with (
             tempfile.TemporaryDirectory(prefix="speceyes-") as folder,
             _progress(console) as progress,
-            out.open("w") if out else nullcontext() as lines,
+            out.open("a") if out else nullcontext() as lines,
         ):
-            bar = progress.add_task("questions", total=limit * len(SPLITS))
-            for one in outcomes(pair, limit, Path(folder), part=part, seed=seed):
+            bar = progress.add_task("questions", total=len(wanted), completed=len(checked))
+            known = [c["id"] for c in checked]
+            for one in outcomes(pair, limit, Path(folder), part=part_of, seed=seed, splits=splits, known=known):
                 checked.append(one)
                 if lines:
-                    lines.write(json.dumps(record(one)) + "\n")
-                progress.update(bar, advance=1, description=f"{one.question.split:<10}")
+                    print(json.dumps(one), file=lines, flush=True)
+                progress.update(bar, advance=1, description=f"{one['split']:<10}")
         figures = report(checked)
     if as_json:
         print(json.dumps(figures))
@@ -137,23 +146,37 @@ def check(
         show_check(_out, figures)
 
 
+def _outcomes(file: Path | None) -> list[Any]:
+    """The outcomes in a file that a run before has written."""
+    if file is None or not file.exists():
+        return []
+    found, text = [], file.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        # a run that was killed while it wrote
+        file.write_text(whole)
+    for line in whole.splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ArgumentError("out", "a file of outcomes, one JSON object a line", f"{file}: {line[:60]}") from error
+    return found
+
+
 @testbed.command()
 def write(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions of each split.")] = 20,
     part: Annotated[str, typer.Option(help="Which scenes: test or calibration.")] = "test",
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other scenes of the same kind.")] = 0,
-    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")] = None,
+    split: Splits = None,
 ) -> None:
     """Write scenes as image files with their questions, in the layout of the V* benchmark."""
     with _errors():
         from langgraph_speceyes.testbed.files import write_vstar
-        from langgraph_speceyes.testbed.questions import SPLITS, questions
+        from langgraph_speceyes.testbed.questions import questions
 
-        _one_of("part", part, ("test", "calibration"))
-        for name in split or []:
-            _one_of("split", name, SPLITS)
-        asked = [q for name in SPLITS if name in (split or SPLITS) for q in questions(name, part, limit, seed)]  # type: ignore[arg-type]
+        asked = [q for name in _splits(split) for q in questions(name, _part(part), limit, seed)]
         with _progress(_out) as progress:
             bar = progress.add_task("images", total=len(asked))
             for _ in write_vstar(asked, folder):
@@ -161,9 +184,22 @@ def write(
     _out.print(f"{len(asked)} images with their questions in {folder}", highlight=False, soft_wrap=True)
 
 
-def _one_of(argument: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ArgumentError(argument, f"one of {', '.join(known)}", value)
+def _part(name: str) -> Part:
+    from langgraph_speceyes.testbed.questions import PARTS
+
+    for part in PARTS:
+        if part == name != "train":
+            return part
+    raise ArgumentError("part", "test or calibration", name)
+
+
+def _splits(names: list[str] | None) -> list[Split]:
+    from langgraph_speceyes.testbed.questions import SPLITS
+
+    for name in names or []:
+        if name not in SPLITS:
+            raise ArgumentError("split", f"one of {', '.join(SPLITS)}", name)
+    return [split for split in SPLITS if names is None or split in names]
 
 
 def _progress(console: Console) -> Progress:

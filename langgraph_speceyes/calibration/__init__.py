@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from langgraph_speceyes.calibration.guarantee import Guarantee, guaranteed_threshold, smallest_sample
 from langgraph_speceyes.calibration.paper import operating_point
 
-__all__ = ["operating_point"]
+__all__ = ["Guarantee", "guaranteed_threshold", "operating_point", "smallest_sample"]

@@ -25,6 +25,7 @@ from langgraph_speceyes.testbed.world import (
 Split = Literal["attributes", "relations", "existence", "dense", "reading"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Part = Literal["train", "calibration", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Family = Literal["attributes", "relations", "existence", "reading"]
 Absent = Literal["random", "popular", "adversarial"]
 ABSENT: tuple[Absent, ...] = get_args(Absent)
@@ -114,17 +115,19 @@ class Question:
         return self.scene.render(self.cell)
 
     def is_right(self, said: str) -> bool:
-        """Whether an answer gives the right word and, where there are options, the right letter with it.
+        """Whether an answer gives the right word or, where there are options, the right letter.
 
-        Case, quotes and the last full stop are ignored. An answer that names the right letter beside a wrong sentence
-        is wrong, and so is one that says more than the sentence asked for.
+        Case, quotes and the last full stop are ignored. A wrong letter beside the right sentence is wrong, and so is
+        the right letter beside a wrong one, or an answer that says more than the sentence asked for.
         """
         sentence, letter = _parted(said)
         expected, _ = _parted(self.answer)
-        if letter != self.letter.lower():
+        if letter and letter != self.letter.lower():
             return False
-        if self.family == "relations":
-            # where it sees the two does not matter, which side it concludes does
+        if letter and not sentence:
+            return True
+        if ":" in expected:
+            # what comes before, such as where it sees the two objects, does not matter: what it concludes does
             return sentence.rpartition(":")[2].strip() == self.key
         return sentence == expected
 
@@ -166,7 +169,7 @@ def existence(scene: Scene, kind: str, rng: random.Random, absent: str = "") -> 
     target = scene.find(kind)
     text = rng.choice(EXISTENCE_QUESTIONS).format(kind=kind)
     key, wrong = ("yes", "no") if target else ("no", "yes")
-    answer = f"Yes, there is a {kind}." if target else f"No, there is no {kind}."
+    answer = f"The {kind} at {target.place}: yes." if target else f"The {kind} not in view: no."
     # what is not among the large objects may be among the small ones, if there are any
     size: Size = target.size if target else "small" if scene.icons("small") else "large"
     return _question(scene, "existence", text, answer, key, size, (kind,), [wrong], rng, absent=absent)
@@ -175,7 +178,7 @@ def existence(scene: Scene, kind: str, rng: random.Random, absent: str = "") -> 
 def reading(scene: Scene, label: Thing, rng: random.Random) -> Question:
     """What the label says."""
     wrong = rng.sample([w for w in WORDS if w != label.text], 3)
-    answer = f'The label says "{label.text}".'
+    answer = f"The label says {label.text}."
     return _question(scene, "reading", rng.choice(LABEL_QUESTIONS), answer, label.text, "small", ("label",), wrong, rng)
 
 
@@ -197,7 +200,6 @@ def _question(
         options = _shuffled([key, *wrong], rng)
         letter = LETTERS[options.index(key)]
         text = "\n".join([text, *(f"({one}) {option}" for one, option in zip(LETTERS, options, strict=False))])
-        answer = f"{answer} ({letter})"
     return Question("", family, family, text, answer, key, size, scene, kinds, tuple(wrong), letter, absent)
 
 

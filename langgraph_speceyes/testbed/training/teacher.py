@@ -77,9 +77,8 @@ _TAGS = (
     (r" [a-f][1-6].?", "place"),
     (rf" ({'|'.join((*SIDES, *HEIGHTS))}).*", "side"),
     (rf" ({'|'.join(COLOURS)})\.?", "colour"),
-    (r"(Yes|No),", "exists"),
-    (r" \([A-D]\).*", "letter"),
-    (rf' "({"|".join(WORDS)}).*', "word"),
+    (r" (yes|no)\.?", "exists"),
+    (rf" ({'|'.join(WORDS)}).?", "word"),
     (r" not", "not"),
 )
 

@@ -51,12 +51,13 @@ def corpus() -> Iterator[str]:
         yield from (prompts.call(tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4))
         for then in (prompts.CHECK, prompts.SEARCH, prompts.READ, prompts.SEEN, prompts.NOWHERE):
             yield prompts.thought([("label", "a1"), ("label", None)], then)
-        yield from (f'The label says "{word}". ({letter}) {word}' for word in WORDS for letter in LETTERS)
+        yield from WORDS
+        yield from (f"The label says {word} ({letter}). ({letter}) {word}" for word in WORDS for letter in LETTERS)
         yield from (w.format(kind=s, first=s, second=s) for w in wordings for s in SHAPES)
         yield from (f"Where is the {s} and the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
         yield from (f"The {s} at {cell}, the {s} at {cell}" for s in SHAPES for cell in cells)
-        yield from (f": {side}. ({letter})\n({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
-        yield from (f"Yes, there is a {s}. No, there is no {s}. (A) yes (B) no" for s in SHAPES)
+        yield from (f": {side} ({letter}).\n({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
+        yield from (f"A {s}: yes. A {s}: no. (A) yes (B) no" for s in SHAPES)
         yield from LABEL_QUESTIONS
 
 

@@ -1,0 +1,91 @@
+"""One question of a benchmark, or a row that holds none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_uppercase
+
+from langgraph_speceyes.images import ImageRef
+
+LETTERS = ascii_uppercase
+"""Of the options, in order."""
+
+_LETTERED = re.compile(r"(?<!\S)\(([A-Z])\)")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question about one image.
+
+    Attributes:
+        id: Unique in its benchmark.
+        split: What results are reported by, such as `direct_attributes`, `adversarial` or `single`.
+        question: The question without its options.
+        options: The options in the published order; empty for an open-ended question.
+        answer: The right option's text, else the expected answer (`yes` or `no` for POPE).
+        image: A file, or the encoded image itself as inline data, which lives as long as the item.
+        group: Shared by the rotations of one HR-Bench question; empty elsewhere.
+        letter: Of the right option; empty for an open-ended question.
+    """
+
+    id: str
+    split: str
+    question: str
+    options: tuple[str, ...]
+    answer: str
+    image: ImageRef
+    group: str = ""
+    letter: str = ""
+
+    @property
+    def text(self) -> str:
+        """The question as it is asked: with its options, if any, lettered on a line each."""
+        return lettered(self.question, self.options)
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that holds no usable question. It belongs in the denominator, as wrong.
+
+    Attributes:
+        file: Where it is.
+        row: `line 7` (counted from 1), `row group 0, row 7` (both from 0), or empty when it is the whole file.
+        reason: What was expected and what was found.
+        id: Its id, if it could be read.
+        split: Its split, if it could be read.
+    """
+
+    file: Path
+    row: str
+    reason: str
+    id: str | None = None
+    split: str = ""
+
+
+def lettered(question: str, options: Sequence[str]) -> str:
+    """A question with its options as the embedded world writes them: `question`, then a line `(A) red` for each."""
+    return "\n".join([question, *(f"({one}) {option}" for one, option in zip(LETTERS, options, strict=False))])
+
+
+def parted(text: str) -> tuple[str, tuple[str, ...]]:
+    """The question and the options of a text that holds both.
+
+    Args:
+        text: A question followed by `(A) ...`, `(B) ...` in order. What stands on further lines below the last option,
+            such as V*'s "Answer with the option's letter", belongs to neither.
+
+    Returns:
+        The question and its options; no options if the text has less than two.
+    """
+    marks: list[re.Match[str]] = []
+    for found in _LETTERED.finditer(text):
+        if len(marks) < len(LETTERS) and found[1] == LETTERS[len(marks)]:
+            marks.append(found)
+    if len(marks) < 2:
+        return text.strip(), ()
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    options = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
+    return text[: marks[0].start()].strip(), tuple(option.partition("\n")[0].strip() for option in options)
