@@ -2,6 +2,7 @@
 
     python examples/train_testbed.py                # all of it, into ./training
     python examples/train_testbed.py --only agent   # one model's training
+    python examples/train_testbed.py --only speculator --shuffled --out control   # the control: it must end at chance
 
 Stop it whenever you like: the same command goes on from the last checkpoint. Progress and loss are shown and kept in
 `training/*/metrics.jsonl`. `--ship` writes the result into the package instead of `training/checkpoints`.
@@ -33,8 +34,8 @@ def main() -> None:
     cli.add_argument("--out", type=Path, default=Path("training"))
     cli.add_argument("--only", choices=["speculator", "agent", "calibration"])
     cli.add_argument("--threads", type=int, default=2)
-    cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 1000, 600, 600))
-    cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 300, 1400))
+    cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 1000, 450, 900))
+    cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 250, 1000))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
     cli.add_argument("--shuffled", action="store_true", help="control: the speculator learns other scenes' answers")
@@ -55,11 +56,12 @@ def main() -> None:
         train(model, agent_stages(model, encode, tuple(a.agent_steps)), a.out / "agent", seed=a.seed)
         export(model, tokenizer, checkpoints / "agent", processor_class="Qwen2_5_VLProcessor")
     if a.only in (None, "calibration"):
-        calibrate(checkpoints)
+        a.out.mkdir(parents=True, exist_ok=True)
+        calibrate(checkpoints, a.out)
 
 
-def calibrate(checkpoints: Path, questions: int = 150) -> None:
-    """Choose the gate's threshold on the calibration part; say how the pair does there and on the test part."""
+def calibrate(checkpoints: Path, out: Path, questions: int = 150) -> None:
+    """Choose the thresholds of gate and judge on the calibration part; `speceyes testbed check` has the test part."""
     small = LocalChatModel.from_pretrained(
         str(checkpoints / "speculator"), model_name=embedded.SPECULATOR_NAME, max_tokens=32
     )
@@ -69,9 +71,8 @@ def calibrate(checkpoints: Path, questions: int = 150) -> None:
     gate = calibrated(measured, pair.gate)
     gate.save(checkpoints / "gate.json")
     chosen = {"gate": gate.threshold, "judge": gate.judge_threshold}
+    (out / "calibration.jsonl").write_text("".join(json.dumps(m) + "\n" for m in measured))
     print(json.dumps({"thresholds": chosen, "calibration": report(measured)}, indent=2), flush=True)
-    test = asyncio.run(measure(pair, "test", questions))
-    print(json.dumps({"test": report(test)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ async def measure(pair: Pair, part: Part, count: int, *, at_once: int = 16) -> l
             messages = await asyncio.to_thread(_written, chunk, Path(folder))
             result = await funnel.ainvoke({"queries": messages}, {"max_concurrency": at_once})
             found += [_record(q, o) for q, o in zip(chunk, result["outcomes"], strict=True)]
+            for image in Path(folder).glob("*.png"):
+                image.unlink()
     return found
 
 

@@ -14,7 +14,13 @@ from langgraph_speceyes.testbed.questions import SPLITS, Part, Question, Split, 
 
 
 def embedded(
-    path: AnyPath, *, splits: Sequence[Split] = SPLITS, part: Part = "test", count: int = 40, seed: int = 0
+    path: AnyPath,
+    *,
+    splits: Sequence[Split] = SPLITS,
+    part: Part = "test",
+    count: int = 40,
+    seed: int = 0,
+    skip_bad: bool = False,
 ) -> Iterator[Item]:
     """The first questions of every split of the embedded world.
 
@@ -27,6 +33,7 @@ def embedded(
         part: Which scenes.
         count: Questions a split.
         seed: Another number gives another part of the same kind.
+        skip_bad: Taken so that all readers are called alike; no row is bad.
 
     Yields:
         The items, split by split.

@@ -63,7 +63,8 @@ def _item(row: Row, images: Images) -> Item:
         missing = LETTERS[given.index("")]
         raise ArgumentError(missing, "a text for every option up to the last one", "empty text")
     letter = gold_letter(row.text("answer"), options, "answer")
-    image = row.inline() if row.values.get("image") is not None else row.path(row.file.parent, "image_path")
+    elsewhere = "image_path" in row.values and not row.values.get("image")
+    image = row.path(row.file.parent, "image_path") if elsewhere else row.inline()
     same = json.dumps([question, sorted(options), images.check(image)])
     group = hashlib.sha256(same.encode()).hexdigest()[:16]
     return Item(row.id, row.split, question, options, options[ord(letter) - ord("A")], image, group, letter)

@@ -127,17 +127,18 @@ def items(rows: Iterable[Row], parse: Parse, *, skip_bad: bool) -> Iterator[Item
             item = parse(row, images)
             if item.id in seen:
                 raise ArgumentError("id", "an id of its own in every row", f"{item.id!r} a second time")
+            seen.add(item.id)
+            found: Item | BadRow = item
+            del item
         except ArgumentError as error:
-            if skip_bad:
-                yield BadRow(row.file, row.place, str(error), row.id, row.split)
-                continue
-            where = f"{row.file}, {row.place}" if row.place else str(row.file)
-            raise type(error)(error.argument, error.expected, f"{error.found} in {where}") from error
-        seen.add(item.id)
+            if not skip_bad:
+                where = f"{row.file}, {row.place}" if row.place else str(row.file)
+                raise type(error)(error.argument, error.expected, f"{error.found} in {where}") from error
+            found = BadRow(row.file, row.place, str(error), row.id, row.split)
         # the image of a row is held once, by the item, and only until the next row is asked for
         del row
-        yield item
-        del item
+        yield found
+        del found
 
 
 def image_file(path: Path) -> ImageRef:
@@ -153,8 +154,8 @@ def gold_letter(letter: str, options: Collection[str], argument: str) -> str:
     """
     if not 2 <= len(options) <= len(LETTERS):
         raise ArgumentError("options", f"2 to {len(LETTERS)} options", len(options))
-    known = LETTERS[: len(options)]
-    if len(letter) != 1 or letter.upper() not in known:
+    known = list(LETTERS[: len(options)])
+    if letter.upper() not in known:
         raise ArgumentError(argument, f"the letter of an option, A to {known[-1]}", repr(describe(letter)))
     return letter.upper()
 
@@ -240,7 +241,7 @@ def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[Row]:
         ArgumentError: A column is missing, there are no rows, or it is no such file.
     """
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        table = csv.DictReader(lines, restkey="")
+        table = csv.DictReader(lines)
         try:
             require(columns, table.fieldnames or (), file)
             begins = table.line_num + 1
@@ -248,7 +249,7 @@ def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[Row]:
             for values in table:
                 empty = False
                 error = None
-                if "" in values or None in values.values():
+                if None in values or None in values.values():
                     error = ArgumentError("path", f"{len(table.fieldnames or ())} cells, as in the header", "others")
                 yield Row(file, f"line {begins}", values, error)
                 begins = table.line_num + 1

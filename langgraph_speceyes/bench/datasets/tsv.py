@@ -14,6 +14,9 @@ from langgraph_speceyes.images.reference import describe
 SHORT = 64
 """An `image` cell up to this length names the row that holds the image (VLMEvalKit's ImageBaseDataset)."""
 
+LONGEST_QUOTE = 1 << 20
+"""Most bytes of a quoted cell that has line breaks: a stray quote must not swallow the rest of the file."""
+
 
 class Tsv:
     """A tab-separated file of the form pandas and VLMEvalKit write, read one record at a time.
@@ -32,6 +35,7 @@ class Tsv:
         self.file = file
         self._bytes = file.open("rb")
         self._line = 0
+        self._found = False
         try:
             header = self._record()
             if header is None:
@@ -60,27 +64,26 @@ class Tsv:
         Raises:
             ArgumentError: There are none.
         """
-        first = self._next()
-        if first is None:
-            raise nothing_in(self.file)
-        yield first
-        del first
-        # not a loop over a variable: that would hold a row while the next one is read
+        # no loop over a variable: that would hold a row while the next one is read
         yield from iter(self._next, None)
+        if not self._found:
+            raise nothing_in(self.file)
 
     def _next(self) -> Row | None:
-        begin, place = self._bytes.tell(), f"line {self._line + 1}"
-        try:
-            cells = self._record()
-        except ArgumentError as error:
-            return Row(self.file, place, {}, error)
+        cells: list[bytes] | None = [b""]
+        while cells == [b""]:
+            begin, place = self._bytes.tell(), f"line {self._line + 1}"
+            try:
+                cells = self._record()
+            except ArgumentError as error:
+                self._found = True
+                return Row(self.file, place, {}, error)
         if cells is None:
             return None
-        if cells == [b""]:
-            return self._next()
+        self._found = True
         if len(cells) != len(self.columns):
-            error = ArgumentError("path", f"{len(self.columns)} cells, as in the header", len(cells))
-            return Row(self.file, place, {}, error)
+            wrong = ArgumentError("path", f"{len(self.columns)} cells, as in the header", len(cells))
+            return Row(self.file, place, {}, wrong)
         self._pass(cells, begin)
         try:
             if "image" in self.columns:
@@ -126,7 +129,7 @@ class Tsv:
         """The cells of the next record, None at the end; a quoted cell may hold tabs and line breaks.
 
         Raises:
-            ArgumentError: The file ends inside a quoted cell.
+            ArgumentError: A quoted cell does not end. Reading goes on in the next line.
         """
         cells: list[bytes] = []
         quoted: bytearray | None = None
@@ -151,3 +154,5 @@ class Tsv:
                     quoted = None
             if quoted is None:
                 return cells
+            if len(quoted) > LONGEST_QUOTE:
+                raise ArgumentError("path", "a quote that closes", f"{len(quoted)} bytes over line ends without one")

@@ -60,18 +60,14 @@ def vstar(path: AnyPath, *, splits: Sequence[str] = SPLITS, skip_bad: bool = Fal
         files = [questions] if questions.is_file() else sorted(place.rglob("*.parquet"))
     if not files:
         raise ArgumentError("path", f"folders {', '.join(splits)}, {QUESTIONS} or parquet files", f"none in {place}")
-    for found in items(_rows(files, splits), _from_line, skip_bad=skip_bad):
-        yield found
-        del found
+    yield from items(_rows(files, splits), _from_line, skip_bad=skip_bad)
 
 
 def _rows(files: list[Path], splits: Sequence[str]) -> Iterator[Row]:
     for file in files:
-        for row in parquet_rows(file, _COLUMNS) if file.suffix == ".parquet" else json_lines(file):
-            # a row whose category cannot be read stays, and is found bad
-            if row.values.get("category", splits[0]) in splits:
-                yield row
-            del row
+        rows = parquet_rows(file, _COLUMNS) if file.suffix == ".parquet" else json_lines(file)
+        # a row without a category stays, and is found bad
+        yield from filter(lambda row: row.values.get("category", splits[0]) in splits, rows)
 
 
 def _from_line(row: Row, images: Images) -> Item:
