@@ -35,7 +35,7 @@ def main() -> None:
     cli.add_argument("--only", choices=["speculator", "agent", "calibration"])
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 1000, 450, 900))
-    cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 250, 1000))
+    cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 250, 1150))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
     cli.add_argument("--shuffled", action="store_true", help="control: the speculator learns other scenes' answers")

@@ -115,9 +115,12 @@ def _plain(text: str) -> str:
 
 
 def _boxes(text: str) -> list[str]:
-    r"""The contents of every `\boxed{}`, braces inside balanced; of one cut off, what there is."""
-    found = []
+    r"""The contents of every outer `\boxed{}`, braces inside balanced; of one cut off, what there is."""
+    found: list[str] = []
+    end = 0
     for start in re.finditer(r"\\boxed\s*\{", text):
+        if start.start() < end:
+            continue
         depth, end = 1, start.end()
         while end < len(text) and depth:
             depth += {"{": 1, "}": -1}.get(text[end], 0)
@@ -256,28 +259,42 @@ def read_option(text: str, options: Sequence[str]) -> str | None:
 
 
 def _texts(text: str, options: Sequence[str]) -> tuple[set[str], list[tuple[int, int]]]:
-    """The letters of the options whose texts are in an answer, and where texts are."""
+    """The letters of the options whose texts are in an answer, and where in it texts are."""
     words = _words(text)
-    found: list[tuple[int, int, str]] = []
-    for letter, option in zip(LETTERS, options, strict=False):
-        wanted = [word for word, _, _ in _words(_plain(option))]
-        if sum(map(len, wanted)) < 2 and not "".join(wanted).isdigit():
-            continue  # what cannot be told from a letter is read as a letter
-        n = len(wanted)
-        starts = [k for k in range(len(words) - n + 1) if [word for word, _, _ in words[k : k + n]] == wanted]
-        found += [(words[k][1], words[k + n - 1][2], letter) for k in starts]
-    kept = [f for f in found if not any(g[0] <= f[0] and f[1] <= g[1] and g[1] - g[0] > f[1] - f[0] for g in found)]
-    letters = {letter for start, _, letter in kept if not _NEGATED.search(text, max(0, start - 80), start)}
-    return letters, [(start, end) for start, end, _ in found]
+    said = [word for word, _, _ in words]
+    wanted = {letter: [word for word, _, _ in _words(_plain(o))] for letter, o in zip(LETTERS, options, strict=False)}
+    # what cannot be told from a letter is read as a letter
+    wanted = {letter: w for letter, w in wanted.items() if len("".join(w)) > 1 or "".join(w).isdigit()}
+    begins = {
+        letter: {k for k in range(len(said) - len(w) + 1) if said[k] == w[0] and said[k : k + len(w)] == w}
+        for letter, w in wanted.items()
+    }
+    letters, spans = set(), []
+    for letter, w in wanted.items():
+        # where a longer option has this one inside
+        inside = [
+            (other, d)
+            for other, longer in wanted.items()
+            for d in range(len(longer) - len(w) + 1)
+            if len(longer) > len(w) and longer[d : d + len(w)] == w
+        ]
+        for k in begins[letter]:
+            start, end = words[k][1], words[k + len(w) - 1][2]
+            spans.append((start, end))
+            covered = any(k - d in begins[other] for other, d in inside)
+            if not covered and not _NEGATED.search(text, max(0, start - 80), start):
+                letters.add(letter)
+    return letters, spans
 
 
 def _letters(text: str, letters: str, spans: Sequence[tuple[int, int]]) -> tuple[set[str], set[str]]:
     """The letters an answer gives, and those it mentions in any way, outside the options' texts."""
-    for article in _ARTICLE.finditer(text):
-        text = text[: article.start(1)] + " " + text[article.end(1) :]
-    text = _PRONOUN.sub(" ", text)
+    marks = list(text)
+    for found in (*_ARTICLE.finditer(text), *_PRONOUN.finditer(text)):
+        marks[found.end() - 1] = " "
     for start, end in spans:
-        text = text[:start] + ";" * (end - start) + text[end:]
+        marks[start:end] = ";" * (end - start)
+    text = "".join(marks)
     given = {m[1].upper() for pattern in _GIVEN for m in pattern.finditer(text)} & set(letters)
     return given, ({m[1] for m in _MENTIONED.finditer(text)} & set(letters)) | given
 

@@ -235,12 +235,13 @@ def test_any_text_can_be_read(text: str, options: tuple[str, ...]) -> None:
 
 
 def test_long_answers_do_not_take_long() -> None:
-    began = time.perf_counter()
-    for text in ("\n" * 50_000 + "x", "A " * 20_000, "(" * 50_000, "not " * 20_000, "the answer is " * 5_000):
+    began = time.process_time()
+    loops = ("A ", "not ", "it is ", "light blue ", "the answer is B. ", "\\boxed{", "<answer>", "- ", "((((")
+    for text in ("\n" * 50_000 + "x", *(loop * 5_000 for loop in loops)):
         multiple_choice(text, COLOURS, "A")
         yes_no(text, "yes")
         free_form(text, "x")
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 10
 
 
 def test_an_unknown_letter_is_refused() -> None:
@@ -384,7 +385,7 @@ def test_shuffling_moves_the_right_letter_along(
 def test_the_order_of_a_seed_never_changes() -> None:
     # known values: python's own hash differs between processes, and results recorded with a seed must stay comparable
     assert "".join(shuffled(item(id=f"{k}"), 0).letter for k in range(12)) == "CBAACDCCBDBC"
-    assert shuffled(item(id="0"), 0).options == ORDER
+    assert shuffled(item(id="0"), 0).options == ("red", "blue", "Brown", "light blue")
 
 
 def test_seeds_and_questions_are_shuffled_differently_and_evenly() -> None:

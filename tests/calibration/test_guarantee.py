@@ -117,12 +117,14 @@ def lowest(found: Guarantee) -> float:
     return math.inf if found.threshold is None else found.threshold
 
 
-samples = st.builds(
-    lambda name, n, seed: draw(model(name, 0.05), (n,), np.random.default_rng(seed)),
-    st.sampled_from([*MODELS, *ADVERSARIES]),
-    st.integers(1, 400),
-    st.integers(0, 2**32),
-)
+def sample(name: str, n: int, seed: int) -> Outcomes:
+    """Outcomes of which every third score is a threshold of the grid."""
+    scores, small, large = draw(model(name, 0.05), (n,), np.random.default_rng(seed))
+    scores[::3] = GRID[np.searchsorted(-GRID, -scores[::3])]
+    return scores, small, large
+
+
+samples = st.builds(sample, st.sampled_from([*MODELS, *ADVERSARIES]), st.integers(1, 400), st.integers(0, 2**32))
 limits = st.floats(0.01, 0.6)
 confidences = st.floats(0.05, 0.99)
 methods = st.sampled_from(METHODS)
@@ -208,38 +210,38 @@ def test_net_accepts_more_than_harm_where_the_speculator_also_gains() -> None:
 # ---- what the threshold is
 
 
+def level(outcomes: Outcomes, threshold: float, max_loss: float, method: Method, seed: int) -> float:
+    """At which level the definition refutes that more than the limit is lost at a threshold; 1 at none."""
+    scores, small, large = outcomes
+    n, order = scores.size, np.random.default_rng(seed).permutation(scores.size)
+    lost = [int(scores[i] >= threshold) * (int(large[i]) - int(small[i])) for i in order]
+    if method == "harm":
+        lost = [max(loss, 0) for loss in lost]
+    if sum(lost) > max_loss * n:
+        return 1.0
+    if method == "harm":
+        return sum(math.comb(n, j) * max_loss**j * (1 - max_loss) ** (n - j) for j in range(sum(lost) + 1))
+    wealth, squares, best = 1.0, 1.0, 1.0
+    for i, loss in enumerate(lost, start=1):
+        bet = min(math.sqrt(2 * math.log(20) / (n * squares / i)), 0.8 / (1 - max_loss))
+        wealth *= 1 + bet * (max_loss - loss)
+        squares += loss**2
+        best = max(best, wealth)
+    return 1 / best
+
+
 @given(samples, limits, confidences, methods, st.integers(0, 100))
 @settings(max_examples=60, deadline=None)
-def test_it_is_what_the_definition_says(
+def test_it_is_the_last_threshold_before_one_that_fails(
     outcomes: Outcomes, max_loss: float, confidence: float, method: Method, seed: int
 ) -> None:
-    scores, small, large = outcomes
-    n, grid = scores.size, GRID[::20]
-    order = np.random.default_rng(seed).permutation(n)
-
-    def certified(threshold: float) -> bool:
-        lost = [int(scores[i] >= threshold) * (int(large[i]) - int(small[i])) for i in order]
-        if method == "harm":
-            k = sum(loss > 0 for loss in lost)
-            tail = sum(math.comb(n, j) * max_loss**j * (1 - max_loss) ** (n - j) for j in range(k + 1))
-            return tail <= 1 - confidence and k <= max_loss * n
-        wealth, squares, best = 1.0, 1.0, 1.0
-        for i, loss in enumerate(lost, start=1):
-            bet = min(math.sqrt(2 * math.log(20) / (n * squares / i)), 0.8 / (1 - max_loss))
-            wealth *= 1 + bet * (max_loss - loss)
-            squares += loss**2
-            best = max(best, wealth)
-        return best >= 1 / (1 - confidence) and sum(lost) <= max_loss * n
-
-    expected = math.inf
+    grid, expected = GRID[::20], math.inf
     for threshold in grid:
-        if not certified(threshold):
+        if level(outcomes, threshold, max_loss, method, seed) > 1 - confidence:
             break
         expected = threshold
     found = guaranteed_threshold(
-        scores,
-        small,
-        large,
+        *outcomes,
         max_loss=max_loss,
         confidence=confidence,
         method=method,
@@ -248,6 +250,26 @@ def test_it_is_what_the_definition_says(
         extrapolate=False,
     )
     assert lowest(found) == expected
+
+
+@given(samples, limits, st.sampled_from(GRID[100:400].tolist()), methods, st.integers(0, 100))
+@settings(max_examples=100, deadline=None)
+def test_a_threshold_fails_from_its_level_on(
+    outcomes: Outcomes, max_loss: float, threshold: float, method: Method, seed: int
+) -> None:
+    at = level(outcomes, threshold, max_loss, method, seed)
+    for side, confidence in ((True, 1 - at * (1 + 1e-6)), (False, 1 - at * (1 - 1e-6))):
+        if 0 < confidence < 1 - 1e-6:
+            found = guaranteed_threshold(
+                *outcomes,
+                max_loss=max_loss,
+                confidence=confidence,
+                method=method,
+                grid=[threshold],
+                seed=seed,
+                extrapolate=False,
+            )
+            assert (found.threshold is not None) is side
 
 
 @given(samples, limits, limits, confidences, confidences, methods)

@@ -59,7 +59,10 @@ def test_views_are_what_the_processors_make_of_an_image(pair: Pair) -> None:
         made = model._engine.processor.image_processor(images=[whole], return_tensors="pt")
         pixels, grid = patches([seen])
         assert torch.equal(made["image_grid_thw"], grid)
-        torch.testing.assert_close(made["pixel_values"], pixels, atol=1e-5, rtol=0)
+        # a region is cut out before it is resized, or while: a pixel in a thousand may round to the next level
+        away = (made["pixel_values"] - pixels).abs()
+        assert float(away.max()) < 2.1 / 255
+        assert float((away > 1e-5).float().mean()) < 1e-3
 
 
 def test_taught_prompts_are_the_prompts_of_the_graph(pair: Pair, encode: Encoder) -> None:
@@ -119,9 +122,9 @@ def test_every_turn_that_is_taught_is_taught_to_its_end(encode: Encoder) -> None
             starts = [i + len(opening) for i in range(len(ids)) if ids[i : i + len(opening)] == opening]
             for start in starts:
                 stop = ids.index(end, start) + 1 if end in ids[start:] else len(ids)
-                known = {label != IGNORE for label in labels[start:stop]}
-                assert len(known) == 1
-                taught, untaught = taught + (True in known), untaught + (False in known)
+                known = [label != IGNORE for label in labels[start:stop]]
+                assert known == sorted(known)
+                taught, untaught = taught + known[-1], untaught + (not known[-1])
     assert taught
     assert untaught
 

@@ -23,6 +23,7 @@ from langgraph_speceyes.testbed.questions import (
     attribute,
     pick,
     reading,
+    relation,
 )
 from langgraph_speceyes.testbed.training.tape import IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
 from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Size, Thing, make_scene
@@ -133,6 +134,20 @@ def read_branch(encode: Encoder, rng: random.Random) -> Tape:
     return say(tape, prompts.final(question.answer).removesuffix("</answer>"), "copy").said(f"</answer>{END[:-1]}")
 
 
+def side_branch(encode: Encoder, rng: random.Random) -> Tape:
+    """The end of a run about two objects: from where they are to the side."""
+    first, second = (
+        Thing(kind, "red", cell, 0, 0, 0.06, "small")
+        for kind, cell in zip(rng.sample(SHAPES, 2), rng.sample(range(GRID * GRID), 2), strict=True)
+    )
+    question = relation(Scene("", (first, second), 0), first, second, rng)
+    assert question is not None, "two cells differ in row or column"
+    tape = asked(Tape(encode), question.text, prompts.AGENT)
+    places, _, side = prompts.final(question.answer).partition(":")
+    tape.given(prompts.thought(_places(question.kinds, [first, second]), prompts.SEEN) + f"{places}:")
+    return say(tape, side.removesuffix("</answer>"), "drill").said(f"</answer>{END[:-1]}")
+
+
 def ask_any(scene: Scene, rng: random.Random, size: Size, family: Family | None = None) -> Question | None:
     """A question of any family about a scene, or None if its board has none of that size."""
     for one in [family] if family else rng.sample(_FAMILIES, len(_FAMILIES)):
@@ -207,7 +222,7 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
     main = front(encode)
     icons = scene.icons()
     seen = [t for t in icons if (t.size == "large" if quarter is None else t.quarter == quarter)]
-    branches = [read_branch(encode, rng)]
+    branches = [read_branch(encode, rng), side_branch(encode, rng)]
     tag = "large" if quarter is None else "quarter"
     hidden = [s for s in SHAPES if s not in {t.kind for t in seen}]
     kinds = [t.kind for t in rng.sample(seen, min(2, len(seen)))] + rng.sample(hidden, 1)
@@ -276,7 +291,7 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
             last = prompts.NOWHERE
     _think(main, _places(question.kinds, seen), last)
     say(main, prompts.final(question.answer).removesuffix("</answer>"), f"answer {size}").said(f"</answer>{END[:-1]}")
-    return Example(main, views, fork, [judge, read_branch(encode, rng)])
+    return Example(main, views, fork, [judge, read_branch(encode, rng), side_branch(encode, rng)])
 
 
 def _split_call(text: str) -> tuple[str, str, str]:
