@@ -17,6 +17,7 @@ from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
 from langgraph_speceyes.images.region import Region
+from langgraph_speceyes.images.resize import ResizeRule
 from langgraph_speceyes.images.source import check_source, read_source
 from langgraph_speceyes.images.store import ImageStore
 
@@ -76,6 +77,44 @@ async def aload_image(
 ) -> Image.Image:
     """Load an image in a thread; see :func:`load_image`."""
     return await asyncio.to_thread(load_image, image, policy, store, argument=argument)
+
+
+def load_resized(
+    image: ImageRef | Mapping[str, Any] | str,
+    rule: ResizeRule,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStore | None = None,
+    *,
+    argument: str = "messages",
+) -> Image.Image:
+    """Load an image at the size at which a model sees it.
+
+    It is kept in the cache at that size, so that every further turn about a large image costs neither its decoding nor
+    its resizing.
+
+    Args:
+        image: A reference, its text form, or an image block.
+        rule: The model's rule.
+        policy: Limits.
+        store: Where ``sha256:`` images are; ``None`` for the default store.
+        argument: Name of the argument that errors blame.
+
+    Returns:
+        What :func:`load_image` returns, resized (bicubic) by the rule; shared, never change it.
+
+    Raises:
+        ImageError: As :func:`load_image`.
+    """
+    ref = as_reference(image, argument)
+    check_source(ref, policy, store, argument)
+
+    def resized() -> Image.Image:
+        loaded = _load(ref, policy, store, argument, None)
+        return loaded.resize(rule.size(*loaded.size), Image.Resampling.BICUBIC)
+
+    # limits are part of the key: what a lax policy has loaded is not there for a strict one
+    fragment = ref.region.fragment if ref.region else ""
+    return _CACHE.get(f"{ref.source_key}{fragment} {rule} {policy}", resized)
 
 
 def encoded(

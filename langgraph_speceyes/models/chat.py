@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from PIL import Image
 from pydantic import ConfigDict, Field, PrivateAttr
 from transformers import AutoModelForImageTextToText
 
@@ -166,6 +167,13 @@ class LocalChatModel(BaseChatModel):
             return None
 
     @property
+    def _bicubic_rule(self) -> ResizeRule | None:
+        """The rule if the processor follows it with bicubic resizing, so that resizing beforehand changes no pixel."""
+        images: Any = getattr(self._engine.processor, "image_processor", None)
+        plain = getattr(images, "resample", None) == Image.Resampling.BICUBIC and getattr(images, "do_resize", False)
+        return self.resize_rule if plain else None
+
+    @property
     def _llm_type(self) -> str:
         return "langgraph-speceyes-local"
 
@@ -205,7 +213,7 @@ class LocalChatModel(BaseChatModel):
         self, messages: Sequence[BaseMessage], tools: list[dict[str, Any]] | None = None
     ) -> tuple[str, tuple[Any, ...]]:
         """The prompt text and the images that these messages become, generation prompt included."""
-        found, images = turns(messages, self.policy)
+        found, images = turns(messages, self.policy, self._bicubic_rule)
         text = self._template(found, tools)
         if images and self._placeholders(text) != len(images):
             # the template has no place for images in tool results

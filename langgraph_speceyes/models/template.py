@@ -9,17 +9,20 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import ImagePolicy, load_image, parse_block
+from langgraph_speceyes.images import ImagePolicy, ResizeRule, load_image, load_resized, parse_block
 
 Turn = dict[str, Any]
 
 
-def turns(messages: Sequence[BaseMessage], policy: ImagePolicy) -> tuple[list[Turn], list[Image.Image]]:
+def turns(
+    messages: Sequence[BaseMessage], policy: ImagePolicy, rule: ResizeRule | None = None
+) -> tuple[list[Turn], list[Image.Image]]:
     """Convert messages for a chat template.
 
     Args:
         messages: System, human, AI and tool messages.
         policy: Limits for the images, which are loaded here.
+        rule: How the model's processor will resize them, which is then done here; None to leave that to it.
 
     Returns:
         The turns, contents as lists of blocks, and the images in the order of their blocks.
@@ -31,7 +34,7 @@ def turns(messages: Sequence[BaseMessage], policy: ImagePolicy) -> tuple[list[Tu
     images: list[Image.Image] = []
     found: list[Turn] = []
     for message in messages:
-        blocks = _blocks(message, policy, images)
+        blocks = _blocks(message, policy, rule, images)
         if isinstance(message, SystemMessage):
             found.append({"role": "system", "content": blocks})
         elif isinstance(message, HumanMessage):
@@ -53,7 +56,9 @@ def turns(messages: Sequence[BaseMessage], policy: ImagePolicy) -> tuple[list[Tu
     return found, images
 
 
-def _blocks(message: BaseMessage, policy: ImagePolicy, images: list[Image.Image]) -> list[Turn]:
+def _blocks(
+    message: BaseMessage, policy: ImagePolicy, rule: ResizeRule | None, images: list[Image.Image]
+) -> list[Turn]:
     content = message.content
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
@@ -66,7 +71,7 @@ def _blocks(message: BaseMessage, policy: ImagePolicy, images: list[Image.Image]
         elif block.get("type") in ("tool_call", "tool_use", "reasoning", "thinking"):
             continue  # repeated in tool_calls, or not part of the visible text
         elif (reference := parse_block(block)) is not None:
-            images.append(load_image(reference, policy))
+            images.append(load_resized(reference, rule, policy) if rule else load_image(reference, policy))
             blocks.append({"type": "image"})
         else:
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")

@@ -18,9 +18,11 @@ from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError, ImageError
 from langgraph_speceyes.images import ImagePolicy
 from langgraph_speceyes.models.tool_calls import parse_tool_calls
+from langgraph_speceyes.phases.prompts import image_question
 from langgraph_speceyes.scoring import SCORES, score_answer
 from langgraph_speceyes.scoring.separability import separability
 from langgraph_speceyes.testbed.pair import PROMPTS, SPECULATOR, Pair
+from langgraph_speceyes.testbed.world import make_scene
 
 Asked = Any
 Ask = Callable[[str, int], list[Asked]]
@@ -254,3 +256,16 @@ def test_checkpoints_are_ordinary_folders(pair: Pair, name: str) -> None:
     assert AutoConfig.from_pretrained(folder).model_type == family
     assert AutoTokenizer.from_pretrained(folder).decode([1]) == pair.large._engine.tokenizer.decode([1])
     assert sum(f.stat().st_size for f in folder.glob("*.safetensors")) <= 16_000_000
+
+
+@pytest.mark.parametrize("name", ["speculator", "large"])
+def test_images_resized_beforehand_give_the_same_pixel_values(pair: Pair, name: str, tmp_path: Path) -> None:
+    model = getattr(pair, name)
+    whole = make_scene("beforehand").render(110)
+    whole.save(tmp_path / "a.png")
+    _, (image,) = model.render([image_question(tmp_path / "a.png", "What?")])
+    assert image.size != whole.size
+    made, plain = (
+        model._engine.processor.image_processor(images=[i], return_tensors="pt")["pixel_values"] for i in (image, whole)
+    )
+    assert torch.equal(made, plain)
