@@ -143,15 +143,13 @@ def normalised(text: str) -> str:
 def free_form(prediction: str | None, answer: str) -> Scored:
     """Equality without case, punctuation, articles and white space (as SQuAD's and VQA's scorers normalise).
 
-    What stands behind the last colon counts as the answer too ("Answer: red", the embedded world's "...: left."),
-    unless the expected answer has a colon itself.
+    What stands behind the last colon counts as the answer too ("Answer: red", the embedded world's "...: left.").
     """
     text = unwrapped(prediction)
     if not text:
         return Scored(False, None, "free_form", "no answer")
     expected = normalised(answer)
-    forms = [text] if re.search(r":\s", answer) else [text, re.split(r":\s+", text)[-1]]
-    if expected in map(normalised, forms):
+    if expected in (normalised(text), normalised(re.split(r":\s", text)[-1])):
         return Scored(True, expected, "free_form")
     return Scored(False, normalised(text), "free_form")
 

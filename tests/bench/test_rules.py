@@ -147,6 +147,14 @@ def test_options_that_are_letters_are_read_as_letters() -> None:
     assert [read(t, options) for t in ("B", "(B) A", "A. C", "The answer is D.")] == list("BBAD")
 
 
+def test_a_letter_in_an_options_text_is_not_an_answer() -> None:
+    options = ("Vitamin C", "Vitamin B", "Vitamin D")
+    assert read("It is vitamin C.", options) == "A"
+    assert read("The label says vitamin C. (A)", options) == "A"
+    assert read("The answer is vitamin C: A", options) == "A"
+    assert read("The label says vitamin C. (C)", options) is None
+
+
 def test_yes_and_no_as_options() -> None:
     options = ("no", "yes")
     right = ("No, there is no star. (A)", "The triangle not in view: no.", "(A) no", "Yes. (B)", "The star at e3: yes.")
