@@ -326,7 +326,7 @@ def test_free_form_keeps_numbers_times_and_what_is_nothing_but_an_article() -> N
     assert not free_form("!", "?").right
 
 
-@given(st.text(st.characters(categories=["L", "Nd", "Zs"]), min_size=1, max_size=30).filter(str.split))
+@given(st.text(st.characters(categories=["L", "Nd"], max_codepoint=0x24F), min_size=1, max_size=30))
 @settings(deadline=None)
 def test_an_answer_equals_itself_in_any_case(text: str) -> None:
     assert free_form(f" {text} . ", text).right
