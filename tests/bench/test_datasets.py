@@ -349,14 +349,14 @@ def test_hrbench_groups_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("holder", [0, 3])
 def test_an_image_may_be_the_index_of_the_row_that_has_it(tmp_path: Path, holder: int) -> None:
-    rows = hr_rows(2)
+    rows = hr_rows(2, first=100)
     for question in (0, 1):
         for cycle in range(4):
             if cycle != holder:
-                rows[4 * question + cycle]["image"] = str(4 * question + holder)
+                rows[4 * question + cycle]["image"] = str(400 + 4 * question + holder)
     items = read(hrbench(tsv(tmp_path / "a.tsv", rows)))
-    assert [i.id for i in items] == [str(k) for k in range(8)]
-    assert [i.image.inline_bytes() for i in items] == [encoded(0)] * 4 + [encoded(1)] * 4
+    assert [i.id for i in items] == [str(k) for k in range(400, 408)]
+    assert [i.image.inline_bytes() for i in items] == [encoded(100)] * 4 + [encoded(101)] * 4
     assert len({i.group for i in items}) == 2
 
 
