@@ -332,7 +332,7 @@ def test_the_order_of_the_questions_matters_to_the_bets_only(outcomes: Outcomes,
 @settings(max_examples=100, deadline=None)
 def test_nothing_is_certified_on_too_few_questions(max_loss: float, confidence: float, method: Method) -> None:
     least = smallest_sample(max_loss, confidence, method)
-    for n, enough in ((least - 1, False), (least, True)):
+    for n, enough in ((least // 2, False), (least - 1, False), (least, True)):
         if n:
             found = guaranteed_threshold(
                 [0.9] * n, [True] * n, [True] * n, max_loss=max_loss, confidence=confidence, method=method
@@ -354,8 +354,9 @@ def test_the_smallest_sample_is_the_closed_form() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_speculator_as_good_as_the_agent_is_always_accepted(method: Method) -> None:
     rng = np.random.default_rng(0)
-    scores, agent = rng.uniform(0.01, 1, 300), rng.random(300) < 0.7
-    found = guaranteed_threshold(scores, agent | (rng.random(300) < 0.5), agent, max_loss=0.02, method=method)
+    # so many that not all thresholds fit into one table
+    scores, agent = 1 / (1 + np.exp(-rng.uniform(-6, 18, 3000))), rng.random(3000) < 0.7
+    found = guaranteed_threshold(scores, agent | (rng.random(3000) < 0.5), agent, max_loss=0.02, method=method)
     assert found.threshold == GRID[-1]
     assert found.accepted == 1
     assert found.more_needed == 0
@@ -426,6 +427,21 @@ def test_more_needed_is_about_what_it_takes() -> None:
         return accepted / could
 
     assert reached(size // 3) < 0.9 < reached(3 * size)
+
+
+def test_more_is_needed_below_nine_tenths_of_what_these_questions_would_allow() -> None:
+    rng, kept = np.random.default_rng(0), set()
+    for scores, small, large in zip(*draw(model("overlapping", 0.05), (40, 400), rng), strict=True):
+        allowed = 0.0
+        for threshold in GRID:
+            accepted = scores >= threshold
+            if (accepted * (large.astype(int) - small)).mean() > 0.05:
+                break
+            allowed = accepted.mean()
+        found = guaranteed_threshold(scores, small, large, max_loss=0.05)
+        assert (found.more_needed == 0) is bool(found.accepted >= 0.9 * allowed)
+        kept.add(found.more_needed == 0)
+    assert kept == {True, False}
 
 
 def test_more_needed_is_an_extra() -> None:
