@@ -38,6 +38,7 @@ def main() -> None:
     cli.add_argument("--agent-steps", type=int, nargs=4, default=(500, 1500, 250, 1150))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
+    cli.add_argument("--questions", type=int, default=150, help="calibration questions of each split")
     cli.add_argument("--shuffled", action="store_true", help="control: the speculator learns other scenes' answers")
     a = cli.parse_args()
     torch.set_num_threads(a.threads)
@@ -57,10 +58,10 @@ def main() -> None:
         export(model, tokenizer, checkpoints / "agent", processor_class="Qwen2_5_VLProcessor")
     if a.only in (None, "calibration"):
         a.out.mkdir(parents=True, exist_ok=True)
-        calibrate(checkpoints, a.out)
+        calibrate(checkpoints, a.out, a.questions)
 
 
-def calibrate(checkpoints: Path, out: Path, questions: int = 150) -> None:
+def calibrate(checkpoints: Path, out: Path, questions: int) -> None:
     """Choose the thresholds of gate and judge on the calibration part; `speceyes testbed check` has the test part."""
     small = LocalChatModel.from_pretrained(
         str(checkpoints / "speculator"), model_name=embedded.SPECULATOR_NAME, max_tokens=32

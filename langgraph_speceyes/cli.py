@@ -113,8 +113,7 @@ def check(
 ) -> None:
     """Measure the embedded pair, split by split: what each model gets right, what the gate sees, what it is worth."""
     with _errors():
-        from langgraph_speceyes.bench.check import check as outcomes
-        from langgraph_speceyes.bench.check import report
+        from langgraph_speceyes.bench import check as bench
         from langgraph_speceyes.testbed.pair import load_pair
         from langgraph_speceyes.testbed.questions import questions
 
@@ -122,7 +121,7 @@ def check(
         quiet_libraries()
         console = _err if as_json else _out
         wanted = {q.id for name in splits for q in questions(name, part_of, limit, seed)}
-        checked = [c for c in _outcomes(out) if c["id"] in wanted]
+        checked = [c for c in (bench.outcomes(out) if out else []) if c["id"] in wanted]
         with console.status("Loading the embedded pair"):
             pair = load_pair()
         with (
@@ -131,36 +130,19 @@ def check(
             out.open("a") if out else nullcontext() as lines,
         ):
             bar = progress.add_task("questions", total=len(wanted), completed=len(checked))
-            known = [c["id"] for c in checked]
-            for one in outcomes(pair, limit, Path(folder), part=part_of, seed=seed, splits=splits, known=known):
+            known = {c["id"] for c in checked}
+            for one in bench.check(pair, limit, Path(folder), part=part_of, seed=seed, splits=splits, known=known):
                 checked.append(one)
                 if lines:
                     print(json.dumps(one), file=lines, flush=True)
                 progress.update(bar, advance=1, description=f"{one['split']:<10}")
-        figures = report(checked)
+        figures = bench.report(checked)
     if as_json:
         print(json.dumps(figures))
     else:
         from langgraph_speceyes.display import show_check
 
         show_check(_out, figures)
-
-
-def _outcomes(file: Path | None) -> list[Any]:
-    """The outcomes in a file that a run before has written."""
-    if file is None or not file.exists():
-        return []
-    found, text = [], file.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        # a run that was killed while it wrote
-        file.write_text(whole)
-    for line in whole.splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ArgumentError("out", "a file of outcomes, one JSON object a line", f"{file}: {line[:60]}") from error
-    return found
 
 
 @testbed.command()

@@ -50,25 +50,24 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
 
 
 _CHECKED = (
-    ("speculator right, visible", "speculator_visible"),
-    ("speculator right, too small", "speculator_small"),
-    ("agent right, too small", "agent_small"),
-    ("agent right", "agent"),
-    ("SpecEyes right", "speceyes"),
-    ("within 5 steps", "within_5_steps"),
-    ("judge right", "judge_right"),
-    ("judged tool-free, too small", "judge_tool_free_on_small"),
-    ("AUROC min", "auroc_min"),
-    ("AUROC mean", "auroc_mean"),
-    ("AUROC log", "auroc_log"),
-    ("AUROC bottom", "auroc_bottom"),
-    ("tool steps, agent alone", "depth_mean"),
-    ("tool steps, too small", "depth_small"),
-    ("screening ratio beta", "beta"),
-    ("acceptance rate alpha", "alpha"),
-    ("speed-up", "speedup"),
+    ("speculator right, visible", "speculator_visible", ".1%"),
+    ("speculator right, too small", "speculator_small", ".1%"),
+    ("agent right, too small", "agent_small", ".1%"),
+    ("agent right", "agent", ".1%"),
+    ("SpecEyes right", "speceyes", ".1%"),
+    ("within 5 steps", "within_5_steps", ".1%"),
+    ("judge right", "judge_right", ".1%"),
+    ("judged tool-free, too small", "judge_tool_free_on_small", ".1%"),
+    ("AUROC min", "auroc_min", ".2f"),
+    ("AUROC mean", "auroc_mean", ".2f"),
+    ("AUROC log", "auroc_log", ".2f"),
+    ("AUROC bottom", "auroc_bottom", ".2f"),
+    ("tool steps, agent alone", "depth_mean", ".2f"),
+    ("tool steps, too small", "depth_small", ".2f"),
+    ("screening ratio beta", "beta", ".2f"),
+    ("acceptance rate alpha", "alpha", ".2f"),
+    ("speed-up", "speedup", ".2f"),
 )
-_RATES = ("AUROC", "tool steps", "screening", "acceptance", "speed-up")
 
 
 def show_check(console: Console, figures: dict[str, dict[str, Any]]) -> None:
@@ -78,12 +77,10 @@ def show_check(console: Console, figures: dict[str, dict[str, Any]]) -> None:
     for split in figures:
         table.add_column(split, justify="right", style="bold" if split == "overall" else None)
     table.add_row("questions", *(str(f["n"]) for f in figures.values()))
-    for label, name in _CHECKED:
-        plain = label.startswith(_RATES)
+    for label, name, form in _CHECKED:
         cells = []
         for f in figures.values():
             low, high = f["intervals"][name]
-            form = ".2f" if plain else ".1%"
             cells.append("-" if f[name] is None else f"{f[name]:{form}}\n[dim]{low:{form}} .. {high:{form}}[/]")
         table.add_row(label, *cells)
     console.print(table)

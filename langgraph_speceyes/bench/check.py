@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 
 from langgraph_speceyes.bench.demo import Run, side_by_side
 from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped, ratio_of_means, share
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import SCORES
 from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.measure import JUDGE_THRESHOLD
 from langgraph_speceyes.testbed.pair import MAX_STEPS, Pair
 from langgraph_speceyes.testbed.questions import SPLITS, Part, Question, Split, questions
 
-SCORES = ("min", "mean", "log", "bottom")
 # every speculation passes, so that those the judge keeps from the gate are known too
 _OPEN = 1e-12
 
@@ -118,6 +120,27 @@ def _checked(question: Question, agent: Run, speceyes: Run, speculation: str, sc
 def _answered(run: Run) -> Answered:
     tools = [str(call["tool"]) for call in run.calls]
     return Answered(answer=run.answer, right=run.right, seconds=run.seconds, tools=tools)
+
+
+def outcomes(file: Path) -> list[Checked]:
+    """The outcomes that a run before has written, one a line; a line that was broken off is taken out of the file.
+
+    Raises:
+        ArgumentError: The file holds something else.
+    """
+    if not file.exists():
+        return []
+    found, text = [], file.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        # a run that was killed while it wrote
+        file.write_text(whole)
+    for line in whole.splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ArgumentError("out", "a file of outcomes, one JSON object a line", f"{file}: {line[:60]}") from error
+    return found
 
 
 def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:

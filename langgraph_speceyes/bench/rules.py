@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -22,7 +22,6 @@ from langgraph_speceyes.bench.datasets.item import LETTERS, Item
 from langgraph_speceyes.errors import ArgumentError, describe_error
 
 Rule = Literal["multiple_choice", "yes_no", "free_form", "llm_judge"]
-RULES: tuple[Rule, ...] = get_args(Rule)
 ROTATIONS = 4
 """How often HR-Bench asks each question."""
 

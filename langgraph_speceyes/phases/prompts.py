@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
+from string import ascii_uppercase
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
@@ -44,6 +45,11 @@ def image_question(image: str | PathLike[str], question: str) -> HumanMessage:
         question: The question.
     """
     return HumanMessage([{"type": "image", "url": fspath(image)}, {"type": "text", "text": question}])
+
+
+def lettered(question: str, options: Sequence[str]) -> str:
+    """A question with its options, if any, lettered on a line each: `question`, then `(A) red`, `(B) blue`, ..."""
+    return "\n".join([question, *(f"({one}) {option}" for one, option in zip(ascii_uppercase, options, strict=False))])
 
 
 def last_human(messages: Sequence[AnyMessage]) -> HumanMessage | None:

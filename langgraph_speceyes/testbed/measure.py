@@ -137,7 +137,7 @@ def calibrated(measured: Sequence[Measured], gate: Gate) -> Gate:
 
 
 def report(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
-    """Shares by split and size: what the model cards quote."""
+    """Shares by split and size: what calibration shows."""
     found: dict[str, dict[str, float]] = {}
     for name in sorted({f"{m['split']} {m['size']}" for m in measured}):
         rows = [m for m in measured if f"{m['split']} {m['size']}" == name]

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+from langgraph_speceyes.phases.prompts import lettered
 from langgraph_speceyes.testbed.world import (
     COLOURS,
     COMPANIONS,
@@ -199,7 +200,7 @@ def _question(
     if rng.random() < 0.5:
         options = _shuffled([key, *wrong], rng)
         letter = LETTERS[options.index(key)]
-        text = "\n".join([text, *(f"({one}) {option}" for one, option in zip(LETTERS, options, strict=False))])
+        text = lettered(text, options)
     return Question("", family, family, text, answer, key, size, scene, kinds, tuple(wrong), letter, absent)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph_speceyes.bench.datasets.choose import NAMES, open_benchmark
 from langgraph_speceyes.bench.datasets.embedded import embedded
 from langgraph_speceyes.bench.datasets.hrbench import hrbench
-from langgraph_speceyes.bench.datasets.item import LETTERS, BadRow, Item, lettered, parted
+from langgraph_speceyes.bench.datasets.item import LETTERS, BadRow, Item, parted
 from langgraph_speceyes.bench.datasets.own import own
 from langgraph_speceyes.bench.datasets.pope import pope
 from langgraph_speceyes.bench.datasets.vstar import vstar
@@ -17,7 +17,6 @@ __all__ = [
     "Item",
     "embedded",
     "hrbench",
-    "lettered",
     "open_benchmark",
     "own",
     "parted",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
 from langgraph_speceyes.images import ImageRef
+from langgraph_speceyes.phases.prompts import lettered
 
 LETTERS = ascii_uppercase
 """Of the options, in order."""
@@ -63,11 +63,6 @@ class BadRow:
     reason: str
     id: str | None = None
     split: str = ""
-
-
-def lettered(question: str, options: Sequence[str]) -> str:
-    """A question with its options as the embedded world writes them: `question`, then a line `(A) red` for each."""
-    return "\n".join([question, *(f"({one}) {option}" for one, option in zip(LETTERS, options, strict=False))])
 
 
 def parted(text: str) -> tuple[str, tuple[str, ...]]:

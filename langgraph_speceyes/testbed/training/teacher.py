@@ -30,7 +30,8 @@ from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WO
 
 CELLS = (64, 96, 128)
 END = "<|im_end|>\n"
-NOTHING, UNREADABLE, LABEL = 0, len(SHAPES) + 1, len(SHAPES) + 2
+# beside the shapes; 0 is nothing
+UNREADABLE, LABEL = len(SHAPES) + 1, len(SHAPES) + 2
 # reading, which one rule answers, half as often as the others
 _FAMILIES: tuple[Family, ...] = (*("attributes", "relations", "existence") * 2, "reading")
 
@@ -115,6 +116,11 @@ def _think(tape: Tape, seen: Sequence[tuple[str, str | None]], then: str) -> Tap
     return say(tape, what.removesuffix(decided), "thought").said(decided, f"then {then}")
 
 
+def _finish(tape: Tape, final: str, tag: str) -> Tape:
+    """The last turn's answer, or what is left of it, to the end."""
+    return say(tape, final.removesuffix("</answer>"), tag).said(f"</answer>{END[:-1]}")
+
+
 def judge_branch(encode: Encoder, question: Question) -> Tape:
     """The judge's one token about a question."""
     tape = asked(Tape(encode), question.text, prompts.JUDGE)
@@ -131,7 +137,7 @@ def read_branch(encode: Encoder, rng: random.Random) -> Tape:
     tape.given(prompts.thought(seen, prompts.READ) + prompts.call("ocr", label.quarter) + END)
     tape.given(f"<|im_start|>user\n<tool_response>{label.text}</tool_response>{END}<|im_start|>assistant\n")
     _think(tape, seen, prompts.SEEN)
-    return say(tape, prompts.final(question.answer).removesuffix("</answer>"), "copy").said(f"</answer>{END[:-1]}")
+    return _finish(tape, prompts.final(question.answer), "copy")
 
 
 def side_branch(encode: Encoder, rng: random.Random) -> Tape:
@@ -145,7 +151,7 @@ def side_branch(encode: Encoder, rng: random.Random) -> Tape:
     tape = asked(Tape(encode), question.text, prompts.AGENT)
     places, _, side = prompts.final(question.answer).partition(":")
     tape.given(prompts.thought(_places(question.kinds, [first, second]), prompts.SEEN) + f"{places}:")
-    return say(tape, side.removesuffix("</answer>"), "drill").said(f"</answer>{END[:-1]}")
+    return _finish(tape, side, "drill")
 
 
 def ask_any(scene: Scene, rng: random.Random, size: Size, family: Family | None = None) -> Question | None:
@@ -155,6 +161,11 @@ def ask_any(scene: Scene, rng: random.Random, size: Size, family: Family | None 
         if found is not None:
             return found
     return None
+
+
+def _in_view(scene: Scene, quarter: int | None) -> list[Thing]:
+    """The icons that can be told: in the overview the large ones, in a quarter those that lie in it."""
+    return [t for t in scene.icons() if (t.size == "large" if quarter is None else t.quarter == quarter)]
 
 
 def look_example(encode: Encoder, rng: random.Random, *, quarters: bool, side: int) -> Example:
@@ -167,7 +178,7 @@ def look_example(encode: Encoder, rng: random.Random, *, quarters: bool, side: i
     while True:
         scene, image = fresh_scene(rng, style)
         quarter = rng.randrange(QUARTERS) if quarters and rng.random() < 0.6 else None
-        seen = [t for t in scene.icons() if (t.size == "large" if quarter is None else t.quarter == quarter)]
+        seen = _in_view(scene, quarter)
         if seen:
             break
     tag = "large" if quarter is None else "quarter"
@@ -221,7 +232,7 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
     quarter = rng.randrange(QUARTERS) if rng.random() < 0.4 else None
     main = front(encode)
     icons = scene.icons()
-    seen = [t for t in icons if (t.size == "large" if quarter is None else t.quarter == quarter)]
+    seen = _in_view(scene, quarter)
     branches = [read_branch(encode, rng), side_branch(encode, rng)]
     tag = "large" if quarter is None else "quarter"
     hidden = [s for s in SHAPES if s not in {t.kind for t in seen}]
@@ -290,7 +301,7 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
         else:
             last = prompts.NOWHERE
     _think(main, _places(question.kinds, seen), last)
-    say(main, prompts.final(question.answer).removesuffix("</answer>"), f"answer {size}").said(f"</answer>{END[:-1]}")
+    _finish(main, prompts.final(question.answer), f"answer {size}")
     return Example(main, views, fork, [judge, read_branch(encode, rng), side_branch(encode, rng)])
 
 
