@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from langgraph_speceyes.testbed.world import QUARTERS
+from langgraph_speceyes.testbed.world import GRID, QUARTERS
 
 VIEW = 192
 """Pixels along a square image once the agent's processor has resized it: 6 x 6 visual tokens of 32 px."""
@@ -17,7 +17,9 @@ SPECULATE = "Answer in one sentence."
 AGENT = "Think, then call a tool or answer."
 
 CHECK, SEARCH, READ, SEEN, NOWHERE = "check it", "search", "read it", "seen", "nowhere"
-"""What a thought ends with: what to do next."""
+"""What a thought ends with: what to do next, before a look at a quarter with its name."""
+QUARTER_NAMES = ("above left", "above right", "below left", "below right")
+"""Quarters of the board in words, in reading order."""
 
 CALL_HEAD = '{"name":"'
 CALL_MIDDLE = '","arguments":{"bbox_2d":['
@@ -33,6 +35,15 @@ def quarter_box(quarter: int) -> tuple[int, int, int, int]:
     return x, y, x + half, y + half
 
 
+def cell_box(cell: int) -> tuple[int, int, int, int]:
+    """A cell of the overview, in the same pixels."""
+    if not 0 <= cell < GRID * GRID:
+        raise ValueError(f"cell: expected 0 to {GRID * GRID - 1}, found {cell}")
+    side = VIEW // GRID
+    x, y = cell % GRID * side, cell // GRID * side
+    return x, y, x + side, y + side
+
+
 def sighting(seen: Sequence[tuple[str, str | None]]) -> str:
     """Where each named object was seen so far: its cell, or that it is not in view."""
     parts = [f"the {kind} at {place}" if place else f"the {kind} not in view" for kind, place in seen]
@@ -40,14 +51,14 @@ def sighting(seen: Sequence[tuple[str, str | None]]) -> str:
 
 
 def thought(seen: Sequence[tuple[str, str | None]], then: str) -> str:
-    """An agent's thought: where what it looks for was seen so far, and what to do."""
-    return f"<think>{sighting(seen)}, {then}.</think>"
+    """An agent's thought: what it looks for, where that was seen so far, and what to do."""
+    asked = " and ".join(f"the {kind}" for kind, _ in seen)
+    return f"<think>The question is about {asked}. {sighting(seen)}, {then}.</think>"
 
 
-def call(tool: str, quarter: int) -> str:
-    """A look at a quarter with a tool."""
-    box = ",".join(map(str, quarter_box(quarter)))
-    return f"<tool_call>{CALL_HEAD}{tool}{CALL_MIDDLE}{box}{CALL_TAIL}</tool_call>"
+def call(tool: str, box: tuple[int, int, int, int]) -> str:
+    """A look at a region with a tool."""
+    return f"<tool_call>{CALL_HEAD}{tool}{CALL_MIDDLE}{','.join(map(str, box))}{CALL_TAIL}</tool_call>"
 
 
 def final(answer: str) -> str:

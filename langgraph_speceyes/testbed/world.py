@@ -193,7 +193,7 @@ def make_scene(
             # a quarter of a cell off its centre: the middle of a visual token once the quarter is enlarged twice
             x = column + rng.choice((0.25, 0.75)) + rng.uniform(-0.03, 0.03)
             y = row + rng.choice((0.25, 0.75)) + rng.uniform(-0.03, 0.03)
-            things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.05, 0.065), "small"))
+            things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.06, 0.075), "small"))
     if with_label:
         row, column = divmod(cells[-1], GRID)
         x, y = column + 0.5 + rng.uniform(-0.04, 0.04), row + 0.5 + rng.uniform(-0.06, 0.06)

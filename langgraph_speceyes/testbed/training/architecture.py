@@ -15,7 +15,6 @@ from transformers import (
 )
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import LETTERS
 from langgraph_speceyes.testbed.training.tape import PATCHES, token_id
 from langgraph_speceyes.testbed.world import COLUMNS, ROWS, WORDS
 
@@ -73,8 +72,8 @@ def _prepare(model: PreTrainedModel, tokenizer: Tokenizer) -> None:
     Half of the heads begin with keys equal to queries, so that a word attends to what shows or says the same, and with
     an output that is their values turned back, so that what they attend to is copied. Where queries and keys are
     normalised, they begin with a gain that lets one token get more of the attention. The name of a cell begins as the
-    sum of a column and a row, so that 36 names take no more room than 12, and a label's word or an option's letter
-    begins alike with and without a space before it.
+    sum of a column and a row, so that 36 names take no more room than 12, and a label's word begins alike with and
+    without a space before it.
     """
     with torch.no_grad():
         for layer in model.model.language_model.layers:
@@ -91,7 +90,7 @@ def _prepare(model: PreTrainedModel, tokenizer: Tokenizer) -> None:
                 parts = words[token_id(tokenizer, column)] + words[token_id(tokenizer, row)]
                 (cell,) = tokenizer.encode(f" {column}{row}").ids
                 words[cell] = parts / 2**0.5
-        for word in (*WORDS, *(f"({letter})" for letter in LETTERS)):
+        for word in WORDS:
             (said,), (seen,) = (tokenizer.encode(f"{space}{word}").ids for space in (" ", ""))
             words[said] = words[seen]
 

@@ -134,7 +134,7 @@ def read_branch(encode: Encoder, rng: random.Random) -> Tape:
     question = reading(Scene("", (label,), 0), label, rng)
     tape = asked(Tape(encode), question.text, prompts.AGENT)
     seen: list[tuple[str, str | None]] = [("label", label.place)]
-    tape.given(prompts.thought(seen, prompts.READ) + prompts.call("ocr", label.quarter) + END)
+    tape.given(prompts.thought(seen, prompts.READ) + prompts.call("ocr", prompts.cell_box(label.cell)) + END)
     tape.given(f"<|im_start|>user\n<tool_response>{label.text}</tool_response>{END}<|im_start|>assistant\n")
     _think(tape, seen, prompts.SEEN)
     return _finish(tape, prompts.final(question.answer), "copy")
@@ -258,7 +258,8 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
 def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
     """A whole run of the agent, with the judge's token about the same question as a branch.
 
-    What the overview shows is looked at once from near; what it does not show is searched for, a quarter at a time.
+    What the overview shows is looked at from near, each object's quarter once; what it does not show is searched for,
+    a quarter at a time.
     """
     while True:
         family = rng.choice(_FAMILIES)
@@ -276,8 +277,10 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
 
     def look(then: str, tool: str, quarter: int) -> None:
         """One tool turn and what came of it."""
-        _think(main, _places(question.kinds, seen), then)
-        head, box, tail = _split_call(prompts.call(tool, quarter))
+        where = "" if tool == "ocr" else f" {prompts.QUARTER_NAMES[quarter]}"
+        _think(main, _places(question.kinds, seen), then + where)
+        region = prompts.cell_box(question.targets[0].cell) if tool == "ocr" else prompts.quarter_box(quarter)
+        head, box, tail = _split_call(prompts.call(tool, region))
         main.said(head, "tool").said(box, f"box {then}").said(tail + END[:-1]).given(END[-1:])
         if tool == "ocr":
             shown = question.targets[0].text
@@ -289,10 +292,10 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
 
     last = prompts.SEEN
     if len(seen) == len(question.kinds):
-        goal = seen[0].quarter
-        look(prompts.CHECK, "crop", goal)
+        for quarter in dict.fromkeys(thing.quarter for thing in seen):
+            look(prompts.CHECK, "crop", quarter)
         if family == "reading":
-            look(prompts.READ, "ocr", goal)
+            look(prompts.READ, "ocr", seen[0].quarter)
     else:
         for quarter in range(QUARTERS):
             look(prompts.SEARCH, "zoom", quarter)

@@ -17,7 +17,7 @@ from langgraph_speceyes.testbed.questions import (
     SIDE_QUESTIONS,
     SIDES,
 )
-from langgraph_speceyes.testbed.world import COLOURS, COLUMNS, ROWS, SHAPES, WORDS
+from langgraph_speceyes.testbed.world import COLOURS, COLUMNS, GRID, QUARTERS, ROWS, SHAPES, WORDS
 
 SPECIAL = (
     "<|endoftext|>",
@@ -48,16 +48,17 @@ def corpus() -> Iterator[str]:
     for _ in range(40):
         yield from (prompts.SYSTEM, prompts.JUDGE, prompts.SPECULATE, prompts.AGENT, "yes", "no")
         yield from ("Where is the label?", "system\n", "user\n", "assistant\n", "No text found.", "Error:")
-        yield from (prompts.call(tool, quarter) for tool in ("zoom", "crop", "ocr") for quarter in range(4))
+        yield from (prompts.call(tool, prompts.quarter_box(q)) for tool in ("zoom", "crop") for q in range(QUARTERS))
+        yield from (prompts.call("ocr", prompts.cell_box(cell)) for cell in range(GRID * GRID))
         for then in (prompts.CHECK, prompts.SEARCH, prompts.READ, prompts.SEEN, prompts.NOWHERE):
-            yield prompts.thought([("label", "a1"), ("label", None)], then)
+            yield f"<think>{prompts.sighting([('label', 'a1'), ('label', None)])}, {then}.</think>"
         yield from WORDS
-        yield from (f"The label says {word} ({letter}). ({letter}) {word}" for word in WORDS for letter in LETTERS)
+        yield from (f"The label says {word}.\n({letter}) {word}" for word in WORDS for letter in LETTERS)
         yield from (w.format(kind=s, first=s, second=s) for w in wordings for s in SHAPES)
         yield from (f"Where is the {s} and the {s}? The {s} is {c}." for s in SHAPES for c in COLOURS)
         yield from (f"The {s} at {cell}, the {s} at {cell}" for s in SHAPES for cell in cells)
-        yield from (f": {side} ({letter}).\n({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
-        yield from (f"A {s}: yes. A {s}: no. (A) yes (B) no" for s in SHAPES)
+        yield from (f": {side}.\n({letter}) {side}" for side in (*SIDES, *HEIGHTS) for letter in LETTERS)
+        yield from (f"The {s}: yes. The {s} not in view: no.\n(A) yes\n(B) no" for s in SHAPES)
         yield from LABEL_QUESTIONS
 
 
