@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,8 @@ _out, _err = Console(), Console(stderr=True)
 Queries = Annotated[int, typer.Option("--queries", "-n", min=1, help="How many questions to run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Splits = Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")]
+Protocol = Annotated[str, typer.Option(help="How the agent's model calls tools: native or deepeyes.")]
+Coordinates = Annotated[str, typer.Option(help="What the agent's boxes count: absolute, resized or relative_1000.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Gate threshold, between 0 and 1; the default is the calibrated one.")
 ]
@@ -70,10 +73,8 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
     agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
-    protocol: Annotated[str, typer.Option(help="How the agent's model calls tools: native or deepeyes.")] = "native",
-    coordinates: Annotated[
-        str, typer.Option(help="What the agent's boxes count: absolute, resized or relative_1000.")
-    ] = "absolute",
+    protocol: Protocol = "native",
+    coordinates: Coordinates = "absolute",
     threshold: Threshold = None,
     gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
     save_crops: Annotated[Path | None, typer.Option(help="Folder for the regions the agent looked at.")] = None,
@@ -85,11 +86,12 @@ def ask(
         from langgraph_speceyes.phases.prompts import image_question
 
         quiet_libraries()
-        if (speculator is None) != (agent is None):
-            given, missing = ("speculator", "agent") if agent is None else ("agent", "speculator")
-            raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
+        from langgraph_speceyes.bench.evaluation import load_models
+        from langgraph_speceyes.bench.methods import speceyes
+
         with (_err if as_json else _out).status("Loading the models"):
-            graph = _graph(speculator, agent, protocol, coordinates, gate, threshold)
+            found = load_models(None, speculator, agent, protocol, coordinates, gate)
+            graph = speceyes(replace(found, gate=with_threshold(found.gate, threshold)))
         result = graph.invoke({"messages": [image_question(image, question)]})
         answer, decision = result["messages"][-1].text, result["decision"]
         saved = save_regions(decision, save_crops) if save_crops else []
@@ -97,6 +99,91 @@ def ask(
         print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
     else:
         show_answer(_out, answer, decision, saved)
+
+
+@app.command("eval")
+def evaluate(
+    bench: Annotated[
+        str, typer.Argument(help="embedded, or vstar, hrbench, pope or own beside --data, or a path that shows which.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run; one that is there is gone on with.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="agent, speculator, speceyes, or a function of yours (package.function), with what differs after a "
+            "colon: speceyes:score=mean,threshold=0.9. May be given several times; the default is agent and speceyes."
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where a named benchmark's files are.")] = None,
+    split: Splits = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each split.")] = None,
+    part: Annotated[str, typer.Option(help="Embedded scenes: test or calibration.")] = "test",
+    seed: Annotated[int, typer.Option(min=0, help="Another number draws other embedded scenes.")] = 0,
+    shuffle: Annotated[int, typer.Option(help="Seed of the options' order.")] = 0,
+    keep_order: Annotated[bool, typer.Option("--keep-order", help="Leave options in the published order.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Count a row that cannot be used as wrong, and go on.")
+    ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Ask agent and speculator about every question, so that thresholds can be swept."),
+    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most calls in one forward pass of a local model.")] = 16,
+    models: Annotated[
+        str | None, typer.Option(help="A function of yours that returns bench.methods.Models (package.function).")
+    ] = None,
+    speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
+    protocol: Protocol = "native",
+    coordinates: Coordinates = "absolute",
+    gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="A function of yours that returns a chat model, which then scores open-ended answers."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a benchmark's questions through one or more methods, and keep the outcome of every question."""
+    with _errors():
+        import asyncio
+
+        from langgraph_speceyes.bench.benchmark import Benchmark
+        from langgraph_speceyes.bench.evaluation import Evaluation, load_models, load_scorer, overview
+
+        quiet_libraries()
+        console = _err if as_json else _out
+        benchmark = Benchmark(
+            bench,
+            data,
+            tuple(split) if split else None,
+            limit,
+            None if keep_order else shuffle,
+            _part(part),
+            seed,
+            skip_bad,
+        )
+        with console.status("Loading the models"):
+            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size)
+        evaluation = Evaluation(
+            benchmark, method or ["agent", "speceyes"], found, out, full, concurrency, load_scorer(scorer)
+        )
+        with console.status("Reading the questions"):
+            total = evaluation.count()
+        with _progress(console) as progress:
+            bar = progress.add_task("questions", total=total)
+
+            def report(done: int, name: str) -> None:
+                progress.update(bar, completed=done, description=f"{name:<10.40}")
+
+            outcomes = asyncio.run(evaluation.run(report))
+        figures = overview(outcomes)
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        from langgraph_speceyes.display import show_overview
+
+        show_overview(_out, figures, out)
 
 
 @testbed.command()
@@ -189,33 +276,8 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
-def _graph(
-    speculator: str | None,
-    agent: str | None,
-    protocol: str,
-    coordinates: str,
-    gate: Path | None,
-    threshold: float | None,
-) -> Any:
-    from langgraph_speceyes.scoring import resolve_gate
-
-    chosen = resolve_gate(gate)
-    if speculator is None or agent is None:
-        from langgraph_speceyes.testbed.pair import load_pair
-
-        pair = load_pair()
-        return pair.speceyes(gate=with_threshold(chosen if gate else pair.gate, threshold)).compile()
-    from langgraph_speceyes import LocalChatModel, create_speceyes, create_visual_agent
-
-    small, large = LocalChatModel.from_pretrained(speculator), LocalChatModel.from_pretrained(agent)
-    looking = create_visual_agent(large, protocol=protocol, coordinates=coordinates)
-    return create_speceyes(looking, speculator=small, judge=large, gate=with_threshold(chosen, threshold)).compile()
-
-
 def with_threshold(gate: Any, threshold: float | None) -> Any:
     """The gate at another threshold; what it was calibrated for no longer holds."""
-    from dataclasses import replace
-
     return gate if threshold is None else replace(gate, threshold=threshold, calibration=None)
 
 

@@ -49,6 +49,29 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
     )
 
 
+def show_overview(console: Console, figures: dict[str, dict[str, dict[str, Any]]], out: Path) -> None:
+    """A run's closing table."""
+    table = Table(title=f"{out}", title_justify="left")
+    for name in ("split", "method"):
+        table.add_column(name)
+    for name in ("questions", "right", "95 % interval", "mean latency", "speculator's", "failed"):
+        table.add_column(name, justify="right")
+    for split, methods in figures.items():
+        for method, one in methods.items():
+            table.add_row(
+                split,
+                escape(method),
+                str(one["n"]),
+                f"{one['accuracy']:.1%}",
+                f"{one['accuracy_low']:.1%} .. {one['accuracy_high']:.1%}",
+                f"{one['seconds_mean'] * 1e3:.0f} ms",
+                f"{one['bypassed']:.0%}" if "bypassed" in one else "",
+                str(one["errors"] or ""),
+            )
+        table.add_section()
+    console.print(table)
+
+
 _CHECKED = (
     ("speculator right, visible", "speculator_visible", ".1%"),
     ("speculator right, too small", "speculator_small", ".1%"),

@@ -55,7 +55,11 @@ class LocalChatModel(BaseChatModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
     model_name: str
-    """Hub id or folder the checkpoint was loaded from."""
+    """Hub id or folder the checkpoint was loaded from, or another name for it."""
+    source: str | None = None
+    """Hub id or folder the checkpoint was loaded from, whatever its name."""
+    revision: str | None = None
+    """Hub revision it was loaded from, where there is one."""
     temperature: float = 0.0
     """0 is greedy; above it, sampling from the tempered distribution."""
     seed: int | None = None
@@ -122,7 +126,8 @@ class LocalChatModel(BaseChatModel):
         )
         processor = load_processor(model_id, revision=revision, **(processor_options or {}))
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
-        settings = {"model_name": model_id} | settings
+        revision = getattr(model.config, "_commit_hash", None) or revision
+        settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
         return cls.from_loaded(model.to(where).eval(), processor, batching=batching, **settings)
 
     @classmethod

@@ -76,7 +76,7 @@ class Fallback:
             self.gate,
             "fallback",
             agent_seconds=seconds,
-            agent_tokens=_spent(new),
+            agent_tokens=spent(new),
             tool_steps=len(calls),
             tool_calls=calls,
         )
@@ -100,6 +100,7 @@ def tool_calls(messages: Sequence[AnyMessage], steps: object = None) -> list[dic
     ]
 
 
-def _spent(messages: Sequence[AnyMessage]) -> dict[str, int]:
-    spent = [usage(m) for m in messages if isinstance(m, AIMessage)]
-    return {"input": sum(u["input"] for u in spent), "output": sum(u["output"] for u in spent)}
+def spent(messages: Sequence[AnyMessage]) -> dict[str, int]:
+    """Tokens that an agent's messages read and wrote."""
+    found = [usage(m) for m in messages if isinstance(m, AIMessage)]
+    return {"input": sum(u["input"] for u in found), "output": sum(u["output"] for u in found)}

@@ -1,0 +1,106 @@
+"""Which questions a run asks: a benchmark, its splits, how many, in which order their options stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langgraph_speceyes.bench.datasets import BadRow, Item, open_benchmark
+from langgraph_speceyes.bench.rules import shuffled
+from langgraph_speceyes.errors import ArgumentError
+
+Row = Item | BadRow
+EMBEDDED = "embedded"
+_QUESTIONS = 40
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Questions to run.
+
+    Attributes:
+        name: `embedded`, another reader's name, or a path whose content tells which it is.
+        data: Where a named benchmark's files are.
+        splits: Only these; all without it.
+        limit: Most questions of each split; all without it, of the embedded world 40.
+        shuffle: Seed of the options' order; None leaves them as they are. The rotations of a question, which are
+            orders already, and the embedded world's questions, whose options come shuffled, are left as they are.
+        part: Of the embedded world: `test` or `calibration`.
+        seed: Of the embedded world: another number draws other scenes.
+        skip_bad: Go on at a row that cannot be used; it counts as wrong.
+    """
+
+    name: str
+    data: Path | None = None
+    splits: tuple[str, ...] | None = None
+    limit: int | None = None
+    shuffle: int | None = 0
+    part: str = "test"
+    seed: int = 0
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what does not need the files."""
+        if self.limit is not None and self.limit < 1:
+            raise ArgumentError("limit", "at least 1", self.limit)
+        if self.name != EMBEDDED and (self.part, self.seed) != ("test", 0):
+            raise ArgumentError("part", "the embedded benchmark beside a part or a seed", self.name)
+        if self.name == EMBEDDED and self.data is not None:
+            raise ArgumentError("data", "nothing: the embedded world is drawn", self.data)
+
+    def manifest(self) -> dict[str, Any]:
+        """What tells two benchmarks apart."""
+        found: dict[str, Any] = {"name": self.name, "splits": self.splits and list(self.splits), "limit": self.limit}
+        if self.name == EMBEDDED:
+            return found | {"part": self.part, "seed": self.seed}
+        return found | {"data": self.data and str(self.data), "shuffle": self.shuffle, "skip_bad": self.skip_bad}
+
+    def rows(self, folder: Path, leave_out: Collection[str] = ()) -> Iterator[Row]:
+        """Read the questions, from the beginning.
+
+        Args:
+            folder: Where the embedded world's images are drawn.
+            leave_out: Ids that are not needed; only the embedded world's are left out.
+
+        Raises:
+            ArgumentError: A file or a row cannot be used; it names file and row.
+        """
+        if self.name == EMBEDDED:
+            options: dict[str, Any] = {"splits": self.splits} if self.splits else {}
+            options |= {"part": self.part, "seed": self.seed, "count": self.limit or _QUESTIONS}
+            yield from open_benchmark(EMBEDDED, folder, leave_out=leave_out, **options)
+            return
+        places = [self.name] if self.data is None else [self.name, str(self.data)]
+        taken: Counter[str] = Counter()
+        for row in open_benchmark(*places, skip_bad=self.skip_bad):
+            if self.splits is not None and row.split not in self.splits:
+                continue
+            taken[row.split] += 1
+            if self.limit is not None and taken[row.split] > self.limit:
+                continue
+            if isinstance(row, Item) and self.shuffle is not None and not row.group:
+                row = shuffled(row, self.shuffle)
+            yield row
+
+    def count(self, folder: Path) -> int:
+        """How many questions there are; every row is read and checked before any model runs.
+
+        Raises:
+            ArgumentError: A row cannot be used, a split is unknown, or there is no question at all.
+        """
+        if self.name == EMBEDDED:
+            from langgraph_speceyes.testbed.questions import SPLITS
+
+            unknown = [split for split in self.splits or () if split not in SPLITS]
+            if unknown:
+                raise ArgumentError("split", f"one of {', '.join(SPLITS)}", unknown[0])
+            return len(self.splits or SPLITS) * (self.limit or _QUESTIONS)
+        found = Counter(row.split for row in self.rows(folder))
+        missing = [split for split in self.splits or () if not found[split]]
+        if missing or not found:
+            where = f"{self.name} {self.data or ''}".strip()
+            raise ArgumentError("split" if missing else "name", "questions", f"none of {missing or 'any'} in {where}")
+        return found.total()

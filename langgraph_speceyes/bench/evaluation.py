@@ -1,0 +1,196 @@
+"""One evaluation from its models to its run on disk: what `speceyes eval` does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.language_models import BaseChatModel
+
+from langgraph_speceyes.bench.benchmark import Benchmark, Row
+from langgraph_speceyes.bench.datasets import Item
+from langgraph_speceyes.bench.manifest import manifest
+from langgraph_speceyes.bench.methods import Models, build, named, speculator
+from langgraph_speceyes.bench.rules import LLMJudge
+from langgraph_speceyes.bench.runner import Sides, evaluate
+from langgraph_speceyes.bench.runs import PICTURES, Outcome, Run
+from langgraph_speceyes.bench.statistics import share
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import resolve_gate
+
+
+@dataclass
+class Evaluation:
+    """A benchmark through some methods, into a run.
+
+    Attributes:
+        benchmark: The questions.
+        methods: The methods as the command names them (:func:`~langgraph_speceyes.bench.methods.build`).
+        models: What they are made of.
+        out: The run's folder; a run that is there is gone on with.
+        full: Whether agent and speculator answer every question.
+        concurrency: Questions under way at once.
+        scorer: A model that scores open-ended answers.
+    """
+
+    benchmark: Benchmark
+    methods: Sequence[str]
+    models: Models
+    out: Path
+    full: bool = False
+    concurrency: int = 1
+    scorer: LLMJudge | None = None
+    _folder: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="speceyes-"), init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        """Build every method before the first question is read."""
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise ArgumentError("method", "at least one, each once", list(self.methods))
+        self.graphs = {spec: build(spec, self.models) for spec in self.methods}
+
+    def count(self) -> int:
+        """Outcomes of the whole run; every row is read and checked on the way."""
+        return self.benchmark.count(Path(self._folder.name)) * len(self.methods)
+
+    async def run(self, report: Callable[[int, str], None] = lambda done, name: None) -> list[Outcome]:
+        """Run what is not there yet.
+
+        Args:
+            report: Called with the number of outcomes and the split of the newest, as they come.
+
+        Returns:
+            All outcomes, those of earlier runs first.
+        """
+        run, folder = Run(self.out), Path(self._folder.name)
+        made_with = manifest(
+            benchmark=self.benchmark.manifest(),
+            methods=self.methods,
+            models=self.models,
+            concurrency=self.concurrency,
+            full=self.full,
+        )
+        with run.writing(made_with) as outcomes:
+            known = {(outcome["method"], outcome["id"]) for outcome in outcomes}
+            # images of questions that every method has answered need not be drawn again
+            over = {id for _, id in known if all((method, id) in known for method in self.methods)}
+            report(len(outcomes), "")
+            async for outcome in evaluate(
+                lambda: self.benchmark.rows(folder, over),
+                self.graphs,
+                known=known,
+                concurrency=self.concurrency,
+                sides=Sides(self.models.agent, speculator(self.models)) if self.full else None,
+                scorer=self.scorer,
+                pictures=self.out / PICTURES,
+                release=self._release,
+            ):
+                run.append(outcome)
+                outcomes.append(outcome)
+                report(len(outcomes), outcome["split"])
+        return outcomes
+
+    def _release(self, item: Row) -> None:
+        """Delete an image that was drawn for this run."""
+        if isinstance(item, Item) and item.image.kind == "file":
+            path = Path(item.image.local_path())
+            if path.parent == Path(self._folder.name):
+                path.unlink(missing_ok=True)
+
+
+def overview(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The first figures of a run.
+
+    Args:
+        outcomes: Of one run or several.
+
+    Returns:
+        By split, `overall` last, and method: `n`, `accuracy` with `accuracy_low` and `accuracy_high` (Wilson, 95 %),
+        `seconds_mean`, `errors`, and for a bypass `bypassed`, the share of questions the speculator answered.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    names = list(dict.fromkeys(o["split"] for o in outcomes))
+    for split in [*names, *(["overall"] if len(names) > 1 else [])]:
+        for method in dict.fromkeys(o["method"] for o in outcomes):
+            rows = [o for o in outcomes if o["method"] == method and split in (o["split"], "overall")]
+            if not rows:
+                continue
+            right = share([o["right"] for o in rows])
+            figures: dict[str, Any] = {
+                "n": len(rows),
+                "accuracy": right.value,
+                "accuracy_low": right.low,
+                "accuracy_high": right.high,
+                "seconds_mean": float(np.mean([o["seconds"].get("total", 0.0) for o in rows])),
+                "errors": sum(o["error"] is not None for o in rows),
+            }
+            if any(o["route"] for o in rows):
+                figures["bypassed"] = sum(o["route"] == "bypass" for o in rows) / len(rows)
+            found.setdefault(split, {})[method] = figures
+    return found
+
+
+def load_models(
+    function: str | None,
+    small: str | None,
+    large: str | None,
+    protocol: str,
+    coordinates: str,
+    gate: Path | None,
+    batch_size: int = 16,
+) -> Models:
+    """The models that the command names; without a name, the embedded pair.
+
+    Args:
+        function: Dotted name of a function that returns them, instead of the others.
+        small: Hub id or folder of the speculator.
+        large: Hub id or folder of the agent's model, which also judges.
+        protocol: How it calls tools.
+        coordinates: What its boxes count.
+        gate: Gate file; the default is the embedded pair's own or the authors'.
+        batch_size: Most calls in one forward pass.
+
+    Raises:
+        ArgumentError: One model is given without the other, or the function returns something else.
+        GateMismatchError: The gate was calibrated for other models.
+        MissingExtraError: torch or transformers are not installed.
+    """
+    if function is not None:
+        if small or large:
+            raise ArgumentError("models", "no --speculator and --agent beside it", small or large)
+        found = named(function, "models")()
+        if not isinstance(found, Models):
+            raise ArgumentError("models", "a function that returns bench.methods.Models", type(found).__name__)
+        return found
+    if (small is None) != (large is None):
+        given, missing = ("speculator", "agent") if large is None else ("agent", "speculator")
+        raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
+    chosen = resolve_gate(gate)
+    if small is None or large is None:
+        from langgraph_speceyes.testbed.pair import PROMPTS, load_pair
+
+        pair = load_pair(max_batch=batch_size)
+        agent = pair.agent().compile(name="agent")
+        return Models(pair.speculator, pair.large, agent, chosen if gate else pair.gate, PROMPTS)
+    from langgraph_speceyes import LocalChatModel, create_visual_agent
+    from langgraph_speceyes.phases import Prompts
+
+    model = LocalChatModel.from_pretrained(large, max_batch=batch_size)
+    looking = create_visual_agent(model, protocol=protocol, coordinates=coordinates).compile(name="agent")
+    speculating = LocalChatModel.from_pretrained(small, max_batch=batch_size)
+    return Models(speculating, model, looking, chosen, Prompts())
+
+
+def load_scorer(function: str | None) -> LLMJudge | None:
+    """The model that scores open-ended answers, from the dotted name of a function that returns it."""
+    if function is None:
+        return None
+    model = named(function, "scorer")()
+    if not isinstance(model, BaseChatModel):
+        raise ArgumentError("scorer", "a function that returns a chat model", type(model).__name__)
+    return LLMJudge(model)

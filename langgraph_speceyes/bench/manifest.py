@@ -1,0 +1,127 @@
+"""What a run was made with, so that its figures can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from langgraph_speceyes.bench.methods import Models
+from langgraph_speceyes.bench.runs import FORMAT
+
+_PACKAGES = (
+    *("langgraph-speceyes", "langgraph", "langchain-core", "langchain-openai", "torch", "transformers", "numpy"),
+    *("pillow", "rapidocr", "onnxruntime"),
+)
+
+
+def manifest(
+    *,
+    benchmark: Mapping[str, Any],
+    methods: Sequence[str],
+    models: Models,
+    concurrency: int,
+    full: bool,
+) -> dict[str, Any]:
+    """Describe a run.
+
+    Args:
+        benchmark: Its name, where it is and how it was read.
+        methods: The methods as the command names them.
+        models: What they are made of.
+        concurrency: Questions under way at once.
+        full: Whether agent and speculator answer every question.
+    """
+    gate = {key: value for key, value in asdict(models.gate).items() if key != "calibration"}
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "benchmark": dict(benchmark),
+        "methods": list(methods),
+        "models": {
+            "speculator": _identity(models.speculator),
+            "judge": _identity(models.judge) if models.judge else None,
+            "agent": getattr(models.agent, "name", None),
+        },
+        "gate": gate,
+        "prompts": hashlib.sha256(json.dumps(asdict(models.prompts)).encode()).hexdigest()[:16],
+        "concurrency": concurrency,
+        "full": full,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": hardware(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """What the run is on: processor, cores it may use, memory, accelerators, system."""
+    found: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    # asked only of a torch that a model has loaded already
+    if torch := sys.modules.get("torch"):
+        cuda = torch.cuda
+        found["accelerators"] = [cuda.get_device_name(k) for k in range(cuda.device_count())]
+        found["threads"] = torch.get_num_threads()
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _identity(model: BaseChatModel) -> dict[str, Any]:
+    """A model's id, and what tells its weights apart: a hash of a folder's, or the revision a hub gave."""
+    found: dict[str, Any] = {"class": type(model).__name__}
+    for attribute in ("model_name", "model", "model_id"):
+        if isinstance(name := getattr(model, attribute, None), str):
+            found["id"] = name
+            break
+    where = getattr(model, "source", None)
+    if isinstance(where, str) and Path(where).is_dir():
+        found["weights"] = _hash(where)
+    if isinstance(revision := getattr(model, "revision", None), str):
+        found["revision"] = revision
+    if isinstance(url := getattr(model, "openai_api_base", None), str):
+        found["url"] = url
+    return found
+
+
+@cache
+def _hash(folder: str) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with file.open("rb") as weights:
+            while block := weights.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

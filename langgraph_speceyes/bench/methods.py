@@ -1,0 +1,155 @@
+"""Ways to answer a question: each one function from the models to a graph over messages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.graph import Order, create_speceyes
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.phases import Prompts
+from langgraph_speceyes.scoring import Gate
+
+# every speculation passes that has a token
+_OPEN = 1e-12
+
+
+@dataclass(frozen=True)
+class Models:
+    """What methods are made of.
+
+    Attributes:
+        speculator: The small model ``M_S``.
+        judge: The large model ``M_L``; None leaves the judgment out.
+        agent: The compiled agent over messages.
+        gate: Score, K, thresholds.
+        prompts: Instructions of the front end.
+        order: Whether the judge or the speculator comes first.
+        policy: Which images may be loaded.
+    """
+
+    speculator: BaseChatModel
+    judge: BaseChatModel | None
+    agent: Runnable[Any, Any]
+    gate: Gate
+    prompts: Prompts
+    order: Order = "judge_first"
+    policy: ImagePolicy = DEFAULT_POLICY
+
+
+Method = Callable[[Models], Runnable[Any, Any]]
+"""Takes `{"messages": [question]}`; the last message it returns is the answer. A `decision` beside it is recorded."""
+
+
+def agent(models: Models) -> Runnable[Any, Any]:
+    """The agent alone."""
+    return models.agent
+
+
+def speculator(models: Models) -> Runnable[Any, Any]:
+    """The small model alone; what it leaves empty stays unanswered."""
+    silent: Runnable[Any, Any] = RunnableLambda(lambda _: {"messages": [AIMessage("")]})
+    gate = replace(models.gate, threshold=_OPEN, judge_threshold=None, calibration=None)
+    return create_speceyes(
+        silent, speculator=models.speculator, gate=gate, prompts=models.prompts, policy=models.policy
+    ).compile(name="speculator")
+
+
+def speceyes(models: Models) -> Runnable[Any, Any]:
+    """The bypass in front of the agent."""
+    return create_speceyes(
+        models.agent,
+        speculator=models.speculator,
+        judge=models.judge,
+        gate=models.gate,
+        prompts=models.prompts,
+        order=models.order,
+        policy=models.policy,
+    ).compile(name="speceyes")
+
+
+METHODS: dict[str, Method] = {"agent": agent, "speculator": speculator, "speceyes": speceyes}
+"""The methods by name."""
+
+_OPTIONS = ("gate", "score", "threshold", "k", "judge", "judge_threshold", "order")
+
+
+def build(spec: str, models: Models) -> Runnable[Any, Any]:
+    """The graph of a method as the command names it.
+
+    Args:
+        spec: A name of :data:`METHODS` or the dotted name of a function of yours (`package.module.function`), then
+            after a colon, separated by commas, what differs from `models`: `gate=FILE`, `score=mean`, `threshold=0.9`,
+            `k=32`, `judge=off`, `judge_threshold=0.3`, `order=speculate_first`.
+        models: The models.
+
+    Raises:
+        ArgumentError: The method or an option is unknown, or its value is out of range.
+    """
+    name, _, rest = spec.partition(":")
+    options = dict(_option(part, spec) for part in rest.split(",") if part)
+    return _method(name)(_changed(models, options))
+
+
+def _method(name: str) -> Method:
+    if name in METHODS:
+        return METHODS[name]
+    if "." not in name:
+        known = ", ".join(METHODS)
+        raise ArgumentError("method", f"one of {known}, or the dotted name of a function", repr(name))
+    return named(name, "method")
+
+
+def named(name: str, argument: str) -> Callable[..., Any]:
+    """The function of a dotted name.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    module, _, function = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), function) if module else None
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(argument, "the dotted name of a function", f"{name!r} ({error})") from None
+    if not callable(found):
+        raise ArgumentError(argument, "the dotted name of a function", repr(name))
+    return found  # type: ignore[no-any-return]
+
+
+def _option(text: str, spec: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if key not in _OPTIONS or not equals:
+        raise ArgumentError("method", f"options {', '.join(_OPTIONS)}, each with =value", f"{text!r} in {spec!r}")
+    return key, value
+
+
+def _changed(models: Models, options: Mapping[str, str]) -> Models:
+    gate = Gate.load(options["gate"]) if "gate" in options else models.gate
+    changes: dict[str, Any] = {}
+    if "score" in options:
+        changes["score"] = options["score"]
+    for key in ("threshold", "k", "judge_threshold"):
+        if key in options:
+            changes[key] = _number(key, options[key], int if key == "k" else float)
+    if changes:
+        # what it was calibrated for no longer holds
+        gate = replace(gate, calibration=None, **changes)
+    judge = options.get("judge", "on")
+    if judge not in ("on", "off"):
+        raise ArgumentError("judge", "on or off", repr(judge))
+    order: Any = options.get("order", models.order)  # create_speceyes checks it
+    return replace(models, gate=gate, judge=models.judge if judge == "on" else None, order=order)
+
+
+def _number(key: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ArgumentError(key, "a whole number" if kind is int else "a number", repr(text)) from None

@@ -1,0 +1,325 @@
+"""Questions through methods: `speceyes eval`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import Runnable
+
+from langgraph_speceyes.bench.benchmark import Row
+from langgraph_speceyes.bench.datasets import BadRow, Item
+from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
+from langgraph_speceyes.bench.runs import Outcome, Part
+from langgraph_speceyes.errors import ArgumentError, describe_error
+from langgraph_speceyes.images import block_of, clear_cache, load_image
+from langgraph_speceyes.phases.fallback import spent, tool_calls
+from langgraph_speceyes.state import Decision
+
+_NO_TOKENS = {"input": 0, "output": 0}
+_PICTURE = 512
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The agent and the speculator alone, to ask them too where a method did not.
+
+    Attributes:
+        agent: The compiled agent.
+        speculator: The small model alone, with a record of its scores.
+    """
+
+    agent: Runnable[Any, Any]
+    speculator: Runnable[Any, Any]
+
+
+async def evaluate(
+    rows: Callable[[], Iterator[Row]],
+    methods: Mapping[str, Runnable[Any, Any]],
+    *,
+    known: Collection[tuple[str, str]] = (),
+    concurrency: int = 1,
+    sides: Sides | None = None,
+    scorer: LLMJudge | None = None,
+    pictures: Path | None = None,
+    release: Callable[[Item], None] | None = None,
+    warm_up: bool = True,
+) -> AsyncIterator[Outcome]:
+    """Run every question through every method.
+
+    One at a time, the methods take turns at going first on each question, so that their times can be compared. More at
+    a time, one method goes through all questions before the next begins, so that each has the machine to itself. A
+    question that fails is an outcome, wrong, with its error.
+
+    Args:
+        rows: Opens the questions anew at every call; they are read as they are needed.
+        methods: Graphs over messages by name.
+        known: `(method, id)` of outcomes that are there already.
+        concurrency: Questions under way at once.
+        sides: Where a method's record lacks what agent or speculator would have said, ask them too, after the clock
+            has stopped; None does not.
+        scorer: A model that scores open-ended answers instead of the rules; None uses the rules.
+        pictures: Folder for small pictures of the questions that were answered wrongly; None keeps none.
+        release: Called with each question that no method needs any more for now.
+        warm_up: Run the first question once through everything before any clock starts.
+
+    Yields:
+        Each outcome, as it ends.
+    """
+    if concurrency < 1:
+        raise ArgumentError("concurrency", "at least 1", concurrency)
+    jobs = _jobs(rows, list(methods), frozenset(known), one_at_a_time=concurrency == 1)
+    asking = _Asking(methods, sides, scorer, pictures, alone=concurrency == 1)
+    if warm_up:
+        first = next((row for row in rows() if isinstance(row, Item)), None)
+        if first is not None:
+            await asking(first, list(methods))
+    done: asyncio.Queue[list[Outcome] | None] = asyncio.Queue(maxsize=2 * concurrency)
+    reading = asyncio.Lock()
+
+    async def work() -> None:
+        try:
+            while True:
+                async with reading:
+                    # reading decodes images, and they are large
+                    job = await asyncio.to_thread(next, jobs, None)
+                if job is None:
+                    return
+                await done.put(await asking(*job))
+                if release and isinstance(job[0], Item):
+                    release(job[0])
+        finally:
+            await done.put(None)
+
+    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
+    try:
+        running = concurrency
+        while running:
+            outcomes = await done.get()
+            if outcomes is None:
+                running -= 1
+                continue
+            for outcome in outcomes:
+                yield outcome
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+
+
+def _jobs(
+    rows: Callable[[], Iterator[Row]], names: Sequence[str], known: frozenset[tuple[str, str]], *, one_at_a_time: bool
+) -> Iterator[tuple[Row, list[str]]]:
+    """Each question with the methods it goes through next, in order."""
+    for block in [list(names)] if one_at_a_time else [[name] for name in names]:
+        for k, row in enumerate(rows()):
+            turn = k % len(block)
+            left = [name for name in block[turn:] + block[:turn] if (name, row_id(row)) not in known]
+            if left:
+                yield row, left
+
+
+def row_id(row: Row) -> str:
+    """A row's id, or for a bad row without one where it is."""
+    if isinstance(row, Item):
+        return row.id
+    return row.id if row.id is not None else f"{row.file.name} {row.row}".strip()
+
+
+class _Asking:
+    """One question through some methods."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Runnable[Any, Any]],
+        sides: Sides | None,
+        scorer: LLMJudge | None,
+        pictures: Path | None,
+        *,
+        alone: bool,
+    ) -> None:
+        self.methods, self.sides, self.scorer, self.pictures, self.alone = methods, sides, scorer, pictures, alone
+
+    async def __call__(self, row: Row, names: Sequence[str]) -> list[Outcome]:
+        if isinstance(row, BadRow):
+            return [_bad(row, name) for name in names]
+        outcomes = [await self._outcome(row, name) for name in names]
+        if self.sides:
+            await self._complete(row, outcomes)
+        if self.pictures and not all(outcome["right"] for outcome in outcomes):
+            await asyncio.to_thread(_keep_picture, row, self.pictures)
+        return outcomes
+
+    async def _outcome(self, item: Item, name: str) -> Outcome:
+        began = time.time()
+        result, seconds, error = await self._invoke(self.methods[name], item)
+        decision: Decision | None = result.get("decision")
+        answer = None if error else _answer(result)
+        if decision and not error and not answer:
+            error = decision["error"]
+        scored = await self._score(item, answer, error)
+        outcome = _outcome(item, name, answer, scored, began, error)
+        outcome["seconds"] = {"total": seconds}
+        if decision:
+            _decided(outcome, decision, seconds)
+            if decision["speculation"] is not None:
+                said = decision["speculation"]
+                scored = await self._score(item, said, None)
+                outcome["speculator"] = _speculated(decision, said, scored.right)
+        calls = decision["tool_calls"] if decision else tool_calls(result.get("messages", [])[1:], result.get("steps"))
+        if not decision:
+            outcome["tokens"] = {name: spent(result.get("messages", [])[1:])}
+        if not decision or decision["route"] == "fallback":
+            took = outcome["seconds"].get("agent", seconds)
+            read = outcome["tokens"].get("agent", outcome["tokens"].get(name, _NO_TOKENS))
+            outcome["agent"] = _part(answer, outcome["right"], took, error, read, tools=_names(calls))
+        return outcome
+
+    async def _complete(self, item: Item, outcomes: list[Outcome]) -> None:
+        """Fill in what a method did not ask, from another method's outcome or by asking."""
+        assert self.sides is not None
+        for side, key in ((self.sides.agent, "agent"), (self.sides.speculator, "speculator")):
+            missing = [o for o in outcomes if o["route"] is not None and o[key] is None]  # type: ignore[literal-required]
+            if not missing:
+                continue
+            part = next((o[key] for o in outcomes if o["method"] == key), None)  # type: ignore[literal-required]
+            part = part or await self._part(item, side, key)
+            for outcome in missing:
+                outcome[key] = part  # type: ignore[literal-required]
+
+    async def _part(self, item: Item, graph: Runnable[Any, Any], key: str) -> Part:
+        result, seconds, error = await self._invoke(graph, item)
+        decision: Decision | None = result.get("decision")
+        if key == "speculator" and decision:
+            error = error or decision["error"]
+            said = decision["speculation"] or ""
+            scored = await self._score(item, said, error)
+            part = _speculated(decision, said, scored.right)
+            return {**part, "error": error}
+        answer = _answer(result)
+        scored = await self._score(item, answer, error)
+        new = result.get("messages", [])[1:]
+        return _part(
+            answer, scored.right, seconds, error, spent(new), tools=_names(tool_calls(new, result.get("steps")))
+        )
+
+    async def _invoke(self, graph: Runnable[Any, Any], item: Item) -> tuple[dict[str, Any], float, str | None]:
+        """The graph's result, or nothing and why."""
+        message = HumanMessage([block_of(item.image), {"type": "text", "text": item.text}])
+        if self.alone:
+            # no method may profit from the image that another has decoded
+            clear_cache()
+        began = time.perf_counter()
+        try:
+            result = await graph.ainvoke({"messages": [message]})
+        except Exception as trouble:
+            return {}, time.perf_counter() - began, describe_error(trouble)
+        return result, time.perf_counter() - began, None
+
+    async def _score(self, item: Item, answer: str | None, error: str | None) -> Scored:
+        if self.scorer is not None and not item.options:
+            return await self.scorer.acall(item, answer, error=error)
+        return score(item, answer, error=error)
+
+
+def _outcome(item: Item, name: str, answer: str | None, scored: Scored, began: float, error: str | None) -> Outcome:
+    return Outcome(
+        method=name,
+        id=item.id,
+        split=item.split,
+        group=item.group,
+        question=item.text,
+        expected=item.answer,
+        letter=item.letter,
+        image=_where(item),
+        answer=answer,
+        right=scored.right,
+        read=scored.read,
+        rule=scored.rule,
+        reason=scored.reason,
+        route=None,
+        decided_by=None,
+        tool_need=None,
+        judge_threshold=None,
+        score=None,
+        threshold=None,
+        speculator=None,
+        agent=None,
+        seconds={},
+        tokens={},
+        began=began,
+        trouble=None,
+        error=error,
+    )
+
+
+def _bad(row: BadRow, name: str) -> Outcome:
+    why = f"{row.file}, {row.row}: {row.reason}" if row.row else f"{row.file}: {row.reason}"
+    nothing = Item(row_id(row), row.split, "", (), "", image=None)  # type: ignore[arg-type]
+    outcome = _outcome(nothing, name, None, Scored(False, None, "free_form", why), time.time(), why)
+    outcome["rule"] = "bad_row"
+    return outcome
+
+
+def _decided(outcome: Outcome, decision: Decision, seconds: float) -> None:
+    outcome["route"], outcome["decided_by"] = decision["route"], decision["decided_by"]
+    outcome["tool_need"], outcome["judge_threshold"] = decision["tool_need"], decision["judge_threshold"]
+    outcome["score"], outcome["threshold"] = decision["score_name"], decision["threshold"]
+    outcome["seconds"] = {**decision["seconds"], "total": seconds}
+    outcome["tokens"], outcome["trouble"] = decision["tokens"], decision["error"]
+
+
+def _speculated(decision: Decision, said: str, right: bool) -> Part:
+    seconds = decision["seconds"].get("speculate", 0.0) + decision["seconds"].get("gate", 0.0)
+    tokens = decision["tokens"].get("speculate", _NO_TOKENS)
+    scores = {str(name): value for name, value in decision["scores"].items()}
+    return _part(said, right, seconds, None, tokens, scores=scores, k=decision["k"])
+
+
+def _part(answer: str | None, right: bool, seconds: float, error: str | None, tokens: Any, **more: Any) -> Part:
+    part = Part(answer=answer or "", right=right, seconds=seconds, error=error, tokens=tokens)
+    part.update(more)  # type: ignore[typeddict-item]
+    return part
+
+
+def _answer(result: dict[str, Any]) -> str:
+    """The last message, if it is an answer."""
+    last = (result.get("messages") or [None])[-1]
+    return last.text if isinstance(last, AIMessage) else ""
+
+
+def _names(calls: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(call.get("tool")) for call in calls]
+
+
+def _where(item: Item) -> str:
+    """Where an image is; inline ones by digest and size."""
+    if item.image is None:
+        return ""
+    if item.image.kind != "inline":
+        return item.image.uri
+    return f"{item.image.source_key}, {item.image.inline_size} bytes"
+
+
+def picture_name(id: str) -> str:
+    """The file name of a question's small picture."""
+    return f"{hashlib.sha256(id.encode()).hexdigest()[:16]}.jpg"
+
+
+def _keep_picture(item: Item, folder: Path) -> None:
+    file = folder / picture_name(item.id)
+    if file.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        picture = load_image(item.image).convert("RGB")
+    except Exception:
+        return  # an unreadable image has an outcome that says so
+    picture.thumbnail((_PICTURE, _PICTURE), reducing_gap=2.0)
+    picture.save(file, quality=85)

@@ -1,0 +1,235 @@
+"""A run on disk: what it was made with, and the outcome of every question, appended as it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+
+FORMAT = 1
+MANIFEST, OUTCOMES, PICTURES = "manifest.json", "outcomes.jsonl", "pictures"
+# what a resumed run must share with the one it continues
+_SAME = ("format", "benchmark", "methods", "models", "prompts", "concurrency", "full")
+
+
+class Part(TypedDict):
+    """What one of the two sides made of a question.
+
+    Attributes:
+        answer: Its answer; empty if there is none.
+        right: Whether the rule counts it as right.
+        seconds: Wall time.
+        error: Why there is no answer, or None.
+        scores: All answer scores by name; the speculator's only.
+        k: Candidates a token behind them; the speculator's only.
+        tools: Names of the tool calls; the agent's only.
+        tokens: Tokens read and written.
+    """
+
+    answer: str
+    right: bool
+    seconds: float
+    error: str | None
+    tokens: dict[str, int]
+    scores: NotRequired[dict[str, float]]
+    k: NotRequired[int | None]
+    tools: NotRequired[list[str]]
+
+
+class Outcome(TypedDict):
+    """One question through one method.
+
+    Attributes:
+        method: The method's name.
+        id: The question's, unique in its benchmark.
+        split: What results are reported by.
+        group: Shared by the rotations of one question; else empty.
+        question: As it was asked, options included.
+        expected: The right answer's text.
+        letter: The right option's, as asked; empty for an open-ended question.
+        image: Where the image is; a digest and size where it came inline.
+        answer: The method's answer; None when it failed.
+        right: Whether the rule counts it as right; an error or an empty answer is wrong.
+        read: What the rule read from the answer.
+        rule: The rule.
+        reason: Why nothing was read; empty otherwise.
+        route: ``bypass`` or ``fallback``; None for a method that decides nothing.
+        decided_by: The phase that decided.
+        tool_need: The judge's probability that tools are needed.
+        judge_threshold: From which on the question goes to the agent; None without a judge.
+        score: Which answer score was compared.
+        threshold: The gate's.
+        speculator: What the small model said; None if it was not asked.
+        agent: What the agent said; None if it was not asked.
+        seconds: Wall time by phase, and ``total``.
+        tokens: Tokens read and written, by phase.
+        began: Seconds since the epoch.
+        trouble: What went wrong in the front end, which sent the question to the agent; None otherwise.
+        error: Why there is no answer; None otherwise.
+    """
+
+    method: str
+    id: str
+    split: str
+    group: str
+    question: str
+    expected: str
+    letter: str
+    image: str
+    answer: str | None
+    right: bool
+    read: str | None
+    rule: str
+    reason: str
+    route: str | None
+    decided_by: str | None
+    tool_need: float | None
+    judge_threshold: float | None
+    score: str | None
+    threshold: float | None
+    speculator: Part | None
+    agent: Part | None
+    seconds: dict[str, float]
+    tokens: dict[str, dict[str, int]]
+    began: float
+    trouble: str | None
+    error: str | None
+
+
+class Run:
+    """A run's folder: `manifest.json` and `outcomes.jsonl`, one line a question and method.
+
+    Args:
+        folder: The folder; made if missing.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.file = self.folder / OUTCOMES
+
+    @contextmanager
+    def writing(self, manifest: dict[str, Any]) -> Iterator[list[Outcome]]:
+        """Begin the run or go on with it; no other process can do so meanwhile.
+
+        Args:
+            manifest: What this process would run. A run that is there must have been made with the same.
+
+        Yields:
+            The outcomes that are there already.
+
+        Raises:
+            ArgumentError: The folder holds another run, something else, or is in use.
+            MissingExtraError: filelock is not installed.
+        """
+        try:
+            from filelock import FileLock, Timeout
+        except ModuleNotFoundError as missing:
+            raise MissingExtraError("speceyes eval", "eval") from missing
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ArgumentError("out", "a folder", f"a file, {self.folder}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                if (self.folder / MANIFEST).exists():
+                    _check_same(self.manifest(), manifest, self.folder)
+                elif self.file.exists():
+                    raise ArgumentError("out", "a run, or a folder without one", f"{self.file} without {MANIFEST}")
+                else:
+                    write_whole(self.folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+                yield self.outcomes(mend=True)
+        except Timeout:
+            raise ArgumentError("out", "a run that nobody writes to", f"{self.folder}, in use") from None
+
+    def manifest(self) -> dict[str, Any]:
+        """What the run was made with.
+
+        Raises:
+            ArgumentError: There is no run, or one of another format.
+        """
+        file = self.folder / MANIFEST
+        try:
+            found = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise ArgumentError("run", "the folder of a run", f"{self.folder}: {error}") from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ArgumentError("run", f"a run of format {FORMAT}", f"another one in {file}")
+        return found
+
+    def append(self, outcome: Outcome) -> None:
+        """Write an outcome, in one piece."""
+        line = json.dumps(outcome, ensure_ascii=False) + "\n"
+        with self.file.open("ab", buffering=0) as lines:
+            lines.write(line.encode())
+
+    def outcomes(self, *, mend: bool = False) -> list[Outcome]:
+        """Every outcome in the order it was written.
+
+        Args:
+            mend: Take a last line that was broken off by a kill out of the file.
+
+        Raises:
+            ArgumentError: The file holds something else.
+        """
+        return json_lines(self.file, "run", mend=mend)
+
+
+def json_lines(file: Path, argument: str, *, mend: bool = False) -> list[Any]:
+    """The objects of a JSON-lines file; a last line that was broken off does not count.
+
+    Args:
+        file: The file; nothing if it is missing.
+        argument: Name of the argument that errors blame.
+        mend: Take a broken last line out of the file.
+
+    Raises:
+        ArgumentError: Another line holds no JSON.
+    """
+    if not file.exists():
+        return []
+    text = file.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if mend and whole != text:
+        os.truncate(file, len(whole))
+    found = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            where = f"{file}, line {number}: {line[:60].decode(errors='replace')}"
+            raise ArgumentError(argument, "a file of outcomes, one JSON object a line", where) from error
+    return found
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(text)
+    part.replace(file)
+
+
+def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[tuple[dict[str, Any], list[Outcome]]]:
+    """Manifest and outcomes of each run.
+
+    Raises:
+        ArgumentError: A folder holds no run, or one without an outcome.
+    """
+    found = []
+    for folder in folders:
+        run = Run(folder)
+        manifest, outcomes = run.manifest(), run.outcomes()
+        if not outcomes:
+            raise ArgumentError("run", "a run with outcomes", f"none in {run.folder}")
+        found.append((manifest, outcomes))
+    return found
+
+
+def _check_same(there: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+    for key in _SAME:
+        if there.get(key) != wanted.get(key):
+            found = f"{json.dumps(there.get(key))[:200]} in {folder}"
+            raise ArgumentError("out", f"a run with {key} {json.dumps(wanted.get(key))[:200]}", found)
