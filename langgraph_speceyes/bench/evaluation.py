@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.bench.benchmark import Benchmark, Row
 from langgraph_speceyes.bench.datasets import Item
@@ -175,15 +176,23 @@ def load_models(
         from langgraph_speceyes.testbed.pair import PROMPTS, load_pair
 
         pair = load_pair(max_batch=batch_size)
-        agent = pair.agent().compile(name="agent")
-        return Models(pair.speculator, pair.large, agent, chosen if gate else pair.gate, PROMPTS)
+
+        def embedded(model: BaseChatModel) -> Runnable[Any, Any]:
+            return replace(pair, large=model).agent().compile(name="agent")
+
+        chosen = chosen if gate else pair.gate
+        return Models(pair.speculator, pair.large, embedded(pair.large), chosen, PROMPTS, embedded)
     from langgraph_speceyes import LocalChatModel, create_visual_agent
     from langgraph_speceyes.phases import Prompts
 
     model = LocalChatModel.from_pretrained(large, max_batch=batch_size)
-    looking = create_visual_agent(model, protocol=protocol, coordinates=coordinates).compile(name="agent")
+
+    def agent(over: BaseChatModel) -> Runnable[Any, Any]:
+        looking = create_visual_agent(over, protocol=protocol, coordinates=coordinates, resize=model.resize_rule)
+        return looking.compile(name="agent")
+
     speculating = LocalChatModel.from_pretrained(small, max_batch=batch_size)
-    return Models(speculating, model, looking, chosen, Prompts())
+    return Models(speculating, model, agent(model), chosen, Prompts(), agent)
 
 
 def load_scorer(function: str | None) -> LLMJudge | None:

@@ -52,7 +52,7 @@ def manifest(
         "methods": list(methods),
         "models": {
             "speculator": _identity(models.speculator),
-            "judge": _identity(models.judge) if models.judge else None,
+            "large": _identity(models.large) if models.large else None,
             "agent": getattr(models.agent, "name", None),
         },
         "gate": gate,

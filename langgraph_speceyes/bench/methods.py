@@ -27,19 +27,23 @@ class Models:
 
     Attributes:
         speculator: The small model ``M_S``.
-        judge: The large model ``M_L``; None leaves the judgment out.
+        large: The large model ``M_L``, which judges; None if the agent's model is not known, and nothing is judged.
         agent: The compiled agent over messages.
         gate: Score, K, thresholds.
         prompts: Instructions of the front end.
+        agent_over: The same agent over another model; None if it cannot be made.
+        judging: Whether the bypass has a judge.
         order: Whether the judge or the speculator comes first.
         policy: Which images may be loaded.
     """
 
     speculator: BaseChatModel
-    judge: BaseChatModel | None
+    large: BaseChatModel | None
     agent: Runnable[Any, Any]
     gate: Gate
     prompts: Prompts
+    agent_over: Callable[[BaseChatModel], Runnable[Any, Any]] | None = None
+    judging: bool = True
     order: Order = "judge_first"
     policy: ImagePolicy = DEFAULT_POLICY
 
@@ -67,7 +71,7 @@ def speceyes(models: Models) -> Runnable[Any, Any]:
     return create_speceyes(
         models.agent,
         speculator=models.speculator,
-        judge=models.judge,
+        judge=models.large if models.judging else None,
         gate=models.gate,
         prompts=models.prompts,
         order=models.order,
@@ -145,7 +149,7 @@ def _changed(models: Models, options: Mapping[str, str]) -> Models:
     if judge not in ("on", "off"):
         raise ArgumentError("judge", "on or off", repr(judge))
     order: Any = options.get("order", models.order)  # create_speceyes checks it
-    return replace(models, gate=gate, judge=models.judge if judge == "on" else None, order=order)
+    return replace(models, gate=gate, judging=models.judging and judge == "on", order=order)
 
 
 def _number(key: str, text: str, kind: type[int] | type[float]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models import BaseChatModel
 from langgraph.graph import StateGraph
 
 from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent
@@ -44,7 +45,7 @@ class Pair:
     """
 
     speculator: LocalChatModel
-    large: LocalChatModel
+    large: BaseChatModel
     gate: Gate
 
     def agent(self, policy: ImagePolicy | None = None) -> StateGraph[Any, Any, Any, Any]:
