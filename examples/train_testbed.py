@@ -18,9 +18,11 @@ from pathlib import Path
 import torch
 
 from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
+from langgraph_speceyes.bench.calibrate import fastest
+from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
-from langgraph_speceyes.testbed.measure import calibrated, measure, report
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
 from langgraph_speceyes.testbed.training.export import export
 from langgraph_speceyes.testbed.training.tape import Encoder
@@ -67,13 +69,14 @@ def calibrate(checkpoints: Path, out: Path, questions: int) -> None:
         str(checkpoints / "speculator"), model_name=embedded.SPECULATOR_NAME, max_tokens=32
     )
     large = LocalChatModel.from_pretrained(str(checkpoints / "agent"), model_name=embedded.AGENT_NAME, max_tokens=96)
-    pair = embedded.Pair(small, large, Gate())
-    measured = asyncio.run(measure(pair, "calibration", questions))
-    gate = calibrated(measured, pair.gate)
-    gate.save(checkpoints / "gate.json")
-    chosen = {"gate": gate.threshold, "judge": gate.judge_threshold}
-    (out / "calibration.jsonl").write_text("".join(json.dumps(m) + "\n" for m in measured))
-    print(json.dumps({"thresholds": chosen, "calibration": report(measured)}, indent=2), flush=True)
+    gate = Gate(speculator=embedded.SPECULATOR_NAME, agent=embedded.AGENT_NAME)
+    models = embedded_models(embedded.Pair(small, large, gate))
+    benchmark = Benchmark(EMBEDDED, part="calibration", limit=questions)
+    evaluation = Evaluation(benchmark, ["speceyes"], models, out / "calibration", full=True, concurrency=16)
+    found = fastest(asyncio.run(evaluation.run()), gate)
+    assert found.gate is not None, "the paper's way always finds one"
+    found.gate.save(checkpoints / "gate.json")
+    print(json.dumps(found.to_dict(), indent=2), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from langgraph_speceyes.errors import ArgumentError, SpecEyesError
 
 if TYPE_CHECKING:
+    from langgraph_speceyes.bench.evaluation import Evaluation
     from langgraph_speceyes.testbed.questions import Part, Split
 
 app = typer.Typer(
@@ -40,25 +40,27 @@ Threshold = Annotated[
 def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = False) -> None:
     """Run embedded questions through the agent alone and through SpecEyes, and compare."""
     with _errors():
-        from langgraph_speceyes.bench.demo import AGENT, SPECEYES, demo_questions, side_by_side, summary
-        from langgraph_speceyes.testbed.pair import load_pair
+        import asyncio
+
+        from langgraph_speceyes.bench.demo import AGENT, SPECEYES, side_by_side, summary
+        from langgraph_speceyes.bench.evaluation import load_models
 
         quiet_libraries()
         console = _err if as_json else _out
         with console.status("Loading the embedded pair"):
-            pair = load_pair()
-            gate = with_threshold(pair.gate, threshold)
-            agent, speceyes = pair.agent().compile(), pair.speceyes(gate=gate).compile()
-        runs: dict[str, list[Any]] = {AGENT: [], SPECEYES: []}
-        with (
-            tempfile.TemporaryDirectory(prefix="speceyes-") as folder,
-            _progress(console) as progress,
-        ):
-            bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in runs}
-            for name, run in side_by_side(demo_questions(queries), agent, speceyes, Path(folder)):
-                runs[name].append(run)
-                progress.advance(bars[name])
-        figures = summary(runs[AGENT], runs[SPECEYES])
+            models = load_models()
+            models = replace(models, gate=with_threshold(models.gate, threshold))
+        with tempfile.TemporaryDirectory(prefix="speceyes-") as folder, _progress(console) as progress:
+            bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in (AGENT, SPECEYES)}
+
+            async def run() -> list[Any]:
+                outcomes = []
+                async for outcome in side_by_side(models, queries, Path(folder)):
+                    outcomes.append(outcome)
+                    progress.advance(bars[outcome["method"]])
+                return outcomes
+
+            figures = summary(asyncio.run(run()))
     if as_json:
         print(json.dumps(figures))
     else:
@@ -146,8 +148,6 @@ def evaluate(
 ) -> None:
     """Run a benchmark's questions through one or more methods, and keep the outcome of every question."""
     with _errors():
-        import asyncio
-
         from langgraph_speceyes.bench.benchmark import Benchmark
         from langgraph_speceyes.bench.evaluation import Evaluation, load_models, load_scorer, overview
 
@@ -168,15 +168,7 @@ def evaluate(
         evaluation = Evaluation(
             benchmark, method or ["agent", "speceyes"], found, out, full, concurrency, load_scorer(scorer)
         )
-        with console.status("Reading the questions"):
-            total = evaluation.count()
-        with _progress(console) as progress:
-            bar = progress.add_task("questions", total=total)
-
-            def report(done: int, name: str) -> None:
-                progress.update(bar, completed=done, description=f"{name:<10.40}")
-
-            outcomes = asyncio.run(evaluation.run(report))
+        outcomes = _run(evaluation, console)
         figures = overview(outcomes)
     if as_json:
         print(json.dumps(figures))
@@ -186,6 +178,56 @@ def evaluate(
         show_overview(_out, figures, out)
 
 
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of speceyes with --full, on calibration questions.")],
+    out: Annotated[Path | None, typer.Option(help="Gate file to write, for create_speceyes(gate=...).")] = None,
+    max_loss: Annotated[
+        float, typer.Option(help="Most accuracy to lose against the agent, as a share of all questions.")
+    ] = 0.01,
+    confidence: Annotated[float, typer.Option(help="How surely that is kept.")] = 0.95,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="guarantee, or paper: the fastest point that keeps the agent's accuracy on these very questions."
+        ),
+    ] = "guarantee",
+    counted: Annotated[
+        str,
+        typer.Option(help="What counts as lost: net, or harm, which lets no gain make up for it."),
+    ] = "net",
+    score: Annotated[str | None, typer.Option(help="Score to compare; the default is the run's.")] = None,
+    judge_threshold: Annotated[
+        float | None, typer.Option(help="The judge's threshold, fixed beforehand; the default is the run's.")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the gate's threshold on calibration questions, with a promise about the accuracy lost."""
+    with _errors():
+        from langgraph_speceyes.bench.calibrate import calibrate_run
+        from langgraph_speceyes.display import show_calibrated
+
+        found = calibrate_run(
+            run,
+            method=method,
+            max_loss=max_loss,
+            confidence=confidence,
+            counted=counted,
+            score=score,
+            judge_threshold=judge_threshold,
+            splits=split,
+        )
+        if out and found.gate:
+            found.gate.save(out)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        show_calibrated(_out, found, out)
+    if found.gate is None:
+        raise typer.Exit(1)
+
+
 @testbed.command()
 def check(
     limit: Annotated[int, typer.Option(min=1, help="Questions of each split.")] = 300,
@@ -193,37 +235,27 @@ def check(
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other scenes of the same kind.")] = 0,
     split: Splits = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="JSON-lines file for the outcome of every question; those in it are not run again."),
+        Path | None, typer.Option(help="Folder to keep the run in, as `speceyes eval` does; one there is gone on with.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the embedded pair, split by split: what each model gets right, what the gate sees, what it is worth."""
-    with _errors():
+    with _errors(), tempfile.TemporaryDirectory(prefix="speceyes-") as kept_for_now:
         from langgraph_speceyes.bench import check as bench
-        from langgraph_speceyes.testbed.pair import load_pair
+        from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
+        from langgraph_speceyes.bench.evaluation import Evaluation, load_models
         from langgraph_speceyes.testbed.questions import questions
 
         part_of, splits = _part(part), _splits(split)
         quiet_libraries()
         console = _err if as_json else _out
-        wanted = {q.id for name in splits for q in questions(name, part_of, limit, seed)}
-        checked = [c for c in (bench.outcomes(out) if out else []) if c["id"] in wanted]
+        benchmark = Benchmark(EMBEDDED, splits=tuple(splits), limit=limit, part=part_of, seed=seed)
         with console.status("Loading the embedded pair"):
-            pair = load_pair()
-        with (
-            tempfile.TemporaryDirectory(prefix="speceyes-") as folder,
-            _progress(console) as progress,
-            out.open("a") if out else nullcontext() as lines,
-        ):
-            bar = progress.add_task("questions", total=len(wanted), completed=len(checked))
-            known = {c["id"] for c in checked}
-            for one in bench.check(pair, limit, Path(folder), part=part_of, seed=seed, splits=splits, known=known):
-                checked.append(one)
-                if lines:
-                    print(json.dumps(one), file=lines, flush=True)
-                progress.update(bar, advance=1, description=f"{one['split']:<10}")
-        figures = bench.report(checked)
+            models = load_models()
+        evaluation = Evaluation(benchmark, bench.METHODS, models, out or Path(kept_for_now) / "run", full=True)
+        outcomes = _run(evaluation, console)
+        asked = [question for name in splits for question in questions(name, part_of, limit, seed)]
+        figures = bench.report(bench.paired(outcomes, asked))
     if as_json:
         print(json.dumps(figures))
     else:
@@ -251,6 +283,21 @@ def write(
             for _ in write_vstar(asked, folder):
                 progress.advance(bar)
     _out.print(f"{len(asked)} images with their questions in {folder}", highlight=False, soft_wrap=True)
+
+
+def _run(evaluation: Evaluation, console: Console) -> list[Any]:
+    """All outcomes of an evaluation, with a progress bar."""
+    import asyncio
+
+    with console.status("Reading the questions"):
+        total = evaluation.count()
+    with _progress(console) as progress:
+        bar = progress.add_task("outcomes", total=total)
+
+        def report(done: int, name: str) -> None:
+            progress.update(bar, completed=done, description=f"{name:<10.40}")
+
+        return asyncio.run(evaluation.run(report))
 
 
 def _part(name: str) -> Part:

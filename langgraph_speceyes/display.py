@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +13,9 @@ from rich.text import Text
 from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.scoring.aggregate import squash
 from langgraph_speceyes.state import Decision
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.bench.calibrate import Calibrated
 
 
 def show_summary(console: Console, figures: dict[str, Any]) -> None:
@@ -52,24 +55,66 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
 def show_overview(console: Console, figures: dict[str, dict[str, dict[str, Any]]], out: Path) -> None:
     """A run's closing table."""
     table = Table(title=f"{out}", title_justify="left")
-    for name in ("split", "method"):
-        table.add_column(name)
-    for name in ("questions", "right", "95 % interval", "mean latency", "speculator's", "failed"):
-        table.add_column(name, justify="right")
+    table.add_column("split")
+    table.add_column("method", no_wrap=True)
+    for name in ("n", "right %", "(95 %)", "latency", "bypass", "failed"):
+        table.add_column(name, justify="right", no_wrap=True)
     for split, methods in figures.items():
-        for method, one in methods.items():
+        for k, (method, one) in enumerate(methods.items()):
+            low, high = one["accuracy_low"] * 100, one["accuracy_high"] * 100
             table.add_row(
-                split,
+                "" if k else split,
                 escape(method),
                 str(one["n"]),
-                f"{one['accuracy']:.1%}",
-                f"{one['accuracy_low']:.1%} .. {one['accuracy_high']:.1%}",
+                f"{one['accuracy'] * 100:.1f}",
+                f"{low:.0f}..{high:.0f}",
                 f"{one['seconds_mean'] * 1e3:.0f} ms",
                 f"{one['bypassed']:.0%}" if "bypassed" in one else "",
                 str(one["errors"] or ""),
             )
         table.add_section()
     console.print(table)
+
+
+def show_calibrated(console: Console, found: Calibrated, out: Path | None) -> None:
+    """The gate that was found, what is promised for it, and what to do where nothing can be."""
+    promise = found.guarantee
+    if found.gate is None:
+        assert promise is not None, "the paper's way always finds a gate"
+        console.print(
+            f"[bold]No threshold keeps that promise[/]: at most {promise.max_loss:.2%} lost with "
+            f"{promise.confidence:.0%} confidence, on {promise.n} questions.",
+            highlight=False,
+        )
+        if promise.n < promise.least:
+            console.print(f"It takes {promise.least} at least, {promise.least - promise.n} more.", highlight=False)
+        if promise.more_needed:
+            console.print(f"About {promise.more_needed} more questions should do.", highlight=False)
+        elif promise.more_needed is None:
+            console.print("More questions like these would not help: too much is lost even at the highest scores.")
+        return
+    table = Table(title=f"a gate from {found.questions} questions", title_justify="left", show_header=False)
+    table.add_row("score", f"{found.gate.score}, K = {found.gate.k}")
+    table.add_row("threshold", f"{found.gate.threshold:.6f}")
+    if found.gate.judge_threshold is not None:
+        table.add_row("judge's threshold", f"{found.gate.judge_threshold:.6f}")
+    if promise is None:
+        table.add_row("promised", "nothing about other questions")
+    else:
+        lost = "net of what is gained" if promise.method == "net" else "gains not counted"
+        table.add_row(
+            "promised",
+            f"at most {promise.max_loss:.2%} of accuracy lost ({lost}), with {promise.confidence:.0%} confidence",
+        )
+        if promise.more_needed:
+            table.add_row("to accept more", f"about {promise.more_needed} more questions")
+    table.add_section()
+    table.add_row("accepted here", f"{found.accepted:.1%}")
+    table.add_row("right here", f"{found.accuracy:.1%}; the agent alone {found.agent_accuracy:.1%}")
+    table.add_row("speed-up here", f"{found.speedup:.2f} x")
+    console.print(table)
+    if out:
+        console.print(f"written to {out}", highlight=False, soft_wrap=True)
 
 
 _CHECKED = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langgraph_speceyes.bench.datasets import BadRow, Item, open_benchmark
+from langgraph_speceyes.bench.datasets import BadRow, Item, embedded, open_benchmark
 from langgraph_speceyes.bench.rules import shuffled
 from langgraph_speceyes.errors import ArgumentError
 
@@ -84,6 +84,12 @@ class Benchmark:
             if isinstance(row, Item) and self.shuffle is not None and not row.group:
                 row = shuffled(row, self.shuffle)
             yield row
+
+    def warm_up(self, folder: Path) -> Item | None:
+        """A question to load everything with: of the embedded world one that the agent reads with OCR."""
+        if self.name == EMBEDDED:
+            return next(embedded(folder, splits=["reading"], part="calibration", count=1))
+        return next((row for row in self.rows(folder) if isinstance(row, Item)), None)
 
     def count(self, folder: Path) -> int:
         """How many questions there are; every row is read and checked before any model runs.

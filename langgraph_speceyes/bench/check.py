@@ -1,145 +1,64 @@
-"""What the embedded pair does on the test part, split by split: `speceyes testbed check`."""
+"""What the embedded pair does, split by split: `speceyes testbed check`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from langgraph_speceyes.bench.demo import Run, side_by_side
+from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD
+from langgraph_speceyes.bench.runs import Outcome, Part
 from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped, ratio_of_means, share
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import SCORES
-from langgraph_speceyes.testbed.files import written
-from langgraph_speceyes.testbed.measure import JUDGE_THRESHOLD
-from langgraph_speceyes.testbed.pair import MAX_STEPS, Pair
-from langgraph_speceyes.testbed.questions import SPLITS, Part, Question, Split, questions
+from langgraph_speceyes.testbed.pair import MAX_STEPS
+from langgraph_speceyes.testbed.questions import SPLITS, Question
 
-# every speculation passes, so that those the judge keeps from the gate are known too
-_OPEN = 1e-12
+METHODS = ("agent", "speceyes")
+"""What a check runs, with `--full`: the agent alone, the bypass, and the speculator whatever the judge says."""
 
 
-class Answered(TypedDict):
-    """A question through the agent alone, or through the bypass."""
+@dataclass(frozen=True)
+class Checked:
+    """A question and what came of it.
 
-    answer: str
-    right: bool
-    seconds: float
-    tools: list[str]
+    Attributes:
+        question: The question.
+        alone: Through the agent alone.
+        outcome: Through the bypass.
+        agent: What the agent alone said.
+        speculator: What the speculator said, also where the judge kept the question from it.
+    """
 
-
-class Checked(TypedDict):
-    """A question through the agent alone, through the bypass, and through the speculator whatever the judge says."""
-
-    id: str
-    split: Split
-    family: str
-    size: str
-    question: str
-    expected: str
-    agent: Answered
-    speceyes: Answered
-    route: str
-    decided_by: str
-    tool_need: float | None
-    speculation: str
-    speculator_right: bool
-    scores: dict[str, float]
-    error: str | None
+    question: Question
+    alone: Outcome
+    outcome: Outcome
+    agent: Part
+    speculator: Part
 
 
-def check(
-    pair: Pair,
-    count: int,
-    folder: Path,
-    *,
-    part: Part = "test",
-    seed: int = 0,
-    splits: Sequence[Split] = SPLITS,
-    known: Collection[str] = (),
-) -> Iterator[Checked]:
-    """Run the first questions of every split, one at a time, agent and bypass taking turns at going first.
+def paired(outcomes: Sequence[Outcome], asked: Sequence[Question]) -> list[Checked]:
+    """Put together what belongs to a question.
 
     Args:
-        pair: The pair with its calibrated gate.
-        count: Questions a split.
-        folder: Where images are written, one at a time.
-        part: Which scenes.
-        seed: Another number draws another part of the same kind.
-        splits: Which splits.
-        known: Ids of questions that need not be run again.
-
-    Yields:
-        Each question's outcome, as it ends.
-    """
-    agent, speceyes = pair.agent().compile(), pair.speceyes().compile()
-    alone = pair.speceyes(judge=None, gate=replace(pair.gate, threshold=_OPEN, judge_threshold=None)).compile()
-    asked = [q for split in splits for q in questions(split, part, count, seed) if q.id not in known]
-    runs: list[Run] = []
-    for _, run in side_by_side(asked, agent, speceyes, folder):
-        runs.append(run)
-        if len(runs) == 2:
-            one, two = runs if runs[0].decision is None else runs[::-1]
-            assert two.decision is not None, "the bypass always says what it decided"
-            speculated = two.decision
-            if not speculated["scores"]:
-                speculated = alone.invoke({"messages": [written(run.question, folder)]})["decision"]
-            scores = {str(name): score for name, score in (speculated["scores"] or {}).items()}
-            yield _checked(run.question, one, two, speculated["speculation"] or "", scores)
-            runs = []
-            for image in folder.glob("*.png"):
-                image.unlink()
-
-
-def _checked(question: Question, agent: Run, speceyes: Run, speculation: str, scores: dict[str, float]) -> Checked:
-    decision = speceyes.decision
-    assert decision is not None
-    return Checked(
-        id=question.id,
-        split=question.split,
-        family=question.family,
-        size=question.size,
-        question=question.text,
-        expected=question.answer,
-        agent=_answered(agent),
-        speceyes=_answered(speceyes),
-        route=decision["route"],
-        decided_by=decision["decided_by"],
-        tool_need=decision["tool_need"],
-        speculation=speculation,
-        speculator_right=question.is_right(speculation),
-        scores=scores,
-        error=decision["error"],
-    )
-
-
-def _answered(run: Run) -> Answered:
-    tools = [str(call["tool"]) for call in run.calls]
-    return Answered(answer=run.answer, right=run.right, seconds=run.seconds, tools=tools)
-
-
-def outcomes(file: Path) -> list[Checked]:
-    """The outcomes that a run before has written, one a line; a line that was broken off is taken out of the file.
+        outcomes: Of a run of both methods of :data:`METHODS` on embedded questions, with `--full`.
+        asked: The questions; those the run has no pair of outcomes for are left out.
 
     Raises:
-        ArgumentError: The file holds something else.
+        ArgumentError: An outcome lacks the agent's or the speculator's part.
     """
-    if not file.exists():
-        return []
-    found, text = [], file.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        # a run that was killed while it wrote
-        file.write_text(whole)
-    for line in whole.splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ArgumentError("out", "a file of outcomes, one JSON object a line", f"{file}: {line[:60]}") from error
+    known = {(o["method"], o["id"]): o for o in outcomes}
+    found = []
+    for question in asked:
+        alone, outcome = (known.get((method, question.id)) for method in METHODS)
+        if alone is None or outcome is None:
+            continue
+        agent, speculator = alone["agent"], outcome["speculator"]
+        if agent is None or speculator is None:
+            raise ArgumentError("out", "a run with both sides of every question", f"{question.id} without one")
+        found.append(Checked(question, alone, outcome, agent, speculator))
     return found
 
 
@@ -151,14 +70,14 @@ def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:
     speed-up, which is the mean of the splits'.
 
     Args:
-        checked: Outcomes of :func:`check`.
+        checked: Questions with their outcomes.
 
     Returns:
         One object a split, and `overall`: every figure under its name, `intervals` with low and high of each, `n`.
     """
     found: dict[str, dict[str, Estimate]] = {}
     for split in SPLITS:
-        rows = [c for c in checked if c["split"] == split]
+        rows = [c for c in checked if c.question.split == split]
         if rows:
             found[split] = _figures(rows)
     found["overall"] = _figures(checked) | {"speedup": _mean_speedup(checked)}
@@ -170,35 +89,45 @@ def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:
 
 
 def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
-    small = [c for c in rows if c["size"] == "small"]
-    gated = [c for c in rows if c["decided_by"] != "judge"]
-    seconds = [[c["agent"]["seconds"] for c in rows], [c["speceyes"]["seconds"] for c in rows]]
+    large = [c for c in rows if c.question.size == "large"]
+    small = [c for c in rows if c.question.size == "small"]
+    gated = [c for c in rows if c.outcome["decided_by"] != "judge"]
+    seconds = _seconds(rows)
     figures = {
-        "speculator_visible": share([c["speculator_right"] for c in rows if c["size"] == "large"]),
-        "speculator_small": share([c["speculator_right"] for c in small]),
-        "agent_small": share([c["agent"]["right"] for c in small]),
-        "agent": share([c["agent"]["right"] for c in rows]),
-        "within_5_steps": share([bool(c["agent"]["answer"]) and len(c["agent"]["tools"]) <= MAX_STEPS for c in rows]),
-        "judge_right": share([_tool_free(c) == (c["size"] == "large") for c in rows]),
+        "speculator_visible": share([c.speculator["right"] for c in large]),
+        "speculator_small": share([c.speculator["right"] for c in small]),
+        "agent_small": share([c.agent["right"] for c in small]),
+        "agent": share([c.agent["right"] for c in rows]),
+        "within_5_steps": share([bool(c.agent["answer"]) and _depth(c) <= MAX_STEPS for c in rows]),
+        "judge_right": share([_tool_free(c) == (c.question.size == "large") for c in rows]),
         "judge_tool_free_on_small": share([_tool_free(c) for c in small]),
-        "speceyes": share([c["speceyes"]["right"] for c in rows]),
+        "speceyes": share([c.outcome["right"] for c in rows]),
         "speedup": bootstrapped(ratio_of_means, *seconds),
-        "beta": share([c["decided_by"] != "judge" for c in rows]),
-        "alpha": share([c["route"] == "bypass" for c in gated]),
-        "depth_mean": bootstrapped(_mean, [len(c["agent"]["tools"]) for c in rows]),
-        "depth_small": bootstrapped(_mean, [len(c["agent"]["tools"]) for c in small]),
+        "beta": share([c.outcome["decided_by"] != "judge" for c in rows]),
+        "alpha": share([c.outcome["route"] == "bypass" for c in gated]),
+        "depth_mean": bootstrapped(_mean, [_depth(c) for c in rows]),
+        "depth_small": bootstrapped(_mean, [_depth(c) for c in small]),
         "latency_agent_s": bootstrapped(_mean, seconds[0]),
         "latency_speceyes_s": bootstrapped(_mean, seconds[1]),
     }
-    right = [c["speculator_right"] for c in rows]
+    right = [c.speculator["right"] for c in rows]
     for name in SCORES:
-        figures[f"auroc_{name}"] = bootstrapped(auroc, [c["scores"].get(name, 0.0) for c in rows], right)
+        scores = [c.speculator.get("scores", {}).get(name, 0.0) for c in rows]
+        figures[f"auroc_{name}"] = bootstrapped(auroc, scores, right)
     return figures | {"n": Estimate(len(rows), None, None, len(rows))}
+
+
+def _seconds(rows: Sequence[Checked]) -> list[list[float]]:
+    return [[c.alone["seconds"]["total"] for c in rows], [c.outcome["seconds"]["total"] for c in rows]]
+
+
+def _depth(checked: Checked) -> int:
+    return len(checked.agent.get("tools", []))
 
 
 def _tool_free(checked: Checked) -> bool:
     """Whether the judge's token says that no tools are needed: the likelier of yes and no."""
-    need = checked["tool_need"]
+    need = checked.outcome["tool_need"]
     return need is not None and need < JUDGE_THRESHOLD
 
 
@@ -207,10 +136,9 @@ def _mean(values: Any) -> float:
 
 
 def _mean_speedup(rows: Sequence[Checked]) -> Estimate:
-    splits = np.array([SPLITS.index(c["split"]) for c in rows])
+    splits = np.array([SPLITS.index(c.question.split) for c in rows])
 
     def mean(split: Any, agent: Any, speceyes: Any) -> float:
         return _mean([ratio_of_means(agent[split == s], speceyes[split == s]) for s in np.unique(split)])
 
-    seconds = [[c[name]["seconds"] for c in rows] for name in ("agent", "speceyes")]
-    return bootstrapped(mean, splits, *seconds)
+    return bootstrapped(mean, splits, *_seconds(rows))

@@ -2,101 +2,55 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from langchain_core.messages import HumanMessage
-from langchain_core.runnables import Runnable
 
+from langgraph_speceyes.bench.benchmark import Row
+from langgraph_speceyes.bench.datasets import embedded
+from langgraph_speceyes.bench.methods import METHODS, Models
+from langgraph_speceyes.bench.runner import evaluate
+from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.errors import SpecEyesError
-from langgraph_speceyes.images import clear_cache
-from langgraph_speceyes.phases.fallback import tool_calls
-from langgraph_speceyes.state import Decision
-from langgraph_speceyes.testbed.files import written
-from langgraph_speceyes.testbed.questions import SPLITS, Question, questions
+from langgraph_speceyes.testbed.questions import SPLITS
 
 AGENT, SPECEYES = "agent", "speceyes"
 
 
-@dataclass(frozen=True)
-class Run:
-    """One question through one method.
-
-    Attributes:
-        question: What was asked.
-        answer: What came back.
-        right: Whether it is the answer.
-        seconds: Wall time of the whole graph run.
-        calls: Tool calls.
-        decision: The bypass's record; None for the agent alone.
-    """
-
-    question: Question
-    answer: str
-    right: bool
-    seconds: float
-    calls: list[dict[str, Any]]
-    decision: Decision | None
-
-
-def demo_questions(count: int) -> list[Question]:
-    """A mix from the test part: the splits in turn."""
-    each = [questions(split, "test", -(-count // len(SPLITS))) for split in SPLITS]
-    return [question for row in zip(*each, strict=True) for question in row][:count]
-
-
-def side_by_side(
-    asked: list[Question], agent: Runnable[Any, Any], speceyes: Runnable[Any, Any], folder: Path
-) -> Iterator[tuple[str, Run]]:
-    """Run every question through both graphs, each first every other time, one at a time.
+def side_by_side(models: Models, count: int, folder: Path) -> AsyncIterator[Outcome]:
+    """Run questions of the test part, the splits in turn, through both, one at a time.
 
     A question of the calibration part goes through both before the clock starts: the OCR engine is loaded once, and
     neither should pay for it.
 
     Args:
-        asked: The questions.
-        agent: The compiled agent.
-        speceyes: The compiled bypass in front of the same agent.
+        models: The embedded pair.
+        count: Questions.
         folder: Where the scenes are written as PNG files, which both read.
 
     Yields:
-        The method's name and its run, as they end.
+        Each question's outcome through one of the two, as it ends.
     """
-    methods: list[tuple[str, Callable[[Question, HumanMessage], Run]]] = [
-        (AGENT, lambda q, m: _run(agent, q, m)),
-        (SPECEYES, lambda q, m: _run(speceyes, q, m)),
-    ]
-    (warming,) = questions("reading", "calibration", 1)
-    for k, question in enumerate([warming, *asked]):
-        message = written(question, folder)
-        for name, run in methods if k % 2 == 0 else methods[::-1]:
-            # neither may profit from the image that the other has decoded
-            clear_cache()
-            outcome = run(question, message)
-            if question is not warming:
-                yield name, outcome
+
+    def rows() -> Iterator[Row]:
+        each = -(-count // len(SPLITS))
+        drawn = [embedded(folder, splits=[split], count=each) for split in SPLITS]
+        for k in range(count):
+            yield next(drawn[k % len(drawn)])
+
+    methods = {name: METHODS[name](models) for name in (AGENT, SPECEYES)}
+    (warming,) = embedded(folder, splits=["reading"], part="calibration", count=1)
+    return evaluate(rows, methods, warm_up=warming)
 
 
-def _run(graph: Runnable[Any, Any], question: Question, message: HumanMessage) -> Run:
-    began = time.perf_counter()
-    result = graph.invoke({"messages": [message]})
-    seconds = time.perf_counter() - began
-    answer = result["messages"][-1].text
-    decision: Decision | None = result.get("decision")
-    calls = decision["tool_calls"] if decision else tool_calls(result["messages"], result.get("steps"))
-    return Run(question, answer, question.is_right(answer), seconds, calls, decision)
-
-
-def summary(agent: list[Run], speceyes: list[Run]) -> dict[str, Any]:
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The demo's figures, all of them measured.
 
     Args:
-        agent: Runs of the agent alone.
-        speceyes: Runs of the bypass on the same questions.
+        outcomes: Of the agent alone and of the bypass on the same questions.
 
     Returns:
         Accuracy, mean and 95th-percentile latency and tool steps of both; speed-up; screening ratio (beta) and
@@ -106,39 +60,46 @@ def summary(agent: list[Run], speceyes: list[Run]) -> dict[str, Any]:
     Raises:
         SpecEyesError: No question was run.
     """
-    decisions = [run.decision for run in speceyes if run.decision is not None]
-    if not decisions or not agent:
+    agent, speceyes = ([o for o in outcomes if o["method"] == name] for name in (AGENT, SPECEYES))
+    if not agent or not speceyes:
         raise SpecEyesError("no question was run")
-    screened = [d for d in decisions if d["decided_by"] == "judge"]
-    gated = [d for d in decisions if d["decided_by"] != "judge"]
-    accepted = [d for d in gated if d["route"] == "bypass"]
-    beta, alpha = len(gated) / len(decisions), len(accepted) / len(gated) if gated else 0.0
-    cost_judge = _mean([d["seconds"].get("judge", 0.0) for d in decisions])
-    cost_speculate = _mean([d["seconds"].get("speculate", 0.0) + d["seconds"].get("gate", 0.0) for d in gated])
+    gated = [o for o in speceyes if o["decided_by"] != "judge"]
+    accepted = [o for o in gated if o["route"] == "bypass"]
+    beta, alpha = len(gated) / len(speceyes), len(accepted) / len(gated) if gated else 0.0
+    cost_judge = _mean([o["seconds"].get("judge", 0.0) for o in speceyes])
+    cost_speculate = _mean([o["seconds"].get("speculate", 0.0) + o["seconds"].get("gate", 0.0) for o in gated])
     one, two = _figures(agent), _figures(speceyes)
-    made = [call["tool"] or "unreadable" for run in speceyes for call in run.calls]
     return {
-        "queries": len(decisions),
+        "queries": len(speceyes),
         "agent": one,
         "speceyes": two,
         "speedup": one["latency_mean_s"] / two["latency_mean_s"],
         "beta": beta,
         "alpha": alpha,
-        "routes": {"screened": len(screened), "bypass": len(accepted), "rejected": len(gated) - len(accepted)},
-        "tool_calls": {name: made.count(name) for name in sorted(set(made))},
+        "routes": {
+            "screened": len(speceyes) - len(gated),
+            "bypass": len(accepted),
+            "rejected": len(gated) - len(accepted),
+        },
+        "tool_calls": dict(sorted(Counter(tool for o in speceyes for tool in _tools(o)).items())),
         "predicted_latency_s": cost_judge + beta * cost_speculate + (1 - beta * alpha) * one["latency_mean_s"],
-        "threshold": decisions[0]["threshold"],
-        "score": decisions[0]["score_name"],
+        "threshold": speceyes[0]["threshold"],
+        "score": speceyes[0]["score"],
     }
 
 
-def _figures(runs: list[Run]) -> dict[str, float]:
+def _figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    seconds = [o["seconds"]["total"] for o in outcomes]
     return {
-        "accuracy": _mean([run.right for run in runs]),
-        "latency_mean_s": _mean([run.seconds for run in runs]),
-        "latency_p95_s": float(np.percentile([run.seconds for run in runs], 95)),
-        "tool_steps_mean": _mean([len(run.calls) for run in runs]),
+        "accuracy": _mean([o["right"] for o in outcomes]),
+        "latency_mean_s": _mean(seconds),
+        "latency_p95_s": float(np.percentile(seconds, 95)),
+        "tool_steps_mean": _mean([len(_tools(o)) for o in outcomes]),
     }
+
+
+def _tools(outcome: Outcome) -> list[str]:
+    return outcome["agent"].get("tools", []) if outcome["agent"] else []
 
 
 def _mean(values: list[Any]) -> float:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
@@ -22,6 +22,9 @@ from langgraph_speceyes.bench.runs import PICTURES, Outcome, Run
 from langgraph_speceyes.bench.statistics import share
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import resolve_gate
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.testbed.pair import Pair
 
 
 @dataclass
@@ -81,6 +84,8 @@ class Evaluation:
             # images of questions that every method has answered need not be drawn again
             over = {id for _, id in known if all((method, id) in known for method in self.methods)}
             report(len(outcomes), "")
+            if len(known) == self.count():
+                return outcomes
             async for outcome in evaluate(
                 lambda: self.benchmark.rows(folder, over),
                 self.graphs,
@@ -90,6 +95,7 @@ class Evaluation:
                 scorer=self.scorer,
                 pictures=self.out / PICTURES,
                 release=self._release,
+                warm_up=self.benchmark.warm_up(folder),
             ):
                 run.append(outcome)
                 outcomes.append(outcome)
@@ -137,12 +143,12 @@ def overview(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[str, Any]]
 
 
 def load_models(
-    function: str | None,
-    small: str | None,
-    large: str | None,
-    protocol: str,
-    coordinates: str,
-    gate: Path | None,
+    function: str | None = None,
+    small: str | None = None,
+    large: str | None = None,
+    protocol: str = "native",
+    coordinates: str = "absolute",
+    gate: Path | None = None,
     batch_size: int = 16,
 ) -> Models:
     """The models that the command names; without a name, the embedded pair.
@@ -173,15 +179,10 @@ def load_models(
         raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
     chosen = resolve_gate(gate)
     if small is None or large is None:
-        from langgraph_speceyes.testbed.pair import PROMPTS, load_pair
+        from langgraph_speceyes.testbed.pair import load_pair
 
         pair = load_pair(max_batch=batch_size)
-
-        def embedded(model: BaseChatModel) -> Runnable[Any, Any]:
-            return replace(pair, large=model).agent().compile(name="agent")
-
-        chosen = chosen if gate else pair.gate
-        return Models(pair.speculator, pair.large, embedded(pair.large), chosen, PROMPTS, embedded)
+        return embedded_models(replace(pair, gate=chosen) if gate else pair)
     from langgraph_speceyes import LocalChatModel, create_visual_agent
     from langgraph_speceyes.phases import Prompts
 
@@ -193,6 +194,16 @@ def load_models(
 
     speculating = LocalChatModel.from_pretrained(small, max_batch=batch_size)
     return Models(speculating, model, agent(model), chosen, Prompts(), agent)
+
+
+def embedded_models(pair: Pair) -> Models:
+    """What methods are made of, from the embedded pair."""
+    from langgraph_speceyes.testbed.pair import PROMPTS
+
+    def agent(model: BaseChatModel) -> Runnable[Any, Any]:
+        return replace(pair, large=model).agent().compile(name="agent")
+
+    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
 
 
 def load_scorer(function: str | None) -> LLMJudge | None:

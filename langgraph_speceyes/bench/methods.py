@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
+from langgraph_speceyes.bench.specreason import SpecReasonModel
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.graph import Order, create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
@@ -79,7 +80,24 @@ def speceyes(models: Models) -> Runnable[Any, Any]:
     ).compile(name="speceyes")
 
 
-METHODS: dict[str, Method] = {"agent": agent, "speculator": speculator, "speceyes": speceyes}
+def specreason(models: Models) -> Runnable[Any, Any]:
+    """The agent with each step drafted by the small model and rated by the large one; options change nothing.
+
+    Raises:
+        ArgumentError: The large model is not known, or no agent can be made over another model.
+    """
+    if models.large is None or models.agent_over is None:
+        missing = "large" if models.large is None else "agent_over"
+        raise ArgumentError("method", "models with large and agent_over for 'specreason'", f"no {missing}")
+    return models.agent_over(SpecReasonModel(small=models.speculator, large=models.large))
+
+
+METHODS: dict[str, Method] = {
+    "agent": agent,
+    "speculator": speculator,
+    "speceyes": speceyes,
+    "specreason": specreason,
+}
 """The methods by name."""
 
 _OPTIONS = ("gate", "score", "threshold", "k", "judge", "judge_threshold", "order")

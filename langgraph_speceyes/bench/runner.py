@@ -49,7 +49,7 @@ async def evaluate(
     scorer: LLMJudge | None = None,
     pictures: Path | None = None,
     release: Callable[[Item], None] | None = None,
-    warm_up: bool = True,
+    warm_up: Item | None = None,
 ) -> AsyncIterator[Outcome]:
     """Run every question through every method.
 
@@ -67,7 +67,8 @@ async def evaluate(
         scorer: A model that scores open-ended answers instead of the rules; None uses the rules.
         pictures: Folder for small pictures of the questions that were answered wrongly; None keeps none.
         release: Called with each question that no method needs any more for now.
-        warm_up: Run the first question once through everything before any clock starts.
+        warm_up: A question that goes through every method before any clock starts; what is loaded at first use should
+            be loaded by it.
 
     Yields:
         Each outcome, as it ends.
@@ -77,9 +78,7 @@ async def evaluate(
     jobs = _jobs(rows, list(methods), frozenset(known), one_at_a_time=concurrency == 1)
     asking = _Asking(methods, sides, scorer, pictures, alone=concurrency == 1)
     if warm_up:
-        first = next((row for row in rows() if isinstance(row, Item)), None)
-        if first is not None:
-            await asking(first, list(methods))
+        await asking(warm_up, list(methods))
     done: asyncio.Queue[list[Outcome] | None] = asyncio.Queue(maxsize=2 * concurrency)
     reading = asyncio.Lock()
 

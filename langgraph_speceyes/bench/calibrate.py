@@ -1,0 +1,235 @@
+"""From a run on calibration questions to a gate: `speceyes calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from langgraph_speceyes.bench.runs import Outcome, read_runs
+from langgraph_speceyes.bench.sweep import Table, screened_by, sweepable, swept, table
+from langgraph_speceyes.calibration import operating_point
+from langgraph_speceyes.calibration.guarantee import METHODS, Guarantee, guaranteed_threshold
+from langgraph_speceyes.calibration.guarantee import Method as Counted
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import Gate, check_score
+
+JUDGE_THRESHOLD = 0.5
+"""Where yes and no are equally likely."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A gate and how it would have done on the questions it was found on.
+
+    Attributes:
+        gate: The gate; None when no threshold keeps the promise.
+        guarantee: What is promised; None by the paper's way, which promises nothing.
+        questions: How many it rests on.
+        accepted: Share the speculator would have answered.
+        accuracy: Share right at the gate.
+        agent_accuracy: The agent's share right on the same questions.
+        speedup: Mean latency of the agent over that of the bypass, by the run's own times.
+    """
+
+    gate: Gate | None
+    guarantee: Guarantee | None
+    questions: int
+    accepted: float
+    accuracy: float
+    agent_accuracy: float
+    speedup: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "threshold": self.gate.threshold if self.gate else None,
+            "score": self.gate.score if self.gate else None,
+            "judge_threshold": self.gate.judge_threshold if self.gate else None,
+            "guarantee": self.guarantee.to_dict() if self.guarantee else None,
+            "questions": self.questions,
+            "accepted": self.accepted,
+            "accuracy": self.accuracy,
+            "agent_accuracy": self.agent_accuracy,
+            "speedup": self.speedup,
+        }
+
+
+def calibrate_run(
+    folder: str | PathLike[str],
+    *,
+    method: str = "guarantee",
+    max_loss: float = 0.01,
+    confidence: float = 0.95,
+    counted: str = "net",
+    score: str | None = None,
+    judge_threshold: float | None = None,
+    splits: Sequence[str] | None = None,
+) -> Calibrated:
+    """A gate for the models of a run.
+
+    Args:
+        folder: The run: a bypass with `--full`, on calibration questions.
+        method: `guarantee` (:func:`guaranteed`) or `paper` (:func:`fastest`).
+        max_loss: Most accuracy to lose against the agent; of a guarantee.
+        confidence: How surely; of a guarantee.
+        counted: What counts as lost, `net` or `harm`; of a guarantee.
+        score: Which answer score; the default is the run's.
+        judge_threshold: The judge's; the default is the run's.
+        splits: Only these.
+
+    Raises:
+        ArgumentError: The run cannot be used, was made on test questions, or another argument is out of range.
+        MissingExtraError: `harm` without SciPy.
+    """
+    if method not in ("guarantee", "paper"):
+        raise ArgumentError("method", "guarantee or paper", repr(method))
+    ((manifest, outcomes),) = read_runs([folder])
+    if manifest["benchmark"].get("part") == "test":
+        raise ArgumentError("run", "calibration questions", f"the test part in {fspath(folder)}")
+    bypasses = list(dict.fromkeys(o["method"] for o in outcomes if o["route"] is not None))
+    if not bypasses:
+        raise ArgumentError("run", "the outcomes of a bypass", f"methods {', '.join(manifest['methods'])}")
+    rows = [o for o in outcomes if o["method"] == bypasses[0] and (splits is None or o["split"] in splits)]
+    missing = [split for split in splits or () if split not in {o["split"] for o in outcomes}]
+    if missing:
+        raise ArgumentError("split", "splits of the run", missing[0])
+    ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
+    judges = {o["judge_threshold"] for o in rows}
+    at = judge_threshold if judge_threshold is not None else next(iter(judges)) if len(judges) == 1 else None
+    gate = Gate(
+        score=check_score(score or manifest["gate"]["score"]),
+        k=_k(rows, manifest["gate"]["k"]),
+        speculator=ids.get("speculator"),
+        agent=ids.get("large"),
+        judge_threshold=at,
+    )
+    if method == "paper":
+        return fastest(rows, gate, choose_judge=judge_threshold is None)
+    if counted not in METHODS:
+        raise ArgumentError("counted", "one of " + ", ".join(METHODS), repr(counted))
+    return guaranteed(rows, gate, max_loss=max_loss, confidence=confidence, counted=counted)
+
+
+def guaranteed(
+    outcomes: Sequence[Outcome],
+    gate: Gate,
+    *,
+    max_loss: float,
+    confidence: float,
+    counted: Counted = "net",
+    seed: int = 0,
+) -> Calibrated:
+    """The lowest threshold with a promise (:func:`~langgraph_speceyes.calibration.guarantee.guaranteed_threshold`).
+
+    The judge's threshold must be fixed before: it is the gate's.
+
+    Args:
+        outcomes: Of a bypass, run with `--full` on calibration questions.
+        gate: Score, K, models and the judge's threshold; its own threshold does not matter.
+        max_loss: Most accuracy to lose against the agent, a share of all questions.
+        confidence: How surely.
+        counted: What counts as lost, `net` or `harm`.
+        seed: Of the order in which questions are tested.
+
+    Raises:
+        ArgumentError: The outcomes lack a side, or an argument is out of range.
+        MissingExtraError: `harm` without SciPy.
+    """
+    columns = _columns(outcomes, gate)
+    screened = screened_by(columns, gate.judge_threshold)
+    promise = guaranteed_threshold(
+        np.where(screened, 0.0, columns.scores[gate.score]),
+        columns.speculator_right,
+        columns.agent_right,
+        max_loss=max_loss,
+        confidence=confidence,
+        method=counted,
+        eligible=~screened,
+        seed=seed,
+    )
+    found = None
+    if promise.threshold is not None:
+        found = replace(gate, threshold=promise.threshold, calibration=promise.to_dict())
+    return _tried(columns, found, promise)
+
+
+def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = True) -> Calibrated:
+    """The paper's way: the fastest operating point that keeps the agent's accuracy on these questions.
+
+    First the gate's threshold, over all questions, also those the judge would screen out: the gate then holds by
+    itself. Then the judge's, by the latency ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` of these very runs. No
+    promise about other questions comes with it.
+
+    Args:
+        outcomes: Of a bypass, run with `--full` on calibration questions.
+        gate: Score, K and models; its threshold does not matter.
+        choose_judge: Whether to choose the judge's threshold too, or keep the gate's.
+
+    Raises:
+        ArgumentError: The outcomes lack a side.
+    """
+    columns = _columns(outcomes, gate)
+    threshold = operating_point(columns.scores[gate.score], columns.speculator_right, columns.agent_right)
+    at = gate.judge_threshold
+    if choose_judge and not np.isnan(columns.judge_s).all():
+        at = _fastest_judge(columns, gate.score, threshold)
+    record = {"method": "paper", "questions": len(columns.agent_s)}
+    return _tried(columns, replace(gate, threshold=threshold, judge_threshold=at, calibration=record), None)
+
+
+def _fastest_judge(columns: Table, score: str, threshold: float) -> float:
+    """The judge's threshold with the least mean latency that keeps the agent's accuracy."""
+
+    def latency(at: float) -> float:
+        one = swept(columns, score=score, threshold=threshold, judge_threshold=at)
+        return float(one.seconds.mean()) if one.right.mean() >= columns.agent_right.mean() else float("inf")
+
+    known = np.unique(columns.tool_need[~np.isnan(columns.tool_need)])
+    tried = [JUDGE_THRESHOLD, *(float(t) for t in (known[1:] + known[:-1]) / 2 if 0 < t < 1)]
+    return min(tried, key=latency)
+
+
+def _k(outcomes: Sequence[Outcome], default: int) -> int:
+    """Candidates a token that the scores rest on."""
+    found = {part.get("k") for o in outcomes if (part := o["speculator"])} - {None}
+    return found.pop() or default if len(found) == 1 else default
+
+
+def _columns(outcomes: Sequence[Outcome], gate: Gate) -> Table:
+    kept = sweepable(outcomes)
+    left_out = len(outcomes) - len(kept)
+    if not kept or left_out:
+        raise ArgumentError(
+            "run",
+            "a bypass whose every question has both sides (speceyes eval --method speceyes --full, no bad rows)",
+            f"{left_out} of {len(outcomes)} outcomes without",
+        )
+    ks = {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")}
+    if ks and ks != {gate.k}:
+        raise ArgumentError("k", f"{gate.k}, as in the gate", f"scores of K = {sorted(map(str, ks))}")
+    columns = table(kept)
+    if gate.score not in columns.scores:
+        raise ArgumentError("score", f"one that the run holds: {', '.join(columns.scores)}", gate.score)
+    return columns
+
+
+def _tried(columns: Table, gate: Gate | None, promise: Guarantee | None) -> Calibrated:
+    agent = columns.agent_s
+    if gate is None:
+        right, bypass, seconds = columns.agent_right, np.zeros_like(columns.agent_right), agent
+    else:
+        one = swept(columns, score=gate.score, threshold=gate.threshold, judge_threshold=gate.judge_threshold)
+        right, bypass, seconds = one.right, one.bypass, one.seconds
+    return Calibrated(
+        gate=gate,
+        guarantee=promise,
+        questions=len(agent),
+        accepted=float(bypass.mean()),
+        accuracy=float(right.mean()),
+        agent_accuracy=float(columns.agent_right.mean()),
+        speedup=float(agent.mean() / seconds.mean()) if seconds.mean() else 1.0,
+    )
