@@ -91,7 +91,7 @@ class Benchmark:
             return next(embedded(folder, splits=["reading"], part="calibration", count=1))
         return next((row for row in self.rows(folder) if isinstance(row, Item)), None)
 
-    def count(self, folder: Path) -> int:
+    def count(self) -> int:
         """How many questions there are; every row is read and checked before any model runs.
 
         Raises:
@@ -104,7 +104,7 @@ class Benchmark:
             if unknown:
                 raise ArgumentError("split", f"one of {', '.join(SPLITS)}", unknown[0])
             return len(self.splits or SPLITS) * (self.limit or _QUESTIONS)
-        found = Counter(row.split for row in self.rows(folder))
+        found = Counter(row.split for row in self.rows(Path()))
         missing = [split for split in self.splits or () if not found[split]]
         if missing or not found:
             where = f"{self.name} {self.data or ''}".strip()

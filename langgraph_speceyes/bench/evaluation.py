@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
-from langgraph_speceyes.bench.benchmark import Benchmark, Row
+from langgraph_speceyes.bench.benchmark import Benchmark
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.manifest import manifest
 from langgraph_speceyes.bench.methods import Models, build, named, speculator
@@ -48,9 +48,6 @@ class Evaluation:
     full: bool = False
     concurrency: int = 1
     scorer: LLMJudge | None = None
-    _folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="speceyes-"), init=False, repr=False
-    )
 
     def __post_init__(self) -> None:
         """Build every method before the first question is read."""
@@ -60,7 +57,7 @@ class Evaluation:
 
     def count(self) -> int:
         """Outcomes of the whole run; every row is read and checked on the way."""
-        return self.benchmark.count(Path(self._folder.name)) * len(self.methods)
+        return self.benchmark.count() * len(self.methods)
 
     async def run(self, report: Callable[[int, str], None] = lambda done, name: None) -> list[Outcome]:
         """Run what is not there yet.
@@ -71,7 +68,6 @@ class Evaluation:
         Returns:
             All outcomes, those of earlier runs first.
         """
-        run, folder = Run(self.out), Path(self._folder.name)
         made_with = manifest(
             benchmark=self.benchmark.manifest(),
             methods=self.methods,
@@ -79,7 +75,9 @@ class Evaluation:
             concurrency=self.concurrency,
             full=self.full,
         )
-        with run.writing(made_with) as outcomes:
+        run = Run(self.out)
+        with tempfile.TemporaryDirectory(prefix="speceyes-") as drawn, run.writing(made_with) as outcomes:
+            folder = Path(drawn)
             known = {(outcome["method"], outcome["id"]) for outcome in outcomes}
             # images of questions that every method has answered need not be drawn again
             over = {id for _, id in known if all((method, id) in known for method in self.methods)}
@@ -94,20 +92,19 @@ class Evaluation:
                 sides=Sides(self.models.agent, speculator(self.models)) if self.full else None,
                 scorer=self.scorer,
                 pictures=self.out / PICTURES,
-                release=self._release,
+                release=lambda item: _delete(item, folder),
                 warm_up=self.benchmark.warm_up(folder),
             ):
                 run.append(outcome)
                 outcomes.append(outcome)
                 report(len(outcomes), outcome["split"])
-        return outcomes
+            return outcomes
 
-    def _release(self, item: Row) -> None:
-        """Delete an image that was drawn for this run."""
-        if isinstance(item, Item) and item.image.kind == "file":
-            path = Path(item.image.local_path())
-            if path.parent == Path(self._folder.name):
-                path.unlink(missing_ok=True)
+
+def _delete(item: Item, folder: Path) -> None:
+    """Delete an image that was drawn for this run."""
+    if item.image.kind == "file" and (path := Path(item.image.local_path())).parent == folder:
+        path.unlink(missing_ok=True)
 
 
 def overview(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -22,6 +22,8 @@ from langgraph_speceyes.images.source import check_source, read_source
 from langgraph_speceyes.images.store import ImageStore
 
 _CACHE = ImageCache()
+# how much larger than wanted an image stays that is averaged down before it is resized
+_GAP = 3.0
 
 
 def configure_cache(max_bytes: int) -> None:
@@ -36,10 +38,6 @@ def configure_cache(max_bytes: int) -> None:
 def clear_cache() -> None:
     """Drop every decoded image the process keeps, for instance because a remote image changed."""
     _CACHE.clear()
-
-
-# how much larger than wanted an image stays that is averaged down before it is resized
-_GAP = 3.0
 
 
 def load_image(

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core import globals
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.messages.tool import invalid_tool_call
+from langchain_core.outputs import ChatGeneration, ChatResult
 from PIL import Image
 
 from langgraph_speceyes.agent import ResizeRule, create_visual_agent
@@ -36,7 +40,7 @@ def digit(rating: int) -> list[dict[str, Any]]:
 class Played(Scripted):
     """Plays messages back and rates what it is shown; records the messages, stop strings and settings of each call."""
 
-    turns: list[AIMessage | str] = []
+    turns: list[Any] = []
     ratings: list[list[dict[str, Any]] | None] = []
     accepts_image_references: bool = True
     resize_rule: Any = None
@@ -57,19 +61,20 @@ class Played(Scripted):
         **kwargs: Any,
     ) -> ChatResult:
         rating = messages[-1].content == RATING
-        # the rating's text is nonsense: nobody may look at it
-        self.answer, self.content = "5", self.ratings[len(self.sent(rating=True))] if rating else None
-        said = self.answer if rating else self.turns[len(self.sent())]
-        result = super()._generate(messages, stop, run_manager, **kwargs, stop=stop)
-        message = said if isinstance(said, AIMessage) else AIMessage(said)
+        said: Any = (self.ratings if rating else self.turns)[len(self.sent(rating))]
+        self.calls.append((messages, {**kwargs, "stop": stop}))
+        if self.error:
+            raise ConnectionError(self.error)
         call = "rating" if rating else "draft" if self.tool_format == "functions" else "rewrite"
         read, written = SPENT[call]
         usage = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
-        metadata = result.generations[0].message.response_metadata
-        result.generations[0].message = message.model_copy(
-            update={"response_metadata": metadata, "usage_metadata": None if self.silent else usage, "id": None}
-        )
-        return result
+        if rating:
+            # the text is never looked at
+            message = AIMessage("5", response_metadata={} if said is None else {"logprobs": {"content": said}})
+        else:
+            message = said if isinstance(said, AIMessage) else AIMessage(said)
+        message = message.model_copy(update={"usage_metadata": None if self.silent else usage})
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 def small(*turns: AIMessage | str, **options: Any) -> Played:
@@ -215,7 +220,7 @@ async def test_asynchronous_calls_do_the_same(case: str) -> None:
     drafts, rates = CASES[case]
     pairs = [(drafts(), rates()) for _ in range(2)]
     models = [SpecReasonModel(small=one, large=other) for one, other in pairs]
-    settings = {"stop": ["\n\n"], "max_tokens": 40}
+    settings: dict[str, Any] = {"stop": ["\n\n"], "max_tokens": 40}
     said = [models[0].invoke(ASKED, **settings), await models[1].ainvoke(ASKED, **settings)]
     shown = [{**message.model_dump(), "id": None} for message in said]
     assert shown[0] == shown[1]
@@ -230,11 +235,7 @@ async def test_asynchronous_calls_do_the_same(case: str) -> None:
 async def test_asynchronous_models_are_awaited() -> None:
     class Awaited(Played):
         async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-            self.sleep_s = -1.0  # what tells it from a call of the other form
-            try:
-                return Played._generate(self.model_copy(update={"sleep_s": 0.0}), messages, stop, None, **kwargs)
-            finally:
-                self.error = "called"
+            return Played._generate(self, messages, stop, None, **kwargs)
 
         def _generate(self, *arguments: Any, **kwargs: Any) -> Any:
             raise AssertionError("called in the way that blocks")
@@ -321,7 +322,7 @@ def test_the_rating_prompt_is_the_conversation_and_its_question() -> None:
 def test_calls_that_were_not_run_have_a_result_in_the_rating_prompt() -> None:
     draft = crop(BOX, id=None)
     draft.tool_calls.append({"name": "zoom", "args": {}, "id": "mine"})
-    draft.invalid_tool_calls.append({"name": None, "args": "{", "id": "broken", "error": None})
+    draft.invalid_tool_calls.append(invalid_tool_call(args="{", id="broken"))
     prompt = rating_prompt(ASKED, draft)
     shown = prompt[2]
     assert isinstance(shown, AIMessage)
@@ -390,30 +391,31 @@ def test_only_kept_steps_are_streamed(question: HumanMessage) -> None:
         assert {m.text for m in streamed if isinstance(m, AIMessage)} == {expected}
 
 
-def models(pair: Pair, **changes: Any) -> Models:
-    found = Models(
-        pair.speculator,
-        pair.large,
-        pair.agent().compile(),
-        pair.gate,
-        PROMPTS,
-        lambda over: replace(pair, large=over).agent().compile(),
-    )
-    return replace(found, **changes)
+def test_a_shared_cache_does_not_mix_models_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(globals, "_llm_cache", InMemoryCache())
+    for answer in ("red", "green"):
+        drafts, rates = small(answer, cache=False), large(ratings=[9], cache=False)
+        assert SpecReasonModel(small=drafts, large=rates).invoke(ASKED).text == answer
 
 
 @pytest.mark.parametrize("missing", ["large", "agent_over"])
 def test_the_method_needs_the_large_model_and_an_agent_over_it(missing: str) -> None:
     given = Models(small(), large(), Agent().graph.compile(), Gate(), PROMPTS, lambda over: Agent().graph.compile())
     build("specreason", given)
+    without: dict[str, Any] = {missing: None}
     with pytest.raises(ArgumentError, match=missing) as caught:
-        build("specreason", replace(given, **{missing: None}))
+        build("specreason", replace(given, **without))
     assert caught.value.argument == "method"
 
 
 async def test_the_embedded_pair_goes_through_it(pair: Pair, ask: Callable[[Any, int], list[Any]]) -> None:
     ((_, message),) = ask("attributes", 1)
-    result = await build("specreason", models(pair)).ainvoke({"messages": [message]})
+
+    def over(model: BaseChatModel) -> Any:
+        return replace(pair, large=model).agent().compile()
+
+    models = Models(pair.speculator, pair.large, over(pair.large), pair.gate, PROMPTS, over)
+    result = await build("specreason", models).ainvoke({"messages": [message]})
     said = [m for m in result["messages"] if isinstance(m, AIMessage)]
     assert said[-1] is result["messages"][-1]
     assert said[-1].text

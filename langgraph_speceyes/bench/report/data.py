@@ -1,0 +1,235 @@
+"""Runs as a report reads them, and the intervals it gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from langgraph_speceyes.bench.runs import Outcome, read_runs
+from langgraph_speceyes.bench.statistics import CONFIDENCE, RESAMPLES, Estimate
+
+AGENT, SPECULATOR, BAD_ROW = "agent", "speculator", "bad_row"
+NOTHING = Estimate(None, None, None, 0)
+PHASES = ("judge", "speculate", "gate", "agent")
+
+Floats = NDArray[np.float64]
+Figure = Callable[[Floats], Any]
+"""Takes means of columns, `[..., m]`, and returns one number for each row of them, `[...]`."""
+
+_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run.
+
+    Attributes:
+        name: Its folder's name, or the whole path where two folders have the same name.
+        folder: Its folder.
+        manifest: What it was made with.
+        outcomes: The outcome of every question and method.
+    """
+
+    name: str
+    folder: Path
+    manifest: dict[str, Any]
+    outcomes: list[Outcome]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have outcomes, in the manifest's order."""
+        there = dict.fromkeys(o["method"] for o in self.outcomes)
+        first = [name for name in self.manifest.get("methods", []) if name in there]
+        return [*first, *(name for name in there if name not in first)]
+
+    @property
+    def bypasses(self) -> list[str]:
+        """The methods that decide between speculator and agent."""
+        deciding = {o["method"] for o in self.outcomes if o["route"] is not None}
+        return [name for name in self.methods if name in deciding and name.partition(":")[0] != SPECULATOR]
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark's name; of a path, its last part."""
+        return Path(str(self.manifest.get("benchmark", {}).get("name", "benchmark"))).name
+
+    @property
+    def concurrency(self) -> int:
+        """Questions under way at once."""
+        return int(self.manifest.get("concurrency", 1))
+
+    @property
+    def batch_size(self) -> int | None:
+        """Most calls in one forward pass, if the manifest or the command says."""
+        if isinstance(found := self.manifest.get("batch_size"), int):
+            return found
+        command = [str(word) for word in self.manifest.get("command", [])]
+        for word, after in zip(command, [*command[1:], ""], strict=True):
+            name, _, value = word.partition("=")
+            if name == "--batch-size" and (value or after).isdigit():
+                return int(value or after)
+        return None
+
+    def of(self, method: str) -> list[Outcome]:
+        """The method's outcomes."""
+        return [o for o in self.outcomes if o["method"] == method]
+
+    def k(self, method: str) -> int | None:
+        """Candidates a token that the method's gate looks at: the method's own option, else the gate's."""
+        options = dict(part.partition("=")[::2] for part in method.partition(":")[2].split(","))
+        found = options.get("k") or self.manifest.get("gate", {}).get("k")
+        return int(found) if str(found).isdigit() else None
+
+
+def load(folders: Sequence[str | PathLike[str]]) -> list[Loaded]:
+    """Read runs.
+
+    Raises:
+        ArgumentError: A folder holds no run, or one without an outcome.
+    """
+    paths = [Path(folder).resolve() for folder in folders]
+    paths = list(dict.fromkeys(paths))
+    short = [path.name for path in paths]
+    names = [path.name if short.count(path.name) == 1 else str(path) for path in paths]
+    return [Loaded(name, path, *run) for name, path, run in zip(names, paths, read_runs(paths), strict=True)]
+
+
+def same(manifest: dict[str, Any], *keys: str) -> str:
+    """What runs must share to be compared: those parts of the manifest, as one text."""
+    return json.dumps([manifest.get(key) for key in keys], sort_keys=True, default=str)
+
+
+def judges_second(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a method asks the judge only about speculations that the gate accepted."""
+    judged = [o for o in outcomes if o["route"] is not None and "judge" in o["seconds"]]
+    return bool(judged) and any(
+        o["decided_by"] == "gate" and o["route"] == "fallback" and "judge" not in o["seconds"] for o in outcomes
+    )
+
+
+def busy_shares(began: ArrayLike, seconds: ArrayLike) -> Floats:
+    """Each question's share of the time in which any question was under way.
+
+    An instant with k questions under way counts 1/k for each of them. The shares add up to the length of the union of
+    the intervals, whatever gaps there are, and one at a time they are the latencies; questions per busy second are one
+    over their mean.
+
+    Args:
+        began: When each question began, seconds since any epoch, ``[n]``.
+        seconds: How long it took, ``[n]``, not negative.
+
+    Returns:
+        Seconds, ``[n]``.
+    """
+    start = np.asarray(began, dtype=np.float64)
+    if not start.size:
+        return start
+    # an epoch's seconds leave few digits for the differences
+    start = start - start.min()
+    end = start + np.asarray(seconds, dtype=np.float64)
+    edges = np.unique(np.concatenate([start, end]))
+    first, last = np.searchsorted(edges, start), np.searchsorted(edges, end)
+    # how many are under way from each edge to the next
+    steps = np.bincount(first, minlength=edges.size) - np.bincount(last, minlength=edges.size)
+    running = np.cumsum(steps)[:-1]
+    portion = np.where(running > 0, np.diff(edges) / np.maximum(running, 1), 0.0)
+    until = np.concatenate([[0.0], np.cumsum(portion)])
+    return np.asarray(until[last] - until[first], dtype=np.float64)
+
+
+def sums(columns: Sequence[ArrayLike], groups: Sequence[str] | None = None) -> Floats:
+    """Columns added up within what is drawn together.
+
+    Args:
+        columns: One value a question each, ``[m, n]``.
+        groups: The questions' groups, ``[n]``: rotations of one question are not independent and are drawn together;
+            an empty one stands alone.
+
+    Returns:
+        ``[drawn, m + 1]``; the last column counts the questions.
+    """
+    values = np.column_stack([np.asarray(c, dtype=np.float64) for c in (*columns, np.ones(np.size(columns[0])))])
+    if groups is None or not any(groups):
+        return values
+    names = [group or f"\0{k}" for k, group in enumerate(groups)]
+    _, at = np.unique(names, return_inverse=True)
+    return np.column_stack([np.bincount(at, weights=column) for column in values.T])
+
+
+def drawn_means(rows: Floats, seed: int = 0) -> Floats:
+    """Means of the columns in bootstrap samples.
+
+    Args:
+        rows: What :func:`sums` returned, ``[n, m + 1]``.
+        seed: Seed of the resampling.
+
+    Returns:
+        ``[RESAMPLES, m]``.
+    """
+    n, rng = len(rows), np.random.default_rng(seed)
+    drawn = np.concatenate(
+        [
+            np.stack([np.bincount(at, minlength=n) for at in rng.integers(0, n, (_BATCH, n))]).astype(np.float64) @ rows
+            for _ in range(RESAMPLES // _BATCH)
+        ]
+    )
+    return np.asarray(drawn[:, :-1] / drawn[:, -1:], dtype=np.float64)
+
+
+def means(rows: Floats) -> Floats:
+    """Means of the columns of what :func:`sums` returned, ``[m]``."""
+    return np.asarray(rows[:, :-1].sum(axis=0) / rows[:, -1].sum(), dtype=np.float64)
+
+
+def estimate(figure: Figure, strata: Sequence[Floats]) -> Estimate:
+    """A figure of column means, averaged over splits, with its percentile bootstrap interval.
+
+    Args:
+        figure: From means to the figure.
+        strata: What :func:`sums` returned for each split; each is drawn from on its own.
+    """
+    n = int(sum(rows[:, -1].sum() for rows in strata))
+    if not strata or not all(len(rows) for rows in strata):
+        return Estimate(None, None, None, n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(np.mean([figure(means(rows)) for rows in strata]))
+        if not math.isfinite(value):
+            return Estimate(None, None, None, n)
+        if any(len(rows) < 2 for rows in strata):
+            return Estimate(value, None, None, n)
+        drawn = np.mean([figure(drawn_means(rows, seed)) for seed, rows in enumerate(strata)], axis=0)
+    low, high = interval(drawn)
+    return Estimate(value, float(low), float(high), n)
+
+
+def interval(drawn: Floats) -> Floats:
+    """The ends of the 95 % interval of what bootstrap samples gave, ``[RESAMPLES, ...]`` to ``[2, ...]``."""
+    edge = (1 - CONFIDENCE) / 2
+    drawn = np.where(np.isfinite(drawn), drawn, np.nan)
+    return np.asarray(np.nanquantile(drawn, [edge, 1 - edge], axis=0), dtype=np.float64)
+
+
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """The unweighted mean of independent figures, with an interval from theirs.
+
+    The distances to the ends are added as independent errors are (MOVER: Zou and Donner 2008, Statistics in Medicine
+    27), which keeps the width that Wilson's interval has where every answer is right.
+    """
+    n = sum(e.n for e in estimates)
+    values = [e.value for e in estimates if e.value is not None]
+    if not values or len(values) < len(estimates):
+        return Estimate(None, None, None, n)
+    value = float(np.mean(values))
+    below = [e.value - e.low for e in estimates if e.value is not None and e.low is not None]
+    above = [e.high - e.value for e in estimates if e.value is not None and e.high is not None]
+    if len(below) < len(values) or len(above) < len(values):
+        return Estimate(value, None, None, n)
+    return Estimate(value, value - math.hypot(*below) / len(values), value + math.hypot(*above) / len(values), n)

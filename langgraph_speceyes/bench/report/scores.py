@@ -1,0 +1,210 @@
+"""What an answer score tells about whether the answer is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langgraph_speceyes.bench.report.data import Floats, Loaded
+from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped
+from langgraph_speceyes.errors import MissingExtraError
+from langgraph_speceyes.scoring import SCORES
+
+BINS = 15
+"""Bins of the calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+_FEWEST = 5
+_GRID = 256
+_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Density:
+    """Kernel density estimates of a score.
+
+    Attributes:
+        grid: Scores.
+        right: Density where the answer is right, at each of them.
+        wrong: Density where it is wrong.
+        peak_right: Score at the peak of `right`.
+        peak_wrong: Score at the peak of `wrong`.
+        distance: Their difference; positive if right answers score higher.
+    """
+
+    grid: list[float]
+    right: list[float]
+    wrong: list[float]
+    peak_right: float
+    peak_wrong: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Accuracy by score, in bins of equal width.
+
+    Attributes:
+        score: Mean score in each bin that holds answers.
+        accuracy: Share right there.
+        n: Answers there.
+    """
+
+    score: list[float]
+    accuracy: list[float]
+    n: list[int]
+
+
+@dataclass(frozen=True)
+class ScoreFigures:
+    """One answer score.
+
+    Attributes:
+        auroc: Area under the ROC curve.
+        aurc: Area under the risk-coverage curve (:func:`aurc`).
+        ece: Expected calibration error (:func:`calibration_error`).
+        density: None if there are too few answers of a kind, or all have one score.
+        coverage: Shares of the answers kept, highest scores first.
+        risk: Share wrong among them.
+        reliability: Accuracy by score.
+    """
+
+    auroc: Estimate
+    aurc: Estimate
+    ece: float
+    density: Density | None
+    coverage: list[float]
+    risk: list[float]
+    reliability: Reliability
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The speculations of a run.
+
+    Attributes:
+        run: Its name.
+        k: Candidates a token behind the scores.
+        n: Scored speculations.
+        questions: Questions of the run that could be used.
+        right: How many speculations are right.
+        scores: By name.
+    """
+
+    run: str
+    k: int | None
+    n: int
+    questions: int
+    right: int
+    scores: dict[str, ScoreFigures]
+
+
+def scores(run: Loaded) -> list[Scores]:
+    """Each question's speculation once, by K: methods that share a K share their speculations."""
+    found: dict[int | None, dict[str, tuple[dict[str, float], bool]]] = {}
+    for outcome in run.outcomes:
+        part = outcome["speculator"]
+        if part is not None and part.get("scores"):
+            found.setdefault(part.get("k"), {}).setdefault(outcome["id"], (part["scores"], part["right"]))
+    questions = len({o["id"] for o in run.outcomes if o["rule"] != "bad_row"})
+    return [_scores(run.name, k, list(rows.values()), questions) for k, rows in found.items()]
+
+
+def aurc(score: NDArray[Any], right: NDArray[Any]) -> float:
+    """Area under the risk-coverage curve: the share wrong among the k highest scores, averaged over k = 1..n.
+
+    As Geifman and El-Yaniv 2017 ("Selective Classification for Deep Neural Networks") have it. Answers with the same
+    score count with their share wrong, as if drawn in any order.
+
+    Args:
+        score: ``[n]``.
+        right: ``[n]``, truth values.
+
+    Returns:
+        0 (all right) to 1; the share wrong, if the score says nothing.
+    """
+    return float(risks(score, right).mean())
+
+
+def risks(score: NDArray[Any], right: NDArray[Any]) -> Floats:
+    """Share wrong among the k highest scores, for k = 1..n; arguments as for :func:`aurc`."""
+    _, at = np.unique(-np.asarray(score, dtype=np.float64), return_inverse=True)
+    wrong = 1.0 - np.asarray(right, dtype=np.float64)
+    tied = np.bincount(at, weights=wrong) / np.bincount(at)
+    return np.asarray(np.cumsum(tied[np.sort(at)]) / np.arange(1, at.size + 1), dtype=np.float64)
+
+
+def calibration_error(score: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> tuple[float, Reliability]:
+    """Expected calibration error: how far the score is from the share right, over bins weighted by their answers.
+
+    Args:
+        score: ``[n]``, 0 to 1.
+        right: ``[n]``, truth values.
+        bins: Bins of equal width from 0 to 1.
+
+    Returns:
+        The error, 0 to 1, and the bins that hold answers.
+    """
+    s, good = np.asarray(score, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    at = np.minimum((s * bins).astype(np.int64), bins - 1)
+    count = np.bincount(at, minlength=bins)
+    held = count > 0
+    mean = np.bincount(at, weights=s, minlength=bins)[held] / count[held]
+    accuracy = np.bincount(at, weights=good, minlength=bins)[held] / count[held]
+    error = float(np.sum(count[held] * np.abs(accuracy - mean)) / s.size)
+    return error, Reliability(mean.tolist(), accuracy.tolist(), count[held].tolist())
+
+
+def density(score: NDArray[Any], right: NDArray[Any]) -> Density | None:
+    """Gaussian kernel densities on [0, 1] (Scott's bandwidth), mirrored at both ends, where scores pile up.
+
+    Args:
+        score: ``[n]``, 0 to 1.
+        right: ``[n]``, truth values.
+
+    Returns:
+        None for less than five answers of a kind, or a kind whose scores are all the same.
+
+    Raises:
+        MissingExtraError: SciPy is not installed.
+    """
+    try:
+        from scipy.stats import gaussian_kde
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("score densities", "eval") from missing
+    good = np.asarray(right, dtype=bool)
+    kinds = [np.asarray(score, dtype=np.float64)[mask] for mask in (good, ~good)]
+    if any(kind.size < _FEWEST or np.ptp(kind) < 1e-9 for kind in kinds):
+        return None
+    lowest = min(float(np.quantile(kind, 0.01)) for kind in kinds)
+    grid = np.linspace(max(0.0, lowest - 0.1 * (1 - lowest)), 1.0, _GRID)
+    curves = []
+    for kind in kinds:
+        kde = gaussian_kde(kind)
+        curves.append(kde(grid) + kde(-grid) + kde(2 - grid))
+    peaks = [float(grid[int(np.argmax(curve))]) for curve in curves]
+    return Density(grid.tolist(), curves[0].tolist(), curves[1].tolist(), *peaks, distance=peaks[0] - peaks[1])
+
+
+def _scores(name: str, k: int | None, rows: Sequence[tuple[dict[str, float], bool]], questions: int) -> Scores:
+    right = np.array([good for _, good in rows])
+    figures = {}
+    for score in SCORES:
+        if not all(score in found for found, _ in rows):
+            continue
+        values = np.array([found[score] for found, _ in rows])
+        risk = risks(values, right)
+        at = np.unique(np.linspace(0, risk.size - 1, _POINTS).round().astype(int))
+        error, bins = calibration_error(values, right)
+        figures[score] = ScoreFigures(
+            auroc=bootstrapped(auroc, values, right),
+            aurc=bootstrapped(aurc, values, right),
+            ece=error,
+            density=density(values, right),
+            coverage=((at + 1) / risk.size).tolist(),
+            risk=risk[at].tolist(),
+            reliability=bins,
+        )
+    return Scores(name, k, len(rows), questions, int(right.sum()), {str(s): f for s, f in figures.items()})

@@ -1,0 +1,386 @@
+"""The paper's table: what each method gets right on each split, how fast, and where its questions went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from langgraph_speceyes.bench.report.data import (
+    AGENT,
+    BAD_ROW,
+    NOTHING,
+    Floats,
+    Loaded,
+    busy_shares,
+    estimate,
+    judges_second,
+    mean_of,
+    same,
+    sums,
+)
+from langgraph_speceyes.bench.rules import CycleFigures, Scored, YesNoFigures, cycle_figures, yes_no_figures
+from langgraph_speceyes.bench.runs import Outcome
+from langgraph_speceyes.bench.statistics import Estimate, share
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Where a bypass sent its questions, and what that should cost.
+
+    Attributes:
+        beta: Share that the judge let pass (screening ratio).
+        alpha: Share of those that the gate accepted.
+        judge_s: ``c_J``, mean seconds of the judgment.
+        speculate_s: ``c_S``, mean seconds of speculation and gate where they ran.
+        agent_s: ``L_agent``, mean seconds of the method `agent` on the same questions; None without it.
+        predicted_s: ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` (paper, section 3); None without the agent.
+        trouble: Questions that a failure of the front end sent to the agent.
+    """
+
+    beta: Estimate
+    alpha: Estimate
+    judge_s: float
+    speculate_s: float
+    agent_s: float | None
+    predicted_s: float | None
+    trouble: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a split.
+
+    Attributes:
+        n: Questions.
+        accuracy: Share right; what failed, could not be read or was not answered is in it as wrong.
+        errors: Questions whose method failed.
+        bad_rows: Rows of the benchmark that could not be used.
+        unanswered: Answers from which the rule read nothing clear.
+        seconds: Mean latency.
+        seconds_p95: 95th percentile of the latency.
+        throughput: Questions per busy second.
+        pairs: Questions with a latency that `agent` has one for too.
+        speedup: The agent's mean latency over the method's, on those.
+        throughput_speedup: The method's questions per busy second over the agent's, on those.
+        difference: Share right minus the agent's, on the questions both have.
+        routes: For a bypass.
+    """
+
+    n: int
+    accuracy: Estimate
+    errors: int
+    bad_rows: int
+    unanswered: int
+    seconds: Estimate
+    seconds_p95: float | None
+    throughput: float | None
+    pairs: int
+    speedup: Estimate
+    throughput_speedup: Estimate
+    difference: Estimate
+    routes: Routes | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The unweighted mean of a row's splits; speed-ups are averaged as such, as in the paper.
+
+    Attributes:
+        splits: How many splits.
+        accuracy: Of the shares right.
+        speedup: Of the speed-ups by latency.
+        throughput_speedup: Of the speed-ups by throughput.
+        difference: Of the differences to the agent.
+    """
+
+    splits: int
+    accuracy: Estimate
+    speedup: Estimate
+    throughput_speedup: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method in runs that differ in the benchmark only.
+
+    Attributes:
+        label: How it is shown: the method, and the runs where several have it.
+        method: The method.
+        runs: The runs' names.
+        cells: By column, `benchmark / split`.
+        mean: Over them.
+        missing: Sentences on what could not be given.
+    """
+
+    label: str
+    method: str
+    runs: list[str]
+    cells: dict[str, Cell]
+    mean: Mean
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class YesNo:
+    """POPE's figures of a method on a split, F1 with its interval."""
+
+    label: str
+    column: str
+    figures: YesNoFigures
+    f1: Estimate
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """HR-Bench's figures of a method on a split, all-right with its interval."""
+
+    label: str
+    column: str
+    figures: CycleFigures
+    all_right: Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of it.
+
+    Attributes:
+        columns: `(benchmark, split)` in order.
+        rows: The methods.
+        yes_no: Splits whose every question is answered yes or no.
+        cycles: Splits whose questions were asked in rotations.
+        missing: Sentences on what could not be given.
+    """
+
+    columns: list[tuple[str, str]]
+    rows: list[Row]
+    yes_no: list[YesNo]
+    cycles: list[Cycle]
+    missing: list[str]
+
+
+def column(benchmark: str, split: str) -> str:
+    """A column's key."""
+    return f"{benchmark} / {split}"
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What bootstrap samples are drawn from: sums of columns over questions that both methods have."""
+
+    accuracy: Estimate
+    right: Floats
+    seconds: Floats
+    busy: Floats
+
+
+def table(runs: Sequence[Loaded]) -> Table:
+    """Every method of every run on every split."""
+    columns = list(dict.fromkeys((run.benchmark, o["split"]) for run in runs for o in run.outcomes))
+    rows, yes_no, cycles, missing = [], [], [], []
+    groups = _groups(runs)
+    for group in groups:
+        for method in dict.fromkeys(name for run in group for name in run.methods):
+            having = [run for run in group if method in run.methods]
+            label = method if len(groups) == 1 else f"{method} · {' + '.join(run.name for run in having)}"
+            row, parts = _row(label, method, having)
+            rows.append(row)
+            for key, outcomes in parts.items():
+                if (found := _yes_no(outcomes)) is not None:
+                    yes_no.append(YesNo(label, key, *found))
+                if any(o["group"] for o in outcomes):
+                    cycles.append(_cycle(label, key, outcomes))
+    for run in runs:
+        missing += _incomplete(run)
+    return Table(columns, rows, yes_no, cycles, missing)
+
+
+def cell(outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tuple[str, str], float]) -> Cell:
+    """A method's figures.
+
+    Args:
+        outcomes: Of the method.
+        agent: Of the method `agent` in the same run; empty if it has none.
+        shares: What :func:`shares_of` says of the run.
+    """
+    return _cell(outcomes, agent, shares)[0]
+
+
+def shares_of(run: Loaded) -> dict[tuple[str, str], float]:
+    """Each outcome's share of its method's busy seconds, by method and question; those that did not run are left out."""
+    found: dict[tuple[str, str], float] = {}
+    for method in run.methods:
+        ran = [o for o in run.of(method) if "total" in o["seconds"]]
+        shares = busy_shares([o["began"] for o in ran], [o["seconds"]["total"] for o in ran])
+        found |= {(method, o["id"]): float(value) for o, value in zip(ran, shares, strict=True)}
+    return found
+
+
+def speedup(means: Floats) -> Floats:
+    """From means of the method's and the agent's seconds, `[..., 2]`."""
+    return np.asarray(means[..., 1] / means[..., 0])
+
+
+def _groups(runs: Sequence[Loaded]) -> list[list[Loaded]]:
+    """Runs that differ in the benchmark only and so share their rows, as in the paper's table."""
+    groups: list[tuple[str, set[tuple[str, str]], list[Loaded]]] = []
+    for run in runs:
+        gate = {key: run.manifest.get("gate", {}).get(key) for key in ("score", "k")}
+        setting = same(run.manifest, "models", "prompts", "concurrency") + str(gate) + str(run.batch_size)
+        splits = {(run.benchmark, o["split"]) for o in run.outcomes}
+        for known, taken, group in groups:
+            if known == setting and not taken & splits:
+                taken |= splits
+                group.append(run)
+                break
+        else:
+            groups.append((setting, splits, [run]))
+    return [group for _, _, group in groups]
+
+
+def _row(label: str, method: str, runs: Sequence[Loaded]) -> tuple[Row, dict[str, list[Outcome]]]:
+    cells: dict[str, Cell] = {}
+    parts: dict[str, list[Outcome]] = {}
+    drawn: list[_Split] = []
+    missing = []
+    for run in runs:
+        shares, mine, agents = shares_of(run), run.of(method), run.of(AGENT)
+        if not agents:
+            missing.append(f"{run.name} has no method agent, so {method} has no speed-up over it.")
+        if judges_second(mine):
+            missing.append(
+                f"{method} in {run.name} speculates before it judges: beta, alpha and the paper's latency formula are "
+                "for the other order."
+            )
+        for split in dict.fromkeys(o["split"] for o in mine):
+            key = column(run.benchmark, split)
+            rows = [o for o in mine if o["split"] == split]
+            parts[key] = rows
+            cells[key], one = _cell(rows, [o for o in agents if o["split"] == split], shares)
+            drawn.append(one)
+    mean = Mean(
+        splits=len(drawn),
+        accuracy=mean_of([one.accuracy for one in drawn]),
+        speedup=estimate(speedup, [one.seconds for one in drawn]),
+        throughput_speedup=estimate(speedup, [one.busy for one in drawn]),
+        difference=estimate(_difference, [one.right for one in drawn]),
+    )
+    return Row(label, method, [run.name for run in runs], cells, mean, missing), parts
+
+
+def _cell(
+    outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tuple[str, str], float]
+) -> tuple[Cell, _Split]:
+    others = {o["id"]: o for o in agent}
+    pairs = [(o, others[o["id"]]) for o in outcomes if o["id"] in others]
+    timed = [(a, b) for a, b in pairs if "total" in a["seconds"] and "total" in b["seconds"]]
+    ran = [o for o in outcomes if "total" in o["seconds"]]
+    took = [o["seconds"]["total"] for o in ran]
+    busy = [shares[o["method"], o["id"]] for o in outcomes if (o["method"], o["id"]) in shares]
+    right = _sums(pairs, lambda o: float(o["right"]))
+    seconds = _sums(timed, lambda o: o["seconds"]["total"])
+    shared = _sums(timed, lambda o: shares[o["method"], o["id"]])
+    accuracy = _accuracy(outcomes)
+    found = Cell(
+        n=len(outcomes),
+        accuracy=accuracy,
+        errors=sum(o["error"] is not None and o["rule"] != BAD_ROW for o in outcomes),
+        bad_rows=sum(o["rule"] == BAD_ROW for o in outcomes),
+        unanswered=sum(o["read"] is None and o["error"] is None and o["rule"] != BAD_ROW for o in outcomes),
+        seconds=estimate(_first, [sums([took], [o["group"] for o in ran])]) if took else NOTHING,
+        seconds_p95=float(np.percentile(took, 95)) if took else None,
+        throughput=len(busy) / sum(busy) if sum(busy) > 0 else None,
+        pairs=len(timed),
+        speedup=estimate(speedup, [seconds]),
+        throughput_speedup=estimate(speedup, [shared]),
+        difference=estimate(_difference, [right]),
+        routes=_routes(outcomes, [b["seconds"]["total"] for _, b in timed]),
+    )
+    return found, _Split(accuracy, right, seconds, shared)
+
+
+def _sums(pairs: Sequence[tuple[Outcome, Outcome]], value: Callable[[Outcome], float]) -> Floats:
+    if not pairs:
+        return np.zeros((0, 3))
+    columns = [[value(a) for a, _ in pairs], [value(b) for _, b in pairs]]
+    return sums(columns, [a["group"] for a, _ in pairs])
+
+
+def _accuracy(outcomes: Sequence[Outcome]) -> Estimate:
+    right = [o["right"] for o in outcomes]
+    if not any(o["group"] for o in outcomes):
+        return share(right)
+    return estimate(_first, [sums([right], [o["group"] for o in outcomes])])
+
+
+def _first(means: Floats) -> Floats:
+    return np.asarray(means[..., 0])
+
+
+def _difference(means: Floats) -> Floats:
+    return np.asarray(means[..., 0] - means[..., 1])
+
+
+def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | None:
+    decided = [o for o in outcomes if o["route"] is not None]
+    if not decided or outcomes[0]["method"].partition(":")[0] == "speculator" or judges_second(outcomes):
+        return None
+    gated = [o for o in decided if o["decided_by"] != "judge"]
+    beta, alpha = share([o["decided_by"] != "judge" for o in decided]), share([o["route"] == "bypass" for o in gated])
+    judge = float(np.mean([o["seconds"].get("judge", 0.0) for o in decided]))
+    front = [o["seconds"].get("speculate", 0.0) + o["seconds"].get("gate", 0.0) for o in gated]
+    speculate = float(np.mean(front)) if front else 0.0
+    alone = float(np.mean(agent_s)) if agent_s else None
+    passed, accepted = beta.value or 0.0, alpha.value or 0.0
+    predicted = None if alone is None else judge + passed * speculate + (1 - passed * accepted) * alone
+    return Routes(
+        beta, alpha, judge, speculate, alone, predicted, trouble=sum(o["trouble"] is not None for o in decided)
+    )
+
+
+def _yes_no(outcomes: Sequence[Outcome]) -> tuple[YesNoFigures, Estimate] | None:
+    """POPE's figures, if all rows that could be used are its kind."""
+    if {o["rule"] for o in outcomes} - {BAD_ROW} != {"yes_no"}:
+        return None
+    scored = [_scored(o) for o in outcomes]
+    gold = [o["expected"].strip().lower() for o in outcomes]
+    said = [one.read == "yes" for one in scored]
+    wanted = [one == "yes" for one in gold]
+    hits = [a and b for a, b in zip(said, wanted, strict=True)]
+
+    def f1(means: Floats) -> Floats:
+        return np.asarray(2 * means[..., 0] / (means[..., 1] + means[..., 2]))
+
+    return yes_no_figures(gold, scored), estimate(f1, [sums([hits, said, wanted])])
+
+
+def _cycle(label: str, key: str, outcomes: Sequence[Outcome]) -> Cycle:
+    groups = [o["group"] for o in outcomes]
+    figures = cycle_figures(groups, [_scored(o) for o in outcomes])
+    hits = round(figures.all_right * figures.groups)
+    return Cycle(label, key, figures, share([k < hits for k in range(figures.groups)]))
+
+
+def _scored(outcome: Outcome) -> Scored:
+    read = None if outcome["rule"] == BAD_ROW else outcome["read"]
+    return Scored(outcome["right"], read, "free_form" if outcome["rule"] == BAD_ROW else outcome["rule"])  # type: ignore[arg-type]
+
+
+def _incomplete(run: Loaded) -> list[str]:
+    """What a run says it has and has not."""
+    counts = {method: len(run.of(method)) for method in run.methods}
+    found = [
+        f"{run.name}: {name} has no outcome yet." for name in run.manifest.get("methods", []) if name not in counts
+    ]
+    if len(set(counts.values())) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in counts.items())
+        found.append(f"{run.name} is not complete or has failed in part; outcomes: {each}.")
+    if run.concurrency > 1 and run.manifest.get("full"):
+        found.append(
+            f"{run.name} was made with --full and {run.concurrency} questions at once: what was asked after the clock "
+            "had stopped ran beside other questions and slowed them down."
+        )
+    return found

@@ -1,0 +1,375 @@
+"""`speceyes eval`: every question once through every method, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableLambda
+from PIL import Image
+from typer.testing import CliRunner
+
+from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark, Row
+from langgraph_speceyes.bench.datasets import BadRow, Item
+from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.methods import Models, build
+from langgraph_speceyes.bench.runner import evaluate, picture_name
+from langgraph_speceyes.bench.runs import Outcome, Run
+from langgraph_speceyes.bench.sweep import sweep, sweepable
+from langgraph_speceyes.cli import app
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import parse_reference
+from langgraph_speceyes.testbed.pair import Pair
+
+Graph = Runnable[Any, Any]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    return path
+
+
+def items(image: Path, count: int, split: str = "one") -> list[Row]:
+    ref = parse_reference(str(image))
+    return [Item(f"{split}/{k}", split, f"What colour, {k}?", (), "red", ref) for k in range(count)]
+
+
+def saying(text: str, log: list[tuple[str, str]] | None = None, name: str = "") -> Graph:
+    def answer(state: dict[str, Any]) -> dict[str, Any]:
+        if log is not None:
+            log.append((name, state["messages"][-1].text))
+        return {"messages": [*state["messages"], AIMessage(text)]}
+
+    return RunnableLambda(answer)
+
+
+def ran(rows: list[Row], methods: dict[str, Graph], **options: Any) -> list[Outcome]:
+    async def collect() -> list[Outcome]:
+        return [outcome async for outcome in evaluate(lambda: iter(rows), methods, **options)]
+
+    return asyncio.run(collect())
+
+
+def test_methods_take_turns_at_going_first(image: Path) -> None:
+    log: list[tuple[str, str]] = []
+    methods = {name: saying("red", log, name) for name in ("a", "b", "c")}
+    outcomes = ran(items(image, 4), methods)
+    assert [name for name, _ in log] == [*"abc", *"bca", *"cab", *"abc"]
+    assert Counter((o["method"], o["id"]) for o in outcomes) == Counter(
+        (m, f"one/{k}") for m in methods for k in range(4)
+    )
+    assert all(o["right"] and o["answer"] == "red" and o["seconds"]["total"] > 0 for o in outcomes)
+
+
+def test_at_once_means_one_method_after_the_other(image: Path) -> None:
+    under_way: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    def method(name: str) -> Graph:
+        async def answer(state: dict[str, Any]) -> dict[str, Any]:
+            under_way[name] += 1
+            most[name] = max(most[name], under_way[name])
+            await asyncio.sleep(0.01)
+            under_way[name] -= 1
+            return {"messages": [AIMessage("red")]}
+
+        return RunnableLambda(lambda state: state, afunc=answer)
+
+    outcomes = ran(items(image, 12), {"a": method("a"), "b": method("b")}, concurrency=4)
+    assert most == {"a": 4, "b": 4}
+    assert len({(o["method"], o["id"]) for o in outcomes}) == len(outcomes) == 24
+    last_of_a = max(k for k, o in enumerate(outcomes) if o["method"] == "a")
+    first_of_b = min(k for k, o in enumerate(outcomes) if o["method"] == "b")
+    # the last questions of one method may overlap with the first of the next
+    assert last_of_a - first_of_b < 8
+
+
+def test_failures_and_silence_are_wrong_and_stay(image: Path) -> None:
+    def fail(state: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("the server is gone")
+
+    rows: list[Row] = [*items(image, 1), BadRow(image, "line 7", "no answer", None, "one")]
+    outcomes = ran(rows, {"fails": RunnableLambda(fail), "silent": saying(""), "wrong": saying("blue")})
+    found = {(o["method"], o["rule"]): o for o in outcomes}
+    assert len(outcomes) == 6
+    assert not any(o["right"] for o in outcomes)
+    assert found["fails", "free_form"]["error"] == "RuntimeError: the server is gone"
+    assert found["silent", "free_form"]["reason"] == "no answer"
+    assert found["silent", "free_form"]["error"] is None
+    bad = found["wrong", "bad_row"]
+    assert (bad["id"], bad["split"]) == ("a.png line 7", "one")
+    assert "no answer" in (bad["error"] or "")
+
+
+def test_what_is_known_is_not_run_again(image: Path) -> None:
+    log: list[tuple[str, str]] = []
+    methods = {name: saying("red", log, name) for name in ("a", "b")}
+    known = {("a", "one/0"), ("a", "one/1"), ("b", "one/1")}
+    outcomes = ran(items(image, 3), methods, known=known)
+    assert {(o["method"], o["id"]) for o in outcomes} == {("b", "one/0"), ("a", "one/2"), ("b", "one/2")}
+    assert len(log) == 3
+
+
+def test_a_picture_of_what_was_wrong_is_kept(image: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    rows = items(image, 2)
+    ran(rows, {"a": saying("red")}, pictures=folder)
+    assert not folder.exists()
+    ran(rows[:1], {"a": saying("red"), "b": saying("blue")}, pictures=folder)
+    assert [path.name for path in folder.iterdir()] == [picture_name("one/0")]
+    with Image.open(folder / picture_name("one/0")) as kept:
+        assert kept.size == (64, 64)
+
+
+def test_the_consumer_may_stop(image: Path) -> None:
+    async def first() -> str:
+        running = evaluate(lambda: iter(items(image, 50)), {"a": saying("red")}, concurrency=2)
+        async for outcome in running:
+            await running.aclose()
+            return outcome["id"]
+        raise AssertionError
+
+    assert asyncio.run(first()) == "one/0"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The embedded pair
+
+
+@pytest.fixture(scope="module")
+def models(pair: Pair) -> Models:
+    return embedded_models(pair)
+
+
+def evaluation(models: Models, out: Path, **options: Any) -> Evaluation:
+    benchmark = Benchmark(
+        EMBEDDED, part="calibration", limit=options.pop("limit", 3), splits=options.pop("splits", None)
+    )
+    return Evaluation(benchmark, options.pop("methods", ["speceyes"]), models, out, **options)
+
+
+def test_a_sweep_says_what_a_live_run_does(models: Models, tmp_path: Path) -> None:
+    splits = ("attributes", "relations", "existence")
+    kept = asyncio.run(evaluation(models, tmp_path / "full", full=True, splits=splits).run())
+    assert len(sweepable(kept)) == len(kept) == 9
+    scores = sorted(o["speculator"].get("scores", {})["mean"] for o in kept if o["speculator"])
+    middle = (scores[4] + scores[5]) / 2
+    settings: list[dict[str, Any]] = [
+        {"score": "mean", "threshold": middle, "judge_threshold": None},
+        {"score": "min", "threshold": 0.99, "judge_threshold": 0.5},
+    ]
+    for k, setting in enumerate(settings):
+        judged = "judge=off" if setting["judge_threshold"] is None else f"judge_threshold={setting['judge_threshold']}"
+        spec = f"speceyes:score={setting['score']},threshold={setting['threshold']},{judged}"
+        live = asyncio.run(evaluation(models, tmp_path / f"{k}", methods=[spec], splits=splits, concurrency=3).run())
+        found = {o["id"]: o for o in live}
+        swept = sweep(kept, **setting)
+        routes = [found[o["id"]]["route"] for o in kept]
+        assert routes == ["bypass" if one else "fallback" for one in swept.bypass]
+        assert set(routes) == {"bypass", "fallback"}
+        assert [found[o["id"]]["right"] for o in kept] == swept.right.tolist()
+
+
+def test_full_asks_each_side_once(models: Models, tmp_path: Path) -> None:
+    outcomes = asyncio.run(
+        evaluation(models, tmp_path / "run", full=True, methods=["agent", "speceyes"], splits=("attributes",)).run()
+    )
+    agent = {o["id"]: o["agent"] for o in outcomes if o["method"] == "agent"}
+    for one in outcomes:
+        if one["method"] == "speceyes":
+            assert one["speculator"]
+            assert one["agent"]
+            assert set(one["speculator"].get("scores", {})) == {"min", "mean", "bottom", "log"}
+            if one["route"] == "bypass":
+                assert one["agent"] == agent[one["id"]]
+                assert one["answer"] == one["speculator"]["answer"]
+
+
+def test_a_speculator_alone_never_asks_the_agent(models: Models, tmp_path: Path) -> None:
+    outcomes = asyncio.run(evaluation(models, tmp_path / "run", methods=["speculator"], splits=("reading",)).run())
+    assert all(o["route"] == "bypass" and o["agent"] is None and o["decided_by"] == "gate" for o in outcomes)
+
+
+def test_a_run_keeps_to_what_it_was_made_with(models: Models, tmp_path: Path) -> None:
+    first = evaluation(models, tmp_path / "run", limit=1, splits=("attributes",))
+    asyncio.run(first.run())
+    manifest = Run(tmp_path / "run").manifest()
+    assert manifest["models"]["speculator"]["id"] == "speceyes-embedded-speculator"
+    assert len(manifest["models"]["large"]["weights"]) == 16
+    assert {"torch", "transformers", "langgraph"} <= set(manifest["versions"])
+    assert not list((tmp_path / "run").glob("*.part"))
+    for changes in ({"limit": 2}, {"methods": ["agent"]}, {"full": True}, {"concurrency": 2}):
+        other = evaluation(models, tmp_path / "run", **{"limit": 1, "splits": ("attributes",), **changes})
+        with pytest.raises(ArgumentError, match="out: expected a run with"):
+            asyncio.run(other.run())
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ("nonsense", "method"),
+        ("no.such.function", "method"),
+        ("json.decoder", "method"),
+        ("speceyes:colour=red", "method"),
+        ("speceyes:score=best", "score"),
+        ("speceyes:threshold=1.5", "threshold"),
+        ("speceyes:threshold=high", "threshold"),
+        ("speceyes:k=1", "k"),
+        ("speceyes:judge=maybe", "judge"),
+        ("speceyes:order=none", "order"),
+        ("speceyes:gate=/no/such.json", "path"),
+    ],
+)
+def test_a_method_that_cannot_be_built_is_named(models: Models, spec: str, names: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        build(spec, models)
+    assert error.value.argument == names
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The command, in a process of its own
+
+_SLOW = """
+import random, time
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
+from langgraph_speceyes.bench.methods import Models
+from langgraph_speceyes.phases import Prompts
+from langgraph_speceyes.scoring import Gate
+
+def answer(state):
+    time.sleep(random.uniform(0, 0.03))
+    return {"messages": [AIMessage("red" if "1" in state["messages"][-1].text else "blue")]}
+
+def models():
+    return Models(FakeListChatModel(responses=["x"]), None, RunnableLambda(answer), Gate(), Prompts())
+
+def other(models):
+    return RunnableLambda(answer)
+"""
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "langgraph_speceyes.cli", "eval", str(folder / "questions.jsonl"), "--out", str(out)),
+        *("--models", "slow.models", "--method", "agent", "--method", "slow.other", "--json", *more),
+    ]
+
+
+@pytest.fixture
+def questions_file(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "slow.py").write_text(_SLOW)
+    lines = [{"id": str(k), "image": "a.png", "question": f"What colour, {k}?", "answer": "red"} for k in range(60)]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("concurrency", ["1", "4"])
+def test_killed_at_random_moments_it_ends_with_every_outcome_once(questions_file: Path, concurrency: str) -> None:
+    rng = random.Random(7)
+    out, unbroken = questions_file / "out", questions_file / "unbroken"
+    kills = 0
+    while kills < 5:
+        began = time.monotonic()
+        before = _size(out)
+        process = subprocess.Popen(
+            command(questions_file, out, "--concurrency", concurrency), stdout=subprocess.DEVNULL
+        )
+        # from the first new outcome on, at a moment that may be in the middle of a line
+        while process.poll() is None and _size(out) == before and time.monotonic() - began < 60:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    with (out / "outcomes.jsonl").open("a") as lines:
+        lines.write('{"method": "agent", "id": "5')
+    for folder in (out, unbroken):
+        done = subprocess.run(
+            command(questions_file, folder, "--concurrency", concurrency), capture_output=True, text=True, check=True
+        )
+        assert json.loads(done.stdout)["own"]["agent"]["n"] == 60
+    found, wanted = (_keys(Run(folder).outcomes()) for folder in (out, unbroken))
+    assert found == wanted
+    assert len(found) == 120
+    assert set(found.values()) == {1}
+
+
+def _size(out: Path) -> int:
+    file = out / "outcomes.jsonl"
+    return file.stat().st_size if file.exists() else 0
+
+
+def _keys(outcomes: list[Outcome]) -> Counter[tuple[Any, ...]]:
+    return Counter((o["method"], o["id"], o["answer"], o["right"], o["error"]) for o in outcomes)
+
+
+def test_two_processes_do_not_share_a_run(questions_file: Path) -> None:
+    out = questions_file / "out"
+    first = subprocess.Popen(command(questions_file, out), stdout=subprocess.DEVNULL)
+    while first.poll() is None and not _size(out):
+        time.sleep(0.01)
+    second = subprocess.run(command(questions_file, out), capture_output=True, text=True)
+    assert second.returncode == 2
+    assert "in use" in second.stderr
+    assert first.wait() == 0
+    assert len(_keys(Run(out).outcomes())) == 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("embedded", "--data", "{here}"), "data"),
+        (("{here}/none.jsonl",), "path"),
+        (("{here}/questions.jsonl", "--split", "colours"), "split"),
+        (("{here}/questions.jsonl", "--part", "calibration"), "part"),
+        (("{here}/questions.jsonl", "--method", "agent", "--method", "agent"), "method"),
+        (("{here}/questions.jsonl", "--models", "slow.other"), "models"),
+        (("{here}/bad.jsonl",), "line 2"),
+    ],
+)
+def test_what_cannot_be_used_is_named_before_a_model_runs(
+    questions_file: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.syspath_prepend(questions_file)
+    lines = (questions_file / "questions.jsonl").read_text().splitlines()
+    (questions_file / "bad.jsonl").write_text(f"{lines[0]}\n{lines[1].replace('a.png', 'none.png')}\n")
+    given = [a.format(here=questions_file) for a in arguments]
+    models = [] if "--models" in given else ["--models", "slow.models"]
+    run = CliRunner().invoke(app, ["eval", *given, *models, "--out", str(questions_file / "out")])
+    assert run.exit_code == 2, run.output
+    assert says in run.output
+    assert not (questions_file / "out" / "outcomes.jsonl").exists()
+
+
+def test_bad_rows_are_counted_and_listed(questions_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(questions_file)
+    lines = (questions_file / "questions.jsonl").read_text().splitlines()[:3]
+    (questions_file / "bad.jsonl").write_text(f"{lines[0]}\n{lines[1].replace('a.png', 'none.png')}\n{lines[2]}\n")
+    arguments = [
+        "eval",
+        str(questions_file / "bad.jsonl"),
+        "--models",
+        "slow.models",
+        "--method",
+        "agent",
+        "--skip-bad",
+    ]
+    run = CliRunner().invoke(app, [*arguments, "--out", str(questions_file / "out"), "--json"])
+    assert run.exit_code == 0, run.output
+    figures = json.loads(run.stdout)["own"]["agent"]
+    assert (figures["n"], figures["errors"], figures["accuracy"]) == (3, 1, 0.0)
