@@ -119,7 +119,10 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Where a named benchmark's files are.")] = None,
     split: Splits = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each split.")] = None,
-    part: Annotated[str, typer.Option(help="Embedded scenes: test or calibration.")] = "test",
+    part: Annotated[
+        str | None,
+        typer.Option(help="test or calibration: of the embedded world its part, else one half of the images."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other embedded scenes.")] = 0,
     shuffle: Annotated[int, typer.Option(help="Seed of the options' order.")] = 0,
     keep_order: Annotated[bool, typer.Option("--keep-order", help="Leave options in the published order.")] = False,
@@ -159,7 +162,7 @@ def evaluate(
             tuple(split) if split else None,
             limit,
             None if keep_order else shuffle,
-            _part(part),
+            part,
             seed,
             skip_bad,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from langgraph_speceyes.bench.datasets import BadRow, Item, embedded, open_benchmark
@@ -28,7 +29,8 @@ class Benchmark:
         limit: Most questions of each split; all without it, of the embedded world 40.
         shuffle: Seed of the options' order; None leaves them as they are. The rotations of a question, which are
             orders already, and the embedded world's questions, whose options come shuffled, are left as they are.
-        part: Of the embedded world: `test` or `calibration`.
+        part: `test` or `calibration`: the embedded world's part, of other benchmarks one half of the images; None for
+            all questions (of the embedded world: its test part).
         seed: Of the embedded world: another number draws other scenes.
         skip_bad: Go on at a row that cannot be used; it counts as wrong.
     """
@@ -38,7 +40,7 @@ class Benchmark:
     splits: tuple[str, ...] | None = None
     limit: int | None = None
     shuffle: int | None = 0
-    part: str = "test"
+    part: str | None = None
     seed: int = 0
     skip_bad: bool = False
 
@@ -46,8 +48,10 @@ class Benchmark:
         """Check what does not need the files."""
         if self.limit is not None and self.limit < 1:
             raise ArgumentError("limit", "at least 1", self.limit)
-        if self.name != EMBEDDED and (self.part, self.seed) != ("test", 0):
-            raise ArgumentError("part", "the embedded benchmark beside a part or a seed", self.name)
+        if self.part not in (None, "test", "calibration"):
+            raise ArgumentError("part", "test or calibration", repr(self.part))
+        if self.name != EMBEDDED and self.seed:
+            raise ArgumentError("seed", "the embedded benchmark beside it", self.name)
         if self.name == EMBEDDED and self.data is not None:
             raise ArgumentError("data", "nothing: the embedded world is drawn", self.data)
 
@@ -55,8 +59,13 @@ class Benchmark:
         """What tells two benchmarks apart."""
         found: dict[str, Any] = {"name": self.name, "splits": self.splits and list(self.splits), "limit": self.limit}
         if self.name == EMBEDDED:
-            return found | {"part": self.part, "seed": self.seed}
-        return found | {"data": self.data and str(self.data), "shuffle": self.shuffle, "skip_bad": self.skip_bad}
+            return found | {"part": self.part or "test", "seed": self.seed}
+        return found | {
+            "part": self.part,
+            "data": self.data and str(self.data),
+            "shuffle": self.shuffle,
+            "skip_bad": self.skip_bad,
+        }
 
     def rows(self, folder: Path, leave_out: Collection[str] = ()) -> Iterator[Row]:
         """Read the questions, from the beginning.
@@ -70,13 +79,15 @@ class Benchmark:
         """
         if self.name == EMBEDDED:
             options: dict[str, Any] = {"splits": self.splits} if self.splits else {}
-            options |= {"part": self.part, "seed": self.seed, "count": self.limit or _QUESTIONS}
+            options |= {"part": self.part or "test", "seed": self.seed, "count": self.limit or _QUESTIONS}
             yield from open_benchmark(EMBEDDED, folder, leave_out=leave_out, **options)
             return
         places = [self.name] if self.data is None else [self.name, str(self.data)]
         taken: Counter[str] = Counter()
         for row in open_benchmark(*places, skip_bad=self.skip_bad):
             if self.splits is not None and row.split not in self.splits:
+                continue
+            if self.part is not None and part_of(row) != self.part:
                 continue
             taken[row.split] += 1
             if self.limit is not None and taken[row.split] > self.limit:
@@ -110,3 +121,16 @@ class Benchmark:
             where = f"{self.name} {self.data or ''}".strip()
             raise ArgumentError("split" if missing else "name", "questions", f"none of {missing or 'any'} in {where}")
         return found.total()
+
+
+def part_of(row: Row) -> str:
+    """Which half a question belongs to, `test` or `calibration`: by its image, so that no image is in both.
+
+    The same on every machine: a file counts by its name, inline data by its digest. A row that cannot be used belongs
+    to the test half, where it counts as wrong.
+    """
+    if not isinstance(row, Item):
+        return "test"
+    image = row.image
+    name = row.group or (image.source_key if image.kind == "inline" else PurePath(image.source).name)
+    return "calibration" if hashlib.sha256(name.encode()).digest()[0] % 2 else "test"

@@ -1,0 +1,260 @@
+"""From runs to gates: the offline sweep, the thresholds it leads to, the gate file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from langgraph_speceyes.bench.benchmark import Benchmark, part_of
+from langgraph_speceyes.bench.calibrate import calibrate_run, fastest
+from langgraph_speceyes.bench.datasets import BadRow, Item
+from langgraph_speceyes.bench.runs import FORMAT, Outcome, Part, Run
+from langgraph_speceyes.bench.sweep import sweep, sweepable
+from langgraph_speceyes.cli import app
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import inline_reference, parse_reference
+from langgraph_speceyes.scoring import Gate
+
+
+def outcome(
+    number: int,
+    *,
+    score: float = 0.9,
+    need: float | None = 0.2,
+    small: bool = True,
+    large: bool = True,
+    split: str = "one",
+) -> Outcome:
+    """As the runner writes it, with 1, 2 and 4 seconds for judge, speculator and agent."""
+    tokens = {"input": 1, "output": 1}
+    scores = dict.fromkeys(("min", "mean", "bottom", "log"), score)
+    return Outcome(
+        method="speceyes",
+        id=str(number),
+        split=split,
+        group="",
+        question="What colour?",
+        expected="red",
+        letter="",
+        image="a.png",
+        answer="red",
+        right=True,
+        read="red",
+        rule="free_form",
+        reason="",
+        route="bypass",
+        decided_by="gate",
+        tool_need=need,
+        judge_threshold=0.5,
+        score="min",
+        threshold=0.5,
+        speculator=Part(answer="x", right=small, seconds=2.0, error=None, tokens=tokens, scores=scores, k=64),
+        agent=Part(answer="y", right=large, seconds=4.0, error=None, tokens=tokens, tools=["crop"]),
+        seconds={"judge": 1.0, "speculate": 2.0, "total": 3.0},
+        tokens={},
+        began=0.0,
+        trouble=None,
+        error=None,
+    )
+
+
+def written(folder: Path, outcomes: list[Outcome], **changes: Any) -> Path:
+    manifest = {
+        "format": FORMAT,
+        "benchmark": {"name": "embedded", "part": "calibration"},
+        "methods": ["speceyes"],
+        "models": {"speculator": {"id": "small"}, "large": {"id": "large"}, "agent": "agent"},
+        "gate": {"score": "min", "k": 64},
+        **changes,
+    }
+    run = Run(folder)
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for one in outcomes:
+        run.append(one)
+    return folder
+
+
+many = st.lists(
+    st.builds(
+        lambda score, need, small, large: outcome(0, score=score, need=need, small=small, large=large),
+        st.floats(0, 1),
+        st.none() | st.floats(0, 1),
+        st.booleans(),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(many, st.floats(0.01, 0.99), st.none() | st.floats(0.01, 0.99))
+def test_a_sweep_decides_as_judge_and_gate_do(outcomes: list[Outcome], at: float, judge: float | None) -> None:
+    swept = sweep(outcomes, score="mean", threshold=at, judge_threshold=judge)
+    for k, one in enumerate(outcomes):
+        small, large, need = one["speculator"], one["agent"], one["tool_need"]
+        assert small
+        assert large
+        speculated = judge is None or (need is not None and need < judge)
+        passes = speculated and small.get("scores", {})["mean"] >= at
+        assert swept.bypass[k] == passes
+        assert swept.right[k] == (small["right"] if passes else large["right"])
+        assert swept.seconds[k] == (judge is not None) * 1.0 + speculated * 2.0 + (not passes) * 4.0
+
+
+def test_only_what_has_both_sides_can_be_swept() -> None:
+    whole, half, bad = outcome(1), outcome(2), outcome(3)
+    half["agent"] = None
+    bad["route"] = None
+    assert sweepable([whole, half, bad]) == [whole]
+    for outcomes in ([half], []):
+        with pytest.raises(ArgumentError, match="run"):
+            sweep(outcomes, score="min", threshold=0.5, judge_threshold=None)
+
+
+def test_without_a_judge_there_is_no_threshold_for_it() -> None:
+    unjudged = outcome(1, need=None)
+    del unjudged["seconds"]["judge"]
+    assert sweep([unjudged], score="min", threshold=0.5, judge_threshold=None).seconds.tolist() == [2.0]
+    with pytest.raises(ArgumentError, match="judge_threshold"):
+        sweep([unjudged], score="min", threshold=0.5, judge_threshold=0.5)
+
+
+def test_an_answer_without_tokens_never_passes() -> None:
+    assert not sweep([outcome(1, score=0.0)], score="min", threshold=1e-12, judge_threshold=None).bypass.any()
+
+
+def split_at(clear: int, unclear: int, **options: Any) -> list[Outcome]:
+    """Speculations that are right above 0.8 and wrong below."""
+    rng = np.random.default_rng(0)
+    scores = [*rng.uniform(0.85, 0.99, clear), *rng.uniform(0.3, 0.75, unclear)]
+    return [outcome(k, score=float(s), small=k < clear, **options) for k, s in enumerate(scores)]
+
+
+def test_the_papers_way_finds_where_right_and_wrong_part() -> None:
+    outcomes = [
+        *split_at(30, 10, need=0.1),
+        *(outcome(100 + k, score=0.4, need=0.9, small=False) for k in range(10)),
+    ]
+    found = fastest(outcomes, Gate(speculator="small"))
+    assert found.gate is not None
+    assert 0.75 < found.gate.threshold < 0.85
+    # screening costs 1 s for every question and saves 2 s for ten of fifty: the judge is kept, as late as possible
+    assert found.gate.judge_threshold is not None
+    assert 0.1 < found.gate.judge_threshold < 0.9
+    assert found.accuracy == found.agent_accuracy == 1.0
+    assert found.accepted == 0.6
+    assert found.speedup == pytest.approx(4 / ((30 * 3 + 10 * 7 + 10 * 5) / 50))
+    assert found.gate.calibration == {"method": "paper", "questions": 50}
+
+
+def test_a_promise_is_made_where_the_sample_allows_it(tmp_path: Path) -> None:
+    outcomes = split_at(500, 100)
+    run = written(tmp_path / "run", outcomes)
+    found = calibrate_run(run, max_loss=0.02, confidence=0.9)
+    assert found.gate is not None
+    assert found.guarantee is not None
+    assert 0.6 < found.gate.threshold < 0.86
+    assert (found.gate.speculator, found.gate.agent, found.gate.judge_threshold) == ("small", "large", 0.5)
+    assert found.gate.calibration is not None
+    assert found.gate.calibration["max_loss"] == 0.02
+    assert found.agent_accuracy - found.accuracy <= 0.02
+    assert found.accepted >= 500 / 600
+
+
+def test_too_few_questions_say_how_many_more(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", split_at(20, 5))
+    shown = CliRunner().invoke(app, ["calibrate", str(run), "--out", str(tmp_path / "gate.json")])
+    assert shown.exit_code == 1, shown.output
+    found = calibrate_run(run)
+    assert found.gate is None
+    assert found.guarantee is not None
+    assert f"{found.guarantee.least - 25} more" in shown.output
+    assert not (tmp_path / "gate.json").exists()
+    # every question goes to the agent
+    assert (found.accepted, found.speedup) == (0.0, 1.0)
+
+
+def test_the_gate_file_is_one_that_a_graph_loads(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", [*split_at(40, 10), *split_at(5, 40, split="two")])
+    out = tmp_path / "gate.json"
+    arguments = ["calibrate", str(run), "--method", "paper", "--score", "mean", "--split", "one", "--out", str(out)]
+    shown = CliRunner().invoke(app, [*arguments, "--json"])
+    assert shown.exit_code == 0, shown.output
+    gate = Gate.load(out)
+    assert (gate.score, gate.k, gate.speculator) == ("mean", 64, "small")
+    figures = json.loads(shown.stdout)
+    assert figures["threshold"] == gate.threshold
+    assert figures["questions"] == 50
+    table = CliRunner().invoke(app, arguments)
+    assert "speed-up here" in table.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "says"),
+    [
+        ({"benchmark": {"name": "embedded", "part": "test"}}, {}, "calibration questions"),
+        ({}, {"score": "best"}, "score"),
+        ({}, {"method": "guess"}, "method"),
+        ({}, {"counted": "all"}, "counted"),
+        ({}, {"splits": ["two"]}, "split"),
+        ({}, {"max_loss": 1.5}, "max_loss"),
+        ({"format": 99}, {}, "format"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_named(
+    tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], says: str
+) -> None:
+    run = written(tmp_path / "run", split_at(5, 5), **changes)
+    with pytest.raises(ArgumentError, match=says):
+        calibrate_run(run, **options)
+
+
+def test_a_side_that_is_missing_and_mixed_candidates_are_named(tmp_path: Path) -> None:
+    outcomes = split_at(5, 5)
+    outcomes[3]["agent"] = None
+    with pytest.raises(ArgumentError, match="1 of 10"):
+        calibrate_run(written(tmp_path / "half", outcomes))
+    mixed = split_at(5, 5)
+    assert mixed[0]["speculator"]
+    mixed[0]["speculator"]["k"] = 20
+    with pytest.raises(ArgumentError, match="K = "):
+        calibrate_run(written(tmp_path / "mixed", mixed))
+    with pytest.raises(ArgumentError, match="run: expected the folder of a run"):
+        calibrate_run(tmp_path / "none")
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=20))
+def test_no_image_is_in_both_halves(names: list[str]) -> None:
+    ref = inline_reference(b"x")
+    for name in names:
+        files = [Item(id, "s", "?", (), "y", parse_reference(f"/{place}/{name}.jpg")) for id, place in ("1a", "2b")]
+        rotations = [Item(id, "s", "?", (), "y", ref, group=name) for id in ("1", "2", "3", "4")]
+        assert len({part_of(item) for item in files}) == 1
+        assert len({part_of(item) for item in rotations}) == 1
+    both = {part_of(Item("1", "s", "?", (), "y", parse_reference(f"{k}.jpg"))) for k in range(40)}
+    assert both == {"test", "calibration"}
+    assert part_of(BadRow(Path("x"), "line 1", "bad")) == "test"
+
+
+def test_the_halves_make_up_the_whole(tmp_path: Path) -> None:
+    from PIL import Image
+
+    lines = []
+    for k in range(12):
+        Image.new("RGB", (32, 32), (k, 0, 0)).save(tmp_path / f"{k}.png")
+        lines += [{"image": f"{k}.png", "question": f"{k}{x}?", "answer": "red"} for x in "ab"]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    halves = [{row.id for row in Benchmark(str(file), part=part).rows(tmp_path)} for part in ("test", "calibration")]
+    whole = {row.id for row in Benchmark(str(file)).rows(tmp_path)}
+    assert halves[0] | halves[1] == whole
+    assert not halves[0] & halves[1]
+    assert all(halves)
