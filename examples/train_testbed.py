@@ -36,7 +36,7 @@ def main() -> None:
     cli.add_argument("--out", type=Path, default=Path("training"))
     cli.add_argument("--only", choices=["speculator", "agent", "calibration"])
     cli.add_argument("--threads", type=int, default=2)
-    cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 2500, 450, 900))
+    cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 2500, 450, 1500))
     cli.add_argument("--agent-steps", type=int, nargs=4, default=(600, 1500, 250, 1400))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
