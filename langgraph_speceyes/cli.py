@@ -181,6 +181,26 @@ def evaluate(
         show_overview(_out, figures, out)
 
 
+@app.command("report")
+def report_runs(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the report; made if missing.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make one page of one or more runs: tables with intervals, plots, the mistakes to look at."""
+    with _errors():
+        from langgraph_speceyes.bench.report import write_report
+
+        with (_err if as_json else _out).status("Reading, drawing"):
+            found = write_report(runs, out)
+    if as_json:
+        print(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        from langgraph_speceyes.bench.report import PAGE, show_report
+
+        show_report(_out, found, out / PAGE)
+
+
 @app.command()
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of speceyes with --full, on calibration questions.")],

@@ -42,7 +42,12 @@ def contact_sheet(mistakes: Sequence[Mistake], file: Path) -> None:
         else:
             sheet.paste(picture, (x + (_TILE - picture.width) // 2, y + (_TILE - picture.height) // 2))
         score = "" if one.score is None else f"  {one.score_name} {one.score:.4f}"
-        lines = [f"{k + 1}{score}", one.question, f"right: {one.expected}", f"said: {one.answer or one.error or 'nothing'}"]
+        lines = [
+            f"{k + 1}{score}",
+            one.question,
+            f"right: {one.expected}",
+            f"said: {one.answer or one.error or 'nothing'}",
+        ]
         for row, line in enumerate(lines):
             pen.text((x, y + _TILE + 4 + 18 * row), _fitting(pen, line, font), fill="black", font=font)
     sheet.save(file, "JPEG", quality=_QUALITY, optimize=True)

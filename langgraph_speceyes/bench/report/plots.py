@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langgraph_speceyes.bench.report.cases import Timeline
-from langgraph_speceyes.bench.report.scores import Scores
+from langgraph_speceyes.bench.report.scores import Scores, log_odds
 from langgraph_speceyes.bench.report.series import Curve, Series, Sweeps
 from langgraph_speceyes.bench.report.table import Table, column
 from langgraph_speceyes.bench.statistics import Estimate
@@ -57,6 +57,8 @@ _STYLE = {
     "svg.fonttype": "path",
 }
 _WIDTH = 8.6
+# scores to mark on an axis, those that say most first
+_MARKED = (0.5, 0.9, 0.99, 0.999, 0.1, 0.9999, 0.01, 0.95, 0.98, 0.995, 0.7, 0.97, 0.998, 0.8, 0.3, 0.6, 0.4, 0.2)
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,13 @@ class Drawing:
         panels: list[tuple[str, list[tuple[Estimate, Estimate] | None]]] = []
         for key in table.columns:
             cells = [row.cells.get(column(*key)) for row in table.rows]
-            panels.append((_short(" / ".join(key), 34), [cell and (cell.speedup, cell.accuracy) for cell in cells]))
+            panels.append((_short(" / ".join(key), 34), [(c.speedup, c.accuracy) if c else None for c in cells]))
         if len(panels) > 1:
             means = [(row.mean.speedup, row.mean.accuracy) for row in table.rows]
             panels.append(("mean of the splits", list(means)))
-        if not any(p and p[0].value is not None for _, points in panels for p in points):
+        speedups = [p[0] for _, points in panels for p in points if p]
+        ends = [end for e in speedups for end in (e.value, e.low, e.high) if end is not None and end > 0]
+        if not ends:
             return None
         across = min(4, len(panels)) if len(panels) != 3 else 3
         down = math.ceil(len(panels) / across)
@@ -125,28 +129,28 @@ class Drawing:
                         [100 * point[1].value],
                         xerr=_bars(x),
                         yerr=_bars(y, 100),
-                        fmt=MARKERS[k // len(COLOURS) % len(MARKERS)] if len(points) > len(COLOURS) else MARKERS[k % 8],
+                        fmt=MARKERS[k % len(MARKERS)],
                         color=COLOURS[k % len(COLOURS)],
                         ms=5,
                         lw=1.2,
                     )
             for ax in axes.flat[len(panels) :]:
                 ax.set_visible(False)
-            figure.supxlabel("speed-up over the agent, by mean latency (x)")
-            figure.supylabel("accuracy (%)")
-            marks = [
-                _mark(
-                    COLOURS[k % len(COLOURS)],
-                    MARKERS[k // len(COLOURS) % len(MARKERS)] if len(table.rows) > len(COLOURS) else MARKERS[k % 8],
-                )
-                for k in range(len(table.rows))
-            ]
+            for ax in axes[:, 0]:
+                ax.set_ylabel("accuracy (%)")
+            for k, ax in enumerate(axes.flat[: len(panels)]):
+                _ratios(ax, min(ends), max(ends))
+                if k + across >= len(panels):
+                    ax.set_xlabel("speed-up (x)")
+                    ax.tick_params(axis="x", labelbottom=True)
+            marks = [_mark(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], "") for k in range(len(table.rows))]
             _legend(figure, marks, [row.label for row in table.rows])
 
         return self._save(
             "accuracy-speedup",
             "Accuracy against speed-up",
-            "Up and to the right is better. Bars are 95 % intervals; the dotted line is the agent's own speed.",
+            "Speed-up over the agent by mean latency, on a logarithmic axis. Up and to the right is better. Bars are "
+            "95 % intervals; the dotted line is the agent's own speed.",
             draw,
             0.9 + 2.1 * down + _legend_height([row.label for row in table.rows]),
         )
@@ -161,18 +165,17 @@ class Drawing:
             axes = figure.subplots(1, len(kept), squeeze=False)[0]
             for ax, (name, one) in zip(axes, kept.items(), strict=True):
                 for curve, peak, colour, style in (
-                    (one.right, one.peak_right, RIGHT, "-"),
-                    (one.wrong, one.peak_wrong, WRONG, "--"),
+                    (one.right, log_odds(one.peak_right), RIGHT, "-"),
+                    (one.wrong, log_odds(one.peak_wrong), WRONG, "--"),
                 ):
                     ax.fill_between(one.grid, curve, color=colour, alpha=0.18, lw=0)
                     ax.plot(one.grid, curve, color=colour, lw=1.6, ls=style)
                     ax.axvline(peak, color=colour, lw=0.9, ls=":")
-                ax.set_title(f"{name}\npeaks {one.distance:+.3f} apart", loc="left")
+                ax.set_title(f"{name}\npeaks {one.distance:+.2f} apart", loc="left")
                 ax.set_ylim(bottom=0)
-                ax.set_xlim(one.grid[0], 1)
-                ax.locator_params(axis="x", nbins=4)
-                ax.set_xlabel("score")
-            axes[0].set_ylabel("density (per unit of score)")
+                ax.set_xlim(one.grid[0], one.grid[-1])
+                _scores(ax)
+            axes[0].set_ylabel("density (per unit of log-odds)")
             lines = [_mark(RIGHT, None), _mark(WRONG, None, "--")]
             wrong = scores.n - scores.right
             _legend(figure, lines, [f"right answers (n = {scores.right})", f"wrong answers (n = {wrong})"])
@@ -180,10 +183,11 @@ class Drawing:
         return self._save(
             f"densities-{scores.run}-k{scores.k}",
             f"Answer scores of right and wrong speculations, {scores.run}, K = {scores.k}",
-            "Kernel density estimates (Gaussian, Scott's bandwidth, mirrored at 0 and 1); dotted lines are the peaks. "
-            "The further apart the peaks, the better a gate can tell the two kinds; scales differ between the panels.",
+            "Gaussian kernel density estimates (Scott's bandwidth) over the score's log-odds ln(s / (1 - s)), since "
+            "scores crowd near 1; of min, mean and bottom that is 0.6 times the separability. Dotted lines are the "
+            "peaks, and their distance is in log-odds. Axes differ between the panels.",
             draw,
-            3.0,
+            3.1,
         )
 
     def selective(self, scores: Scores) -> Plot:
@@ -191,7 +195,7 @@ class Drawing:
 
         def draw(figure: Figure) -> None:
             left, right = figure.subplots(1, 2)
-            for k, (name, one) in enumerate(scores.scores.items()):
+            for k, one in enumerate(scores.scores.values()):
                 colour = COLOURS[k]
                 left.plot(
                     [100 * c for c in one.coverage],
@@ -201,10 +205,14 @@ class Drawing:
                     ls=("-", "--", "-.", ":")[k % 4],
                 )
                 shape = one.reliability
-                right.plot(shape.score, [100 * a for a in shape.accuracy], color=colour, lw=0.8, alpha=0.6)
-                sizes = [8 + 70 * n / max(1, scores.n) for n in shape.n]
-                right.scatter(
-                    shape.score, [100 * a for a in shape.accuracy], s=sizes, color=colour, marker=MARKERS[k], lw=0
+                right.plot(
+                    [log_odds(score) for score in shape.score],
+                    [100 * a for a in shape.accuracy],
+                    color=colour,
+                    lw=1.2,
+                    ls=("-", "--", "-.", ":")[k % 4],
+                    marker=MARKERS[k],
+                    ms=4,
                 )
             every = 100 * (1 - scores.right / scores.n)
             left.axhline(every, color=INK, lw=0.8, ls=":")
@@ -213,11 +221,13 @@ class Drawing:
             left.set_ylim(bottom=0)
             left.set_xlim(0, 100)
             left.set_title("risk and coverage", loc="left")
-            right.plot([0, 1], [0, 100], color=INK, lw=0.8, ls=":")
-            lowest = min(min(one.reliability.score) for one in scores.scores.values())
-            right.set_xlim(max(0.0, lowest - 0.05), 1.01)
+            means = [log_odds(score) for one in scores.scores.values() for score in one.reliability.score]
+            low, high = min(means), max(means)
+            steps = [low + (high - low) * k / 50 for k in range(51)]
+            right.plot(steps, [100 / (1 + math.exp(-x)) for x in steps], color=INK, lw=0.8, ls=":")
             right.set_ylim(0, 105)
-            right.set_xlabel("score (mean of the bin)")
+            _scores(right, 0.12)
+            right.set_xlabel("score (mean of a tenth of the speculations)")
             right.set_ylabel("right (%)")
             right.set_title("accuracy by score", loc="left")
             for ax in (left, right):
@@ -228,9 +238,9 @@ class Drawing:
         return self._save(
             f"selective-{scores.run}-k{scores.k}",
             f"What a score is worth, {scores.run}, K = {scores.k}",
-            "Left: the lower the curve, the better; a score that says nothing stays on the dotted line, the share wrong "
-            "of all. Right: on the dotted line the score would be the share right; larger marks hold more answers. "
-            "min, mean and bottom are squashed separabilities, not probabilities, and are not meant to be on it.",
+            "Left: the lower the curve, the better; a score that says nothing stays on the dotted line, the share "
+            "wrong of all. Right: a mark for each tenth of the speculations by score; on the dotted line the score is "
+            "the share right. min, mean and bottom are squashed separabilities and not meant to be on it.",
             draw,
             3.6,
         )
@@ -242,22 +252,21 @@ class Drawing:
             axes = figure.subplots(2, len(found.scores), squeeze=False, sharey="row", sharex="col")
             for k, (name, one) in enumerate(found.scores.items()):
                 top, bottom = axes[0][k], axes[1][k]
-                _band(top, one.thresholds, one.accuracy, COLOURS[0], 100)
-                _band(bottom, one.thresholds, one.speedup, COLOURS[1])
+                at = [log_odds(threshold) for threshold in one.thresholds]
+                _band(top, at, one.accuracy, COLOURS[0], 100)
+                _band(bottom, at, one.speedup, COLOURS[1])
                 top.axhline(100 * found.agent, color=INK, lw=0.9, ls="--")
-                top.axhline(100 * found.speculator, color=INK, lw=0.9, ls=":")
                 bottom.axhline(1, color=INK, lw=0.9, ls="--")
                 top.set_title(name, loc="left")
-                bottom.set_xlabel("threshold")
                 for ax in (top, bottom):
                     ax.grid(True)
-                    ax.locator_params(axis="x", nbins=4)
                     if name == found.score and found.threshold is not None:
-                        ax.axvline(found.threshold, color=COLOURS[2], lw=1.1)
+                        ax.axvline(log_odds(found.threshold), color=COLOURS[2], lw=1.1)
+                _scores(bottom)
+                bottom.set_xlabel("threshold")
             axes[0][0].set_ylabel("accuracy (%)")
             axes[1][0].set_ylabel("speed-up (x)")
-            marks = [_mark(INK, None, "--"), _mark(INK, None, ":")]
-            names = ["agent alone", "speculator alone (accuracy)"]
+            marks, names = [_mark(INK, None, "--")], ["agent alone"]
             if found.threshold is not None and found.score in found.scores:
                 marks.append(_mark(COLOURS[2], None))
                 names.append("threshold of the run")
@@ -267,7 +276,8 @@ class Drawing:
             f"thresholds-{found.run}",
             f"Accuracy and speed-up against the gate threshold, {found.run}",
             "Offline, from both sides' answers to every question. Left in each panel everything that the judge lets "
-            "pass is accepted, right nothing. Bands are 95 % intervals at each threshold.",
+            "pass is accepted, right nothing. Bands are 95 % intervals at each threshold. Thresholds are drawn by "
+            "their log-odds, since scores crowd near 1.",
             draw,
             4.6,
         )
@@ -369,7 +379,7 @@ class Drawing:
                         "x", (end, row), xytext=(4, 0), textcoords="offset points", va="center", ha="left", fontsize=7
                     )
             ax.set_ylim(len(found.bars) - 0.4, -0.6)
-            ax.set_yticks(range(len(found.bars)), [_short(bar.id, 26) for bar in found.bars], fontsize=6.5)
+            ax.set_yticks(range(len(found.bars)), [_end(bar.id, 26) for bar in found.bars], fontsize=6.5)
             ax.tick_params(axis="y", length=0)
             ax.grid(True, axis="x")
             ax.set_axisbelow(True)
@@ -384,7 +394,7 @@ class Drawing:
             f"Where the time goes: {found.method}, {found.run}, first {len(found.bars)} questions",
             "A bar a question, in the order they began"
             + (", several at once" if found.since_first else ", one at a time and so each from its own beginning")
-            + "; an x behind it marks a wrong answer. Grey is time that no phase accounts for.",
+            + "; an x behind it marks a wrong answer. Grey, drawn last, is time that no phase accounts for.",
             draw,
             1.2 + 0.16 * len(found.bars),
         )
@@ -397,17 +407,18 @@ class Drawing:
         with self._style(_STYLE):
             figure = self._figure(figsize=(_WIDTH, height), layout="constrained")
             draw(figure)
-            quiet = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             figure.savefig(self.folder / f"{name}.png", dpi=144, facecolor="white")
-            figure.savefig(self.folder / f"{name}.svg", facecolor="white", metadata=quiet)
-            page = io.StringIO()
-            figure.savefig(page, format="svg", transparent=True, metadata=quiet)
-        return Plot(name, title, caption, _inline(page.getvalue(), len(self._names)))
+            figure.set_layout_engine("none")  # it is laid out
+            svg = io.StringIO()
+            quiet = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(svg, format="svg", facecolor="white", metadata=quiet)
+        (self.folder / f"{name}.svg").write_text(svg.getvalue(), encoding="utf-8")
+        return Plot(name, title, caption, _inline(svg.getvalue(), len(self._names)))
 
 
 def _inline(svg: str, number: int) -> str:
-    """An SVG as part of a page: without prolog, in the text's colour, with ids that no other plot has."""
-    svg = svg[svg.index("<svg") :]
+    """An SVG as part of a page: no prolog, no ground, ink in the text's colour, ids that no other plot has."""
+    svg = svg[svg.index("<svg") :].replace("fill: #ffffff", "fill: none")
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{number}-", svg)
     svg = re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
     head, rest = svg.split(">", 1)
@@ -442,15 +453,53 @@ def _mark(colour: str, marker: str | None, style: str = "-") -> Any:
     return Line2D([], [], color=colour, marker=marker or "", ls=style, ms=5, lw=1.4)
 
 
+def _scores(ax: Axes, room: float = 0.24) -> None:
+    """Label an axis of log-odds by the scores they stand for, `room` of its length apart at least."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
+    low, high = ax.get_xlim()
+    kept: dict[float, str] = {}
+    for score in _MARKED:
+        at = log_odds(score)
+        if low <= at <= high and all(abs(at - other) >= room * (high - low) for other in kept):
+            kept[at] = f"{score:g}"
+    ax.xaxis.set_major_locator(FixedLocator(sorted(kept)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: kept.get(x, "")))
+    ax.set_xlim(low, high)
+    ax.set_xlabel("score")
+
+
+def _ratios(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic axis of speed-ups with plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = min(low, 1.0) / 1.15, max(high, 1.0) * 1.15
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    marks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]
+    if high / low < 4:
+        marks = sorted({*marks, 0.25, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.2, 1.5, 2.5, 3, 4, 6, 8})
+    ax.xaxis.set_major_locator(FixedLocator([mark for mark in marks if low <= mark <= high]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
 def _legend(figure: Figure, marks: Sequence[Any], names: Sequence[str]) -> None:
-    columns = max(1, min(len(names), int(100 / (8 + max(map(len, names))))))
-    figure.legend(list(marks), [_short(name, 90) for name in names], loc="outside lower center", ncols=columns)
+    figure.legend(list(marks), [_short(name, 90) for name in names], loc="outside lower center", ncols=_columns(names))
 
 
 def _legend_height(names: Sequence[str]) -> float:
-    columns = max(1, min(len(names), int(100 / (8 + max(map(len, names))))))
-    return 0.2 * math.ceil(len(names) / columns)
+    return 0.2 * math.ceil(len(names) / _columns(names))
+
+
+def _columns(names: Sequence[str]) -> int:
+    """How many entries of a legend stand side by side."""
+    return max(1, min(len(names), 125 // (7 + max(min(90, len(name)) for name in names))))
 
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _end(text: str, most: int) -> str:
+    return text if len(text) <= most else f"…{text[1 - most :]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,22 +17,24 @@ from langgraph_speceyes.scoring import SCORES
 
 BINS = 15
 """Bins of the calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+_PARTS = 10
 _FEWEST = 5
+_EDGE = 1e-6
 _GRID = 256
 _POINTS = 200
 
 
 @dataclass(frozen=True)
 class Density:
-    """Kernel density estimates of a score.
+    """Kernel density estimates of a score's log-odds.
 
     Attributes:
-        grid: Scores.
+        grid: Log-odds.
         right: Density where the answer is right, at each of them.
         wrong: Density where it is wrong.
         peak_right: Score at the peak of `right`.
         peak_wrong: Score at the peak of `wrong`.
-        distance: Their difference; positive if right answers score higher.
+        distance: Their difference in log-odds; positive if right answers score higher.
     """
 
     grid: list[float]
@@ -44,17 +47,15 @@ class Density:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Accuracy by score, in bins of equal width.
+    """Accuracy by score, in parts of equal size, lowest scores first.
 
     Attributes:
-        score: Mean score in each bin that holds answers.
+        score: Mean score in each part.
         accuracy: Share right there.
-        n: Answers there.
     """
 
     score: list[float]
     accuracy: list[float]
-    n: list[int]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def risks(score: NDArray[Any], right: NDArray[Any]) -> Floats:
     return np.asarray(np.cumsum(tied[np.sort(at)]) / np.arange(1, at.size + 1), dtype=np.float64)
 
 
-def calibration_error(score: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> tuple[float, Reliability]:
+def calibration_error(score: NDArray[Any], right: NDArray[Any], bins: int = BINS) -> float:
     """Expected calibration error: how far the score is from the share right, over bins weighted by their answers.
 
     Args:
@@ -145,20 +146,22 @@ def calibration_error(score: NDArray[Any], right: NDArray[Any], bins: int = BINS
         bins: Bins of equal width from 0 to 1.
 
     Returns:
-        The error, 0 to 1, and the bins that hold answers.
+        0 to 1.
     """
     s, good = np.asarray(score, dtype=np.float64), np.asarray(right, dtype=np.float64)
     at = np.minimum((s * bins).astype(np.int64), bins - 1)
-    count = np.bincount(at, minlength=bins)
-    held = count > 0
-    mean = np.bincount(at, weights=s, minlength=bins)[held] / count[held]
-    accuracy = np.bincount(at, weights=good, minlength=bins)[held] / count[held]
-    error = float(np.sum(count[held] * np.abs(accuracy - mean)) / s.size)
-    return error, Reliability(mean.tolist(), accuracy.tolist(), count[held].tolist())
+    # a bin's weight times its gap is the sum of its gaps over n
+    return float(np.abs(np.bincount(at, weights=good - s)).sum() / s.size)
+
+
+def log_odds(score: float) -> float:
+    """``ln(s / (1 - s))``, which spreads what crowds near 0 and 1; scores within 1e-6 of them count as that far."""
+    inside = min(max(score, _EDGE), 1 - _EDGE)
+    return math.log(inside / (1 - inside))
 
 
 def density(score: NDArray[Any], right: NDArray[Any]) -> Density | None:
-    """Gaussian kernel densities on [0, 1] (Scott's bandwidth), mirrored at both ends, where scores pile up.
+    """Gaussian kernel densities (Scott's bandwidth) of the log-odds.
 
     Args:
         score: ``[n]``, 0 to 1.
@@ -174,18 +177,23 @@ def density(score: NDArray[Any], right: NDArray[Any]) -> Density | None:
         from scipy.stats import gaussian_kde
     except ModuleNotFoundError as missing:
         raise MissingExtraError("score densities", "eval") from missing
-    good = np.asarray(right, dtype=bool)
-    kinds = [np.asarray(score, dtype=np.float64)[mask] for mask in (good, ~good)]
-    if any(kind.size < _FEWEST or np.ptp(kind) < 1e-9 for kind in kinds):
+    odds, good = np.array([log_odds(float(s)) for s in score]), np.asarray(right, dtype=bool)
+    kinds = [odds[good], odds[~good]]
+    if any(kind.size < _FEWEST or np.ptp(kind) < _EDGE for kind in kinds):
         return None
-    lowest = min(float(np.quantile(kind, 0.01)) for kind in kinds)
-    grid = np.linspace(max(0.0, lowest - 0.1 * (1 - lowest)), 1.0, _GRID)
-    curves = []
-    for kind in kinds:
-        kde = gaussian_kde(kind)
-        curves.append(kde(grid) + kde(-grid) + kde(2 - grid))
-    peaks = [float(grid[int(np.argmax(curve))]) for curve in curves]
-    return Density(grid.tolist(), curves[0].tolist(), curves[1].tolist(), *peaks, distance=peaks[0] - peaks[1])
+    estimates = [gaussian_kde(kind) for kind in kinds]
+    room = 2 * max(float(np.sqrt(kde.covariance[0, 0])) for kde in estimates)
+    grid = np.linspace(odds.min() - room, odds.max() + room, _GRID)
+    curves = [kde(grid) for kde in estimates]
+    right_at, wrong_at = (float(grid[int(np.argmax(curve))]) for curve in curves)
+    peaks = [1 / (1 + math.exp(-at)) for at in (right_at, wrong_at)]
+    return Density(grid.tolist(), curves[0].tolist(), curves[1].tolist(), peaks[0], peaks[1], right_at - wrong_at)
+
+
+def _reliability(score: Floats, right: NDArray[Any]) -> Reliability:
+    order = np.argsort(score, kind="stable")
+    parts = [part for part in np.array_split(order, _PARTS) if part.size]
+    return Reliability([float(score[p].mean()) for p in parts], [float(right[p].mean()) for p in parts])
 
 
 def _scores(name: str, k: int | None, rows: Sequence[tuple[dict[str, float], bool]], questions: int) -> Scores:
@@ -197,14 +205,13 @@ def _scores(name: str, k: int | None, rows: Sequence[tuple[dict[str, float], boo
         values = np.array([found[score] for found, _ in rows])
         risk = risks(values, right)
         at = np.unique(np.linspace(0, risk.size - 1, _POINTS).round().astype(int))
-        error, bins = calibration_error(values, right)
         figures[score] = ScoreFigures(
             auroc=bootstrapped(auroc, values, right),
             aurc=bootstrapped(aurc, values, right),
-            ece=error,
+            ece=calibration_error(values, right),
             density=density(values, right),
             coverage=((at + 1) / risk.size).tolist(),
             risk=risk[at].tolist(),
-            reliability=bins,
+            reliability=_reliability(values, right),
         )
     return Scores(name, k, len(rows), questions, int(right.sum()), {str(s): f for s, f in figures.items()})

@@ -210,7 +210,7 @@ def cell(outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tup
 
 
 def shares_of(run: Loaded) -> dict[tuple[str, str], float]:
-    """Each outcome's share of its method's busy seconds, by method and question; those that did not run are left out."""
+    """Each outcome's share of its method's busy seconds, by method and question; what did not run is left out."""
     found: dict[tuple[str, str], float] = {}
     for method in run.methods:
         ran = [o for o in run.of(method) if "total" in o["seconds"]]
