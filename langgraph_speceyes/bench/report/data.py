@@ -137,10 +137,9 @@ def busy_shares(began: ArrayLike, seconds: ArrayLike) -> Floats:
     end = start + np.asarray(seconds, dtype=np.float64)
     edges = np.unique(np.concatenate([start, end]))
     first, last = np.searchsorted(edges, start), np.searchsorted(edges, end)
-    # how many are under way from each edge to the next
+    # how many are under way from each edge to the next; nobody asks for a gap, where none is
     steps = np.bincount(first, minlength=edges.size) - np.bincount(last, minlength=edges.size)
-    running = np.cumsum(steps)[:-1]
-    portion = np.where(running > 0, np.diff(edges) / np.maximum(running, 1), 0.0)
+    portion = np.diff(edges) / np.maximum(np.cumsum(steps)[:-1], 1)
     until = np.concatenate([[0.0], np.cumsum(portion)])
     return np.asarray(until[last] - until[first], dtype=np.float64)
 

@@ -185,7 +185,8 @@ def table(runs: Sequence[Loaded]) -> Table:
     for group in groups:
         for method in dict.fromkeys(name for run in group for name in run.methods):
             having = [run for run in group if method in run.methods]
-            label = method if len(groups) == 1 else f"{method} · {' + '.join(run.name for run in having)}"
+            more = f" and {len(having) - 1} more" if len(having) > 1 else ""
+            label = method if len(groups) == 1 else f"{method} · {having[0].name}{more}"
             row, parts = _row(label, method, having)
             rows.append(row)
             for key, outcomes in parts.items():

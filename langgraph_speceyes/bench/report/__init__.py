@@ -1,0 +1,163 @@
+"""Runs as a page a person reads: `speceyes report`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from langgraph_speceyes.bench.report.cases import Mistakes, Timeline, mistakes, timeline
+from langgraph_speceyes.bench.report.data import AGENT, Loaded, load
+from langgraph_speceyes.bench.report.scores import Scores, scores
+from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweeps
+from langgraph_speceyes.bench.report.table import Table, column, table
+from langgraph_speceyes.bench.report.text import shown
+from langgraph_speceyes.bench.runs import write_whole
+from langgraph_speceyes.errors import ArgumentError
+
+__all__ = ["PAGE", "Report", "figures", "show_report", "write_report"]
+
+PAGE, MARKDOWN, FIGURES = "report.html", "report.md", "report.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says, as numbers.
+
+    Attributes:
+        runs: Name, folder and manifest of each run.
+        table: The paper's table.
+        scores: What answer scores tell, by run and K.
+        sweeps: Other thresholds, by run.
+        series: What varies between runs.
+        timelines: When phases ran, by run.
+        mistakes: Wrong answers of the first run of each benchmark that has a bypass.
+        missing: What could not be given and why, sentences by section.
+    """
+
+    runs: list[dict[str, Any]]
+    table: Table
+    scores: list[Scores]
+    sweeps: list[Sweeps]
+    series: list[Series]
+    timelines: list[Timeline]
+    mistakes: list[Mistakes]
+    missing: dict[str, list[str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which knows no infinity."""
+        found: dict[str, Any] = _finite(asdict(self))
+        return found
+
+
+def write_report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> Report:
+    """Read runs and write `report.html`, `report.md`, `report.json` and each plot as PNG and SVG.
+
+    Args:
+        folders: The runs' folders.
+        out: The report's folder; made if missing. Files of a report that is there are replaced.
+
+    Raises:
+        ArgumentError: A folder holds no run, or one without an outcome; the report's folder is a file or a run.
+        MissingExtraError: matplotlib, Jinja or SciPy are not installed.
+    """
+    from langgraph_speceyes.bench.report.page import check_installed, html, markdown, sections
+    from langgraph_speceyes.bench.report.plots import Drawing
+
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError("out", "a folder", f"a file, {folder}")
+    check_installed()
+    drawing = Drawing(folder)
+    runs = load(folders)
+    if any(run.folder == folder.resolve() for run in runs):
+        raise ArgumentError("out", "a folder of its own", f"a run's, {folder}")
+    report = figures(runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = sections(report, drawing, folder)
+    write_whole(folder / FIGURES, json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_whole(folder / MARKDOWN, markdown(parts))
+    write_whole(folder / PAGE, html(parts))
+    return report
+
+
+def show_report(console: Console, report: Report, page: Path) -> None:
+    """Print the main table, a line a split and method (differences in percentage points), and where the page is."""
+    grid = RichTable(title="95 % intervals below", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    grid.add_column("method", overflow="fold", min_width=16)
+    for name in ("n", "accuracy, %", "to the agent", "speed-up, x", "beta", "alpha"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for key in report.table.columns:
+        grid.add_row(f"[bold]{escape(column(*key))}[/]")
+        for row in report.table.rows:
+            if (cell := row.cells.get(column(*key))) is None:
+                continue
+            cells = [shown(cell.accuracy, 100, 1)]
+            if row.method != AGENT:
+                cells += [shown(cell.difference, 100, 1, "+"), shown(cell.speedup, 1, 2)]
+            each = [f"{value}\n[dim]{escape(ends)}[/]" if ends else value for value, ends in cells]
+            if routes := cell.routes:
+                each += [shown(e, 1, 2)[0] for e in (routes.beta, routes.alpha)]
+            grid.add_row(escape(row.label), str(cell.n), *each)
+        grid.add_section()
+    console.print(grid)
+    for sentence in report.missing["table"]:
+        console.print(escape(sentence), highlight=False)
+    console.print(f"{page}", highlight=False, soft_wrap=True, markup=False)
+
+
+def figures(runs: Sequence[Loaded]) -> Report:
+    """All numbers; what cannot be given is left out and said in `missing`."""
+    missing: dict[str, list[str]] = {"table": [], "scores": [], "sweeps": [], "series": [], "timelines": []}
+    main = table(runs)
+    missing["table"] = list(dict.fromkeys([*main.missing, *(s for row in main.rows for s in row.missing)]))
+    found_scores, found_sweeps, timelines, wrong = [], [], [], []
+    shown: set[str] = set()
+    for run in runs:
+        some = scores(run)
+        found_scores += some
+        if not some:
+            missing["scores"].append(f"{run.name} has no scored speculation.")
+        if (line := timeline(run)) is not None:
+            timelines.append(line)
+        if not run.bypasses:
+            for name in ("sweeps", "timelines"):
+                missing[name].append(f"{run.name} has no method that decides between speculator and agent.")
+            continue
+        one, why = sweeps(run)
+        if one is not None:
+            found_sweeps.append(one)
+        else:
+            missing["sweeps"].append(why)
+        if run.benchmark not in shown:
+            shown.add(run.benchmark)
+            wrong += mistakes(run)
+    found_series = series(runs)
+    if not found_series:
+        missing["series"].append(
+            "No two runs of one benchmark and the same models differ in concurrency, batch size or K."
+        )
+    if not wrong:
+        missing["mistakes"] = ["No run has a method that decides between speculator and agent."]
+    about = [{"name": run.name, "folder": str(run.folder), "manifest": run.manifest} for run in runs]
+    return Report(about, main, found_scores, found_sweeps, found_series, timelines, wrong, missing)
+
+
+def _finite(value: Any) -> Any:
+    """The same without what JSON cannot say."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value

@@ -1,0 +1,28 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+from langgraph_speceyes.bench.statistics import Estimate
+
+Text = tuple[str, str]
+"""What is said, and what is smaller beside it, such as an interval."""
+NONE: Text = ("-", "")
+
+
+def shown(found: Estimate, scale: float, digits: int, sign: str = "") -> Text:
+    """A figure and its interval; a dash without one."""
+    if found.value is None:
+        return NONE
+    return f"{scale * found.value:{sign}.{digits}f}", interval(found, scale, digits, sign)
+
+
+def interval(found: Estimate, scale: float, digits: int, sign: str = "") -> str:
+    """An interval in brackets; nothing without one."""
+    if found.low is None or found.high is None:
+        return ""
+    return f"[{scale * found.low:{sign}.{digits}f}, {scale * found.high:{sign}.{digits}f}]"
+
+
+def number(value: float | None, digits: int) -> Text:
+    """A number without an interval; a dash for None."""
+    return NONE if value is None else (f"{value:.{digits}f}", "")
