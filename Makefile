@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format types help
+.PHONY: demo test results lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,3 +29,9 @@ lint: $(STAMP) ## Ruff and the type checker
 format: $(STAMP) ## Let ruff format and mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+results: $(STAMP) ## Measure the embedded pair on its test part and write docs/results (20 minutes on two cores)
+	@mkdir -p results
+	OMP_NUM_THREADS=1 $(BIN)/speceyes testbed check --out results/test-1 --split attributes --split relations --split reading & \
+	OMP_NUM_THREADS=1 $(BIN)/speceyes testbed check --out results/test-2 --split existence --split dense & wait
+	$(BIN)/speceyes report results/test-1 results/test-2 --out docs/results

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from langgraph_speceyes.errors import ArgumentError, SpecEyesError
 
@@ -318,7 +328,10 @@ def _run(evaluation: Evaluation, console: Console) -> list[Any]:
         bar = progress.add_task("outcomes", total=total)
 
         def report(done: int, name: str) -> None:
-            progress.update(bar, completed=done, description=f"{name:<10.40}")
+            if not name:
+                # what an earlier run has done says nothing about the speed of this one
+                progress.reset(bar, completed=done)
+            progress.update(bar, completed=done, description=f"{name or 'outcomes':<10.40}")
 
         return asyncio.run(evaluation.run(report))
 
@@ -342,8 +355,18 @@ def _splits(names: list[str] | None) -> list[Split]:
 
 
 def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+class _Speed(ProgressColumn):
+    """How many a second, or a minute."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text()
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min", style="progress.data.speed")
 
 
 def with_threshold(gate: Any, threshold: float | None) -> Any:

@@ -58,6 +58,7 @@ def manifest(
         "gate": gate,
         "prompts": hashlib.sha256(json.dumps(asdict(models.prompts)).encode()).hexdigest()[:16],
         "concurrency": concurrency,
+        "batch_size": getattr(models.speculator, "batch_size", None),
         "full": full,
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),

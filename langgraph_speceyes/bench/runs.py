@@ -14,7 +14,7 @@ from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 FORMAT = 1
 MANIFEST, OUTCOMES, PICTURES = "manifest.json", "outcomes.jsonl", "pictures"
 # what a resumed run must share with the one it continues
-_SAME = ("format", "benchmark", "methods", "models", "prompts", "concurrency", "full")
+_SAME = ("format", "benchmark", "methods", "models", "prompts", "concurrency", "batch_size", "full")
 
 
 class Part(TypedDict):

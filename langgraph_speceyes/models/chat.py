@@ -154,6 +154,11 @@ class LocalChatModel(BaseChatModel):
         return self._engine.vocab_size
 
     @property
+    def batch_size(self) -> int:
+        """Most calls in one forward pass."""
+        return self._batcher.max_batch
+
+    @property
     def stats(self) -> BatchStats:
         """Forward batches run so far."""
         return self._batcher.stats

@@ -155,6 +155,32 @@ def test_the_papers_way_finds_where_right_and_wrong_part() -> None:
     assert found.gate.calibration == {"method": "paper", "questions": 50}
 
 
+def test_what_one_split_gains_does_not_pay_for_another() -> None:
+    # at 0.5 the small model is better in one split by as much as it is worse in the other
+    better = [outcome(k, score=0.6, large=False) for k in range(10)]
+    worse = [outcome(20 + k, score=0.5, small=False, split="two") for k in range(5)]
+    sure = [outcome(40 + k, score=0.9, split="two") for k in range(5)]
+    found = fastest([*better, *worse, *sure], Gate(), choose_judge=False)
+    assert found.gate is not None
+    assert 0.5 < found.gate.threshold < 0.6
+    pooled = fastest([{**o, "split": "one"} for o in (*better, *worse, *sure)], Gate(), choose_judge=False)  # type: ignore[typeddict-item]
+    assert pooled.gate is not None
+    assert pooled.gate.threshold < 0.5
+
+
+def test_of_equally_fast_points_the_safest_is_taken() -> None:
+    outcomes = [outcome(k, score=0.9) for k in range(9)] + [outcome(9, score=0.2, small=False)]
+    found = fastest(outcomes, Gate(), choose_judge=False)
+    assert found.gate is not None
+    assert 0.5 < found.gate.threshold < 0.9
+
+
+def test_where_nothing_keeps_the_accuracy_nothing_is_accepted() -> None:
+    found = fastest([outcome(k, score=1.0, small=False) for k in range(4)], Gate(), choose_judge=False)
+    assert found.gate is not None
+    assert found.gate.threshold > 0.999
+
+
 def test_a_promise_is_made_where_the_sample_allows_it(tmp_path: Path) -> None:
     outcomes = split_at(500, 100)
     run = written(tmp_path / "run", outcomes)

@@ -353,8 +353,7 @@ def test_a_sweep_runs_from_everything_the_judge_lets_pass_to_nothing() -> None:
 
 def test_series_over_concurrency_batch_size_and_k() -> None:
     rows = [answered("agent", "0", RIGHT, 2.0), decided("0", "gate", "bypass")]
-    command = ["speceyes", "eval", "own", "--batch-size"]
-    runs = [loaded(rows, f"c{c}", concurrency=c, command=[*command, "8"]) for c in (4, 1)]
+    runs = [loaded(rows, f"c{c}", concurrency=c, batch_size=8) for c in (4, 1)]
     (found,) = series(runs)
     assert found.over == "concurrency"
     assert {line.label: [p.x for p in line.points] for line in found.lines} == {
@@ -362,7 +361,7 @@ def test_series_over_concurrency_batch_size_and_k() -> None:
         "speceyes (batch 8)": [1, 4],
     }
     assert found.lines[1].points[0].throughput_speedup.value == pytest.approx(2 / 0.3)
-    (found,) = series([loaded(rows, "a", command=[*command, "1"]), loaded(rows, "b", command=["x", "--batch-size=16"])])
+    (found,) = series([loaded(rows, "a", batch_size=1), loaded(rows, "b", batch_size=16)])
     assert (found.over, [p.x for p in found.lines[0].points]) == ("batch size", [1, 16])
     (found,) = series([loaded(rows, f"k{k}", gate={"score": "min", "k": k}) for k in (64, 16)])
     assert [(found.over, line.label, [p.x for p in line.points]) for line in found.lines] == [
@@ -370,7 +369,7 @@ def test_series_over_concurrency_batch_size_and_k() -> None:
     ]
     inside = [*rows, decided("0", "gate", "bypass", method="speceyes:k=32", k=32)]
     assert [p.x for p in series([loaded(inside)])[0].lines[0].points] == [32, 64]
-    other = loaded(rows, "other", concurrency=4, command=[*command, "8"], benchmark={"name": "other"})
+    other = loaded(rows, "other", concurrency=4, batch_size=8, benchmark={"name": "other"})
     assert series([runs[1], other]) == []
 
 

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from langgraph_speceyes.bench.report.cases import Mistakes, Timeline, mistakes, timeline
-from langgraph_speceyes.bench.report.data import AGENT, Loaded, load
+from langgraph_speceyes.bench.report.data import AGENT, Loaded, load, same
 from langgraph_speceyes.bench.report.scores import Scores, scores
 from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweeps
 from langgraph_speceyes.bench.report.table import Table, column, table
@@ -40,7 +40,7 @@ class Report:
         sweeps: Other thresholds, by run.
         series: What varies between runs.
         timelines: When phases ran, by run.
-        mistakes: Wrong answers of the first run of each benchmark that has a bypass.
+        mistakes: Wrong answers of the first run of each set of questions that has a bypass.
         missing: What could not be given and why, sentences by section.
     """
 
@@ -138,8 +138,8 @@ def figures(runs: Sequence[Loaded]) -> Report:
             found_sweeps.append(one)
         else:
             missing["sweeps"].append(why)
-        if run.benchmark not in shown:
-            shown.add(run.benchmark)
+        if (questions := same(run.manifest, "benchmark")) not in shown:
+            shown.add(questions)
             wrong += mistakes(run)
     found_series = series(runs)
     if not found_series:

@@ -68,15 +68,9 @@ class Loaded:
 
     @property
     def batch_size(self) -> int | None:
-        """Most calls in one forward pass, if the manifest or the command says."""
-        if isinstance(found := self.manifest.get("batch_size"), int):
-            return found
-        command = [str(word) for word in self.manifest.get("command", [])]
-        for word, after in zip(command, [*command[1:], ""], strict=True):
-            name, _, value = word.partition("=")
-            if name == "--batch-size" and (value or after).isdigit():
-                return int(value or after)
-        return None
+        """Most calls in one forward pass of a local model."""
+        found = self.manifest.get("batch_size")
+        return found if isinstance(found, int) else None
 
     def of(self, method: str) -> list[Outcome]:
         """The method's outcomes."""
