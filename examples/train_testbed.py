@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ import torch
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.calibrate import fastest
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models, overview
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
@@ -53,6 +54,8 @@ def main() -> None:
         stages = speculator_stages(model, encode, tuple(a.speculator_steps), a.shuffled)
         train(model, stages, a.out / "speculator", seed=a.seed)
         export(model, tokenizer, checkpoints / "speculator", processor_class="Qwen3VLProcessor")
+        if a.shuffled:
+            show_control(checkpoints / "speculator", a.out)
     if a.only in (None, "agent"):
         torch.manual_seed(a.seed)
         model = new_agent(tokenizer)
@@ -61,6 +64,15 @@ def main() -> None:
     if a.only in (None, "calibration"):
         a.out.mkdir(parents=True, exist_ok=True)
         calibrate(checkpoints, a.out, a.questions)
+
+
+def show_control(checkpoint: Path, out: Path) -> None:
+    """What a speculator that learnt other scenes' answers gets right on the test part: what can be had by guessing."""
+    small = LocalChatModel.from_pretrained(str(checkpoint), model_name=embedded.SPECULATOR_NAME, max_tokens=32)
+    pair = replace(embedded.load_pair(), speculator=small)
+    benchmark = Benchmark(EMBEDDED, limit=100)
+    outcomes = asyncio.run(Evaluation(benchmark, ["speculator"], embedded_models(pair), out / "control").run())
+    print(json.dumps(overview(outcomes), indent=2), flush=True)
 
 
 def calibrate(checkpoints: Path, out: Path, questions: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -167,7 +168,7 @@ def load_models(
     if function is not None:
         if small or large:
             raise ArgumentError("models", "no --speculator and --agent beside it", small or large)
-        found = named(function, "models")()
+        found = _made(function, "models")
         if not isinstance(found, Models):
             raise ArgumentError("models", "a function that returns bench.methods.Models", type(found).__name__)
         return found
@@ -207,7 +208,19 @@ def load_scorer(function: str | None) -> LLMJudge | None:
     """The model that scores open-ended answers, from the dotted name of a function that returns it."""
     if function is None:
         return None
-    model = named(function, "scorer")()
+    model = _made(function, "scorer")
     if not isinstance(model, BaseChatModel):
         raise ArgumentError("scorer", "a function that returns a chat model", type(model).__name__)
     return LLMJudge(model)
+
+
+def _made(function: str, argument: str) -> Any:
+    """What a function of the user's returns."""
+    make = named(function, argument)
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ArgumentError(
+            argument, "a function that can be called without arguments", f"{function}: {error}"
+        ) from None
+    return make()

@@ -258,14 +258,18 @@ def test_checkpoints_are_ordinary_folders(pair: Pair, name: str) -> None:
     assert sum(f.stat().st_size for f in folder.glob("*.safetensors")) <= 16_000_000
 
 
-@pytest.mark.parametrize("name", ["speculator", "large"])
-def test_images_resized_beforehand_give_the_same_pixel_values(pair: Pair, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "cell", "within"), [("speculator", 60, 0), ("large", 110, 0), ("large", 684, 4)])
+def test_images_resized_beforehand_give_the_same_pixel_values(
+    pair: Pair, name: str, cell: int, within: int, tmp_path: Path
+) -> None:
     model = getattr(pair, name)
-    whole = make_scene("beforehand").render(110)
+    whole = make_scene("beforehand").render(cell)
     whole.save(tmp_path / "a.png")
     _, (image,) = model.render([image_question(tmp_path / "a.png", "What?")])
     assert image.size != whole.size
     made, plain = (
         model._engine.processor.image_processor(images=[i], return_tensors="pt")["pixel_values"] for i in (image, whole)
     )
-    assert torch.equal(made, plain)
+    # sides that shrink to a sixth or less are averaged down first: off by a few of 255 levels
+    assert (made - plain).abs().max() <= within / 127.5 + 1e-6
+    assert (made - plain).abs().mean() <= (0.5 / 127.5 if within else 0)
