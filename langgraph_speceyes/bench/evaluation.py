@@ -180,6 +180,10 @@ def load_models(
         from langgraph_speceyes.testbed.pair import load_pair
 
         pair = load_pair(max_batch=batch_size)
+        import torch
+
+        # a forward pass of models this small is over before a second thread has begun
+        torch.set_num_threads(1)
         return embedded_models(replace(pair, gate=chosen) if gate else pair)
     from langgraph_speceyes import LocalChatModel, create_visual_agent
     from langgraph_speceyes.phases import Prompts
