@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from langgraph_speceyes.bench.runs import Outcome, read_runs
+from langgraph_speceyes.bench.runs import Outcome, Part, read_runs
 from langgraph_speceyes.bench.sweep import Table, screened_by, sweepable, swept, table
 from langgraph_speceyes.calibration import operating_points
 from langgraph_speceyes.calibration.guarantee import METHODS, Guarantee, guaranteed_threshold
@@ -204,12 +204,13 @@ def _k(outcomes: Sequence[Outcome], default: int) -> int:
 
 
 def _columns(outcomes: Sequence[Outcome], gate: Gate) -> Table:
+    outcomes = [_failed(o) if o["error"] is not None and o["route"] is None else o for o in outcomes]
     kept = sweepable(outcomes)
     left_out = len(outcomes) - len(kept)
     if not kept or left_out:
         raise ArgumentError(
             "run",
-            "a bypass whose every question has both sides (speceyes eval --method speceyes --full, no bad rows)",
+            "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
             f"{left_out} of {len(outcomes)} outcomes without",
         )
     ks = {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")}
@@ -219,6 +220,13 @@ def _columns(outcomes: Sequence[Outcome], gate: Gate) -> Table:
     if gate.score not in columns.scores:
         raise ArgumentError("score", f"one that the run holds: {', '.join(columns.scores)}", gate.score)
     return columns
+
+
+def _failed(outcome: Outcome) -> Outcome:
+    """A question that failed, or a row that could not be used: answered by neither, wrong whatever the gate does."""
+    seconds = outcome["seconds"].get("total", 0.0)
+    nothing = Part(answer="", right=False, seconds=seconds, error=outcome["error"], tokens={})
+    return {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
 
 
 def _tried(columns: Table, gate: Gate | None, promise: Guarantee | None) -> Calibrated:

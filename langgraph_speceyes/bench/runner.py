@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,23 @@ async def evaluate(
     """
     if concurrency < 1:
         raise ArgumentError("concurrency", "at least 1", concurrency)
-    jobs = _jobs(rows, list(methods), frozenset(known), one_at_a_time=concurrency == 1)
     asking = _Asking(methods, sides, scorer, pictures, alone=concurrency == 1)
     if warm_up:
         await asking(warm_up, list(methods))
-    done: asyncio.Queue[list[Outcome] | None] = asyncio.Queue(maxsize=2 * concurrency)
+    for block in [list(methods)] if concurrency == 1 else [[name] for name in methods]:
+        async with aclosing(_through(_jobs(rows(), block, known), asking, concurrency, release)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+
+async def _through(
+    jobs: Iterator[tuple[Row, list[str]]],
+    asking: _Asking,
+    concurrency: int,
+    release: Callable[[Item], None] | None,
+) -> AsyncGenerator[Outcome]:
+    """The outcomes of jobs as they end; a job is begun when there is room for it."""
+    done: asyncio.Queue[list[Outcome] | None] = asyncio.Queue()
     reading = asyncio.Lock()
 
     async def work() -> None:
@@ -90,11 +103,11 @@ async def evaluate(
                     job = await asyncio.to_thread(next, jobs, None)
                 if job is None:
                     return
-                await done.put(await asking(*job))
+                done.put_nowait(await asking(*job))
                 if release and isinstance(job[0], Item):
                     release(job[0])
         finally:
-            await done.put(None)
+            done.put_nowait(None)
 
     workers = [asyncio.create_task(work()) for _ in range(concurrency)]
     try:
@@ -113,15 +126,14 @@ async def evaluate(
 
 
 def _jobs(
-    rows: Callable[[], Iterator[Row]], names: Sequence[str], known: frozenset[tuple[str, str]], *, one_at_a_time: bool
+    rows: Iterator[Row], names: Sequence[str], known: Collection[tuple[str, str]]
 ) -> Iterator[tuple[Row, list[str]]]:
-    """Each question with the methods it goes through next, in order."""
-    for block in [list(names)] if one_at_a_time else [[name] for name in names]:
-        for k, row in enumerate(rows()):
-            turn = k % len(block)
-            left = [name for name in block[turn:] + block[:turn] if (name, row_id(row)) not in known]
-            if left:
-                yield row, left
+    """Each question with the methods it goes through next, which take turns at being first."""
+    for k, row in enumerate(rows):
+        turn = k % len(names)
+        left = [name for name in (*names[turn:], *names[:turn]) if (name, row_id(row)) not in known]
+        if left:
+            yield row, left
 
 
 def row_id(row: Row) -> str:

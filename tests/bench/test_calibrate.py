@@ -208,6 +208,16 @@ def test_too_few_questions_say_how_many_more(tmp_path: Path) -> None:
     assert (found.accepted, found.speedup) == (0.0, 1.0)
 
 
+def test_what_failed_is_a_question_that_nobody_has_right(tmp_path: Path) -> None:
+    outcomes = split_at(30, 10)
+    for one in outcomes[:4]:
+        one |= {"route": None, "error": "the server is gone", "speculator": None, "agent": None}  # type: ignore[typeddict-item]
+    found = calibrate_run(written(tmp_path / "run", outcomes), method="paper")
+    assert found.questions == 40
+    assert found.agent_accuracy == 0.9
+    assert found.accepted == 26 / 40
+
+
 def test_the_gate_file_is_one_that_a_graph_loads(tmp_path: Path) -> None:
     run = written(tmp_path / "run", [*split_at(40, 10), *split_at(5, 40, split="two")])
     out = tmp_path / "gate.json"
