@@ -104,8 +104,8 @@ def swept(columns: Table, *, score: str, threshold: float, judge_threshold: floa
     screened = screened_by(columns, judge_threshold)
     judge_s = np.zeros_like(columns.agent_s) if judge_threshold is None else np.nan_to_num(columns.judge_s)
     scores = columns.scores.get(score, np.zeros_like(columns.agent_s))
-    # as the gate has it: an answer without tokens has score 0 and never passes
-    bypass = ~screened & (scores >= threshold) & (scores > 0)
+    # an answer without tokens has score 0, which no threshold of a gate accepts
+    bypass = ~screened & (scores >= threshold)
     return Swept(
         bypass=bypass,
         right=np.where(bypass, columns.speculator_right, columns.agent_right),
