@@ -276,10 +276,10 @@ def test_a_side_that_is_missing_and_mixed_candidates_are_named(tmp_path: Path) -
 
 @given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=20))
 def test_no_image_is_in_both_halves(names: list[str]) -> None:
-    ref = inline_reference(b"x")
     for name in names:
+        ref = inline_reference(name.encode())
         files = [Item(id, "s", "?", (), "y", parse_reference(f"/{place}/{name}.jpg")) for id, place in ("1a", "2b")]
-        rotations = [Item(id, "s", "?", (), "y", ref, group=name) for id in ("1", "2", "3", "4")]
+        rotations = [Item(id, "s", "?", (), "y", ref, group=f"{name} {id[0]}") for id in ("1a", "1b", "2a", "2b")]
         assert len({part_of(item) for item in files}) == 1
         assert len({part_of(item) for item in rotations}) == 1
     both = {part_of(Item("1", "s", "?", (), "y", parse_reference(f"{k}.jpg"))) for k in range(40)}
