@@ -30,5 +30,5 @@ format: $(STAMP) ## Let ruff format and mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-results: $(STAMP) ## Measure the embedded pair on its test part; rewrite docs/results and the tables (20 minutes on two cores)
+results: $(STAMP) ## Measure the embedded pair on its test part; rewrite docs/results and the tables
 	$(BIN)/python examples/measure_testbed.py

@@ -1,6 +1,6 @@
 """Measure the embedded pair on its test part, and write what was measured where it is shown.
 
-    python examples/measure_testbed.py              # 20 minutes on two cores; stopped, it goes on where it was
+    python examples/measure_testbed.py              # stopped, it goes on where it was
 
 Two processes, one thread each, ask 300 questions of every split, one at a time, agent and bypass taking turns at going
 first (`speceyes testbed check`). Their runs end up in `results/`, the report in `docs/results`, and the tables of

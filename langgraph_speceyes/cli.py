@@ -323,7 +323,7 @@ def _run(evaluation: Evaluation, console: Console) -> list[Any]:
     import asyncio
 
     with console.status("Reading the questions"):
-        total = evaluation.count()
+        total = evaluation.total
     with _progress(console) as progress:
         bar = progress.add_task("outcomes", total=total)
 

@@ -14,6 +14,7 @@ from langgraph_speceyes.bench.datasets import embedded
 from langgraph_speceyes.bench.methods import METHODS, Models
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome
+from langgraph_speceyes.bench.statistics import predicted_latency
 from langgraph_speceyes.errors import SpecEyesError
 from langgraph_speceyes.testbed.questions import SPLITS
 
@@ -82,7 +83,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "rejected": len(gated) - len(accepted),
         },
         "tool_calls": dict(sorted(Counter(tool for o in speceyes for tool in _tools(o)).items())),
-        "predicted_latency_s": cost_judge + beta * cost_speculate + (1 - beta * alpha) * one["latency_mean_s"],
+        "predicted_latency_s": predicted_latency(cost_judge, cost_speculate, one["latency_mean_s"], beta, alpha),
         "threshold": speceyes[0]["threshold"],
         "score": speceyes[0]["score"],
     }

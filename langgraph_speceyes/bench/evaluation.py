@@ -6,6 +6,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,9 @@ class Evaluation:
             raise ArgumentError("method", "at least one, each once", list(self.methods))
         self.graphs = {spec: build(spec, self.models) for spec in self.methods}
 
-    def count(self) -> int:
-        """Outcomes of the whole run; every row is read and checked on the way."""
+    @cached_property
+    def total(self) -> int:
+        """Outcomes of the whole run; every row is read and checked on the way, once."""
         return self.benchmark.count() * len(self.methods)
 
     async def run(self, report: Callable[[int, str], None] = lambda done, name: None) -> list[Outcome]:
@@ -83,7 +85,7 @@ class Evaluation:
             # images of questions that every method has answered need not be drawn again
             over = {id for _, id in known if all((method, id) in known for method in self.methods)}
             report(len(outcomes), "")
-            if len(known) == self.count():
+            if len(known) == self.total:
                 return outcomes
             async for outcome in evaluate(
                 lambda: self.benchmark.rows(folder, over),

@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
-from langgraph_speceyes.bench.runs import Outcome, Part
+from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, Part
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.images import block_of, clear_cache, load_image
 from langgraph_speceyes.phases.fallback import spent, tool_calls
@@ -274,7 +274,7 @@ def _bad(row: BadRow, name: str) -> Outcome:
     why = f"{row.file}, {row.row}: {row.reason}" if row.row else f"{row.file}: {row.reason}"
     nothing = Item(row_id(row), row.split, "", (), "", image=None)  # type: ignore[arg-type]
     outcome = _outcome(nothing, name, None, Scored(False, None, "free_form", why), time.time(), why)
-    outcome["rule"] = "bad_row"
+    outcome["rule"] = BAD_ROW
     return outcome
 
 

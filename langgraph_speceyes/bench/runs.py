@@ -12,6 +12,8 @@ from typing import Any, NotRequired, TypedDict
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 
 FORMAT = 1
+BAD_ROW = "bad_row"
+"""The `rule` of a row that could not be used."""
 MANIFEST, OUTCOMES, PICTURES = "manifest.json", "outcomes.jsonl", "pictures"
 # what a resumed run must share with the one it continues
 _SAME = ("format", "benchmark", "methods", "models", "prompts", "concurrency", "batch_size", "full")

@@ -92,3 +92,16 @@ def _stats() -> ModuleType:
         raise MissingExtraError("intervals", "eval") from missing
     module: ModuleType = stats
     return module
+
+
+def predicted_latency(judge_s: float, speculate_s: float, agent_s: float, beta: float, alpha: float) -> float:
+    """``c_J + beta * c_S + (1 - beta * alpha) * L_agent``: mean seconds of a bypass (paper, section 3).
+
+    Args:
+        judge_s: ``c_J``, seconds of the judgment.
+        speculate_s: ``c_S``, seconds of speculation and gate.
+        agent_s: ``L_agent``, seconds of the agent.
+        beta: Screening ratio, the share that the judge lets pass.
+        alpha: Acceptance rate, the share of those that the gate accepts.
+    """
+    return judge_s + beta * speculate_s + (1 - beta * alpha) * agent_s

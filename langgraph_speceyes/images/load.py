@@ -103,8 +103,8 @@ def load_resized(
 
     Returns:
         What :func:`load_image` returns, resized (bicubic) by the rule; shared, never change it. Sides that shrink to a
-        sixth or less are halved or better by averaging first: six times as fast, and no value differs by more than a
-        few of 255.
+        sixth or less are halved or better by averaging first, which is much faster, and no value differs by more than
+        a few of 255.
 
     Raises:
         ImageError: As :func:`load_image`.

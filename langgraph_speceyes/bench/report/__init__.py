@@ -148,8 +148,14 @@ def figures(runs: Sequence[Loaded]) -> Report:
         )
     if not wrong:
         missing["mistakes"] = ["No run has a method that decides between speculator and agent."]
-    about = [{"name": run.name, "folder": str(run.folder), "manifest": run.manifest} for run in runs]
+    about = [{"name": run.name, "folder": _near(run.folder), "manifest": run.manifest} for run in runs]
     return Report(about, main, found_scores, found_sweeps, found_series, timelines, wrong, missing)
+
+
+def _near(folder: Path) -> str:
+    """A folder as seen from here, where it is below: a report is read on other machines."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from langgraph_speceyes.bench.runs import Outcome, read_runs
 from langgraph_speceyes.bench.statistics import CONFIDENCE, RESAMPLES, Estimate
 
-AGENT, SPECULATOR, BAD_ROW = "agent", "speculator", "bad_row"
+AGENT, SPECULATOR = "agent", "speculator"
 NOTHING = Estimate(None, None, None, 0)
 PHASES = ("judge", "speculate", "gate", "agent")
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langgraph_speceyes.bench.report.data import Floats, Loaded
+from langgraph_speceyes.bench.runs import BAD_ROW
 from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.scoring import SCORES
@@ -109,7 +110,7 @@ def scores(run: Loaded) -> list[Scores]:
         part = outcome["speculator"]
         if part is not None and part.get("scores"):
             found.setdefault(part.get("k"), {}).setdefault(outcome["id"], (part["scores"], part["right"]))
-    questions = len({o["id"] for o in run.outcomes if o["rule"] != "bad_row"})
+    questions = len({o["id"] for o in run.outcomes if o["rule"] != BAD_ROW})
     return [_scores(run.name, k, list(rows.values()), questions) for k, rows in found.items()]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from langgraph_speceyes.bench.report.data import (
     AGENT,
-    BAD_ROW,
     NOTHING,
     Floats,
     Loaded,
@@ -21,8 +20,8 @@ from langgraph_speceyes.bench.report.data import (
     sums,
 )
 from langgraph_speceyes.bench.rules import CycleFigures, Scored, YesNoFigures, cycle_figures, yes_no_figures
-from langgraph_speceyes.bench.runs import Outcome
-from langgraph_speceyes.bench.statistics import Estimate, share
+from langgraph_speceyes.bench.runs import BAD_ROW, Outcome
+from langgraph_speceyes.bench.statistics import Estimate, predicted_latency, share
 
 
 @dataclass(frozen=True)
@@ -336,7 +335,7 @@ def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | N
     speculate = float(np.mean(front)) if front else 0.0
     alone = float(np.mean(agent_s)) if agent_s else None
     passed, accepted = beta.value or 0.0, alpha.value or 0.0
-    predicted = None if alone is None else judge + passed * speculate + (1 - passed * accepted) * alone
+    predicted = None if alone is None else predicted_latency(judge, speculate, alone, passed, accepted)
     return Routes(
         beta, alpha, judge, speculate, alone, predicted, trouble=sum(o["trouble"] is not None for o in decided)
     )
