@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langgraph_speceyes.agent import create_visual_agent
+from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.errors import SpecEyesError
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import ImagePolicy
-from langgraph_speceyes.phases import Prompts, Slots
+from langgraph_speceyes.phases import Prompts, Slots, image_question
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState
 
 if TYPE_CHECKING:
+    from langgraph_speceyes.middleware import SpecEyesMiddleware
     from langgraph_speceyes.models import LocalChatModel
 
 __all__ = [
@@ -24,10 +25,13 @@ __all__ = [
     "Prompts",
     "Slots",
     "SpecEyesError",
+    "SpecEyesMiddleware",
     "SpecEyesState",
     "create_funnel",
     "create_speceyes",
     "create_visual_agent",
+    "image_question",
+    "visual_tools",
 ]
 
 
@@ -37,4 +41,9 @@ def __getattr__(name: str) -> Any:
         from langgraph_speceyes.models import LocalChatModel
 
         return LocalChatModel
+    if name == "SpecEyesMiddleware":
+        # LangChain is an extra
+        from langgraph_speceyes.middleware import SpecEyesMiddleware
+
+        return SpecEyesMiddleware
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
 """The four phases wired as a LangGraph state graph. The file to read first.
 
 START -> intake -> judge -> speculate -> gate -> bypass -> END
-                     |          |          |
-                     +----------+----------+--> agent -> END
+            |        |          |          |
+            +--------+----------+----------+--> agent -> END
 """
 
 from __future__ import annotations
@@ -13,61 +13,90 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
-from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
 
-from langgraph_speceyes.agent import DualNode
+from langgraph_speceyes.agent import DualNode, Route, VisualAgent
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.phases import (
     Bypass,
     Fallback,
+    FollowUps,
     GatePhase,
     Intake,
     Judge,
     ModelCall,
+    OutputMode,
     Prompts,
+    QueryFromState,
     Slots,
     Speculate,
+    StateAdapter,
+    UpdateFromAnswer,
+    adopt,
+    extended,
 )
+from langgraph_speceyes.phases.asked import FOLLOW_UPS
+from langgraph_speceyes.phases.calling import model_name
+from langgraph_speceyes.phases.fallback import OUTPUT_MODES
+from langgraph_speceyes.phases.prompts import system_message
 from langgraph_speceyes.scoring import Gate, resolve_gate
-from langgraph_speceyes.state import InputState, OutputState, SpecEyesState
+from langgraph_speceyes.state import Decision, InputState, Records, SpecEyesState
 
 Order = Literal["judge_first", "speculate_first"]
+ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first")
 JUDGE_CANDIDATES = 20
 """Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
+NODES = ("intake", "judge", "speculate", "gate", "bypass", "agent")
 
 
 def create_speceyes(
-    agent: Pregel[Any, Any, Any, Any] | StateGraph[Any, Any, Any, Any] | Runnable[Any, Any],
+    agent: PregelProtocol[Any, Any, Any, Any] | StateGraph[Any, Any, Any, Any] | Runnable[Any, Any],
     *,
     speculator: BaseChatModel,
     judge: BaseChatModel | None = None,
     gate: Gate | float | str | PathLike[str] | None = None,
     judge_threshold: float | None = None,
     order: Order = "judge_first",
+    follow_ups: FollowUps = "judge",
+    query_from_state: QueryFromState | None = None,
+    update_from_answer: UpdateFromAnswer | None = None,
+    state_schema: type[Any] | None = None,
+    output_mode: OutputMode = "full_history",
     prompts: Prompts | None = None,
     policy: ImagePolicy = DEFAULT_POLICY,
     max_answer_tokens: int = 64,
     timeout_s: float | None = None,
     max_concurrent_agents: int | Slots | None = None,
     strict: bool = False,
-) -> StateGraph[SpecEyesState, None, InputState, OutputState]:
+) -> StateGraph[Any, Any, Any, Any]:
     """Put a speculative bypass in front of a visual agent.
 
     The judge (the large model, one token) screens out queries that need tools; the speculator (a small model without
     tools) answers the rest; the gate accepts answers whose score reaches its threshold; everything else goes to the
-    agent (paper, section 3).
+    agent (paper, section 3). The agent's state is extended by `decision` and otherwise stays what it is: what the agent
+    takes and returns, this graph takes and returns, with the agent's reducers and context.
 
     Args:
-        agent: Any LangGraph agent over `messages`, compiled or not.
+        agent: Any LangGraph agent, compiled or not, a `RemoteGraph`, or another runnable over `messages`.
         speculator: The small model ``M_S``; any chat model that returns `logprobs` with `top_logprobs`.
         judge: The large model ``M_L``; None leaves the judgment out.
         gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
         judge_threshold: Probability of tool need from which the judge screens a query out; the default is the gate
-            file's,
-            else 0.5.
+            file's, else 0.5.
         order: ``"judge_first"``, or ``"speculate_first"``, which pays where the speculator costs less than the judge:
             ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front. Both give the same routes.
+        follow_ups: Which later turns of a thread the front end, which sees the newest turn only, may answer.
+            ``"judge"``: those with an image of their own of which the judge says that they stand on their own, so none
+            without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.
+        query_from_state: For agents whose question is not in `messages`: from the state, the question as a message
+            with image and text (`image_question`), or the conversation that ends with it.
+        update_from_answer: Beside it: from the answer (an AI message) and the state, the state update that the agent
+            itself would make.
+        state_schema: The agent's state, where it cannot be seen (remote agents, plain runnables); the default for those
+            is `messages`.
+        output_mode: ``"full_history"``: the agent leaves all its messages in the state, as it does alone;
+            ``"last_message"``: its answer only.
         prompts: Instructions for judge and speculator.
         policy: Limits for images, and whether remote ones and which folders are allowed.
         max_answer_tokens: Most tokens of a speculation.
@@ -80,85 +109,191 @@ def create_speceyes(
         your checkpointer and store, or add it compiled to a larger graph.
 
     Raises:
-        ArgumentError: The agent's state lacks `messages`; an unknown order; a threshold outside (0, 1); K below 2 or
-            above the speculator's vocabulary; an unknown score.
+        ArgumentError: The agent's state lacks `messages` and there are no functions to read and write it; it has a key
+            that the bypass needs; an unknown choice; a threshold outside (0, 1); K below 2 or above the speculator's
+            vocabulary; an unknown score.
         GateMismatchError: The gate file was calibrated for other models.
     """
-    prompts = prompts or Prompts()
-    gate = resolve_gate(gate)
-    if order not in ("judge_first", "speculate_first"):
-        raise ArgumentError("order", "'judge_first' or 'speculate_first'", repr(order))
-    if max_answer_tokens < 1:
-        raise ArgumentError("max_answer_tokens", "at least 1", max_answer_tokens)
-    if timeout_s is not None and not timeout_s > 0:
-        raise ArgumentError("timeout_s", "more than 0 seconds, or None", timeout_s)
-    _check_model("speculator", speculator)
-    vocabulary = getattr(speculator, "vocab_size", None)
-    if isinstance(vocabulary, int) and gate.k > vocabulary:
-        raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {gate.k}")
-    slots = Slots(max_concurrent_agents) if isinstance(max_concurrent_agents, int) else max_concurrent_agents
-
-    small = ModelCall(
+    adapted = query_from_state is not None
+    if adapted != (update_from_answer is not None):
+        missing = "update_from_answer" if adapted else "query_from_state"
+        raise ArgumentError(missing, "a function, as for the other direction", "None")
+    _check_choice("output_mode", output_mode, OUTPUT_MODES)
+    adopted = adopt(agent, policy, state_schema, adapted)
+    front = FrontEnd(
         speculator,
-        name="speculator",
-        max_tokens=max_answer_tokens,
-        top_logprobs=gate.k,
+        judge=judge,
+        gate=gate,
+        judge_threshold=judge_threshold,
+        order=order,
+        follow_ups=follow_ups,
+        adapter=StateAdapter(query_from_state, update_from_answer),
+        prompts=prompts,
         policy=policy,
+        max_answer_tokens=max_answer_tokens,
         timeout_s=timeout_s,
+        strict=strict,
+        agent=adopted.runnable,
     )
-    calls = [("speculate", small)]
-    graph = StateGraph(SpecEyesState, input_schema=InputState, output_schema=OutputState)
-    if judge is not None:
-        _check_model("judge", judge)
-        large = ModelCall(
-            judge, name="judge model", max_tokens=1, top_logprobs=JUDGE_CANDIDATES, policy=policy, timeout_s=timeout_s
-        )
-        calls.append(("judge", large))
-        at = judge_threshold if judge_threshold is not None else gate.judge_threshold
-        judging = Judge(large, prompts, 0.5 if at is None else at, strict=strict)
-        graph.add_node("judge", _node(judging))
-    elif judge_threshold is not None:
-        raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
-    gate.check_models(speculator=small.model_id)
-
-    graph.add_node("intake", _node(Intake(calls, policy)))
-    graph.add_node("speculate", _node(Speculate(small, prompts, gate, strict=strict)))
-    graph.add_node("gate", _node(GatePhase(gate, strict=strict)))
-    graph.add_node("bypass", _node(Bypass(gate, small.model_id)))
-    graph.add_node("agent", Fallback(_compiled(agent), gate, slots).node())
-
-    first, after_speculation = "speculate", "bypass"
-    if judge is not None:
-        if order == "judge_first":
-            first, after_judgment = "judge", "speculate"
-        else:
-            after_speculation, after_judgment = "judge", "bypass"
-
-        def judged(state: SpecEyesState) -> str:
-            judgment = state.get("judgment")
-            if judgment is None or not judgment["tools_needed"]:
-                return after_judgment
-            if order == "judge_first" and (query := state.get("query")):
-                small.dismiss(f"speculate {query['id']}")
-            return "agent"
-
-        graph.add_conditional_edges("judge", judged, [after_judgment, "agent"])
-
-    def gated(state: SpecEyesState) -> str:
-        verdict = state.get("verdict")
-        if verdict is not None and verdict["accepted"]:
-            return after_speculation
-        if judge is not None and order == "speculate_first" and (query := state.get("query")):
-            large.dismiss(f"judge {query['id']}")
-        return "agent"
-
-    graph.add_edge(START, "intake")
-    graph.add_edge("intake", first)
-    graph.add_edge("speculate", "gate")
-    graph.add_conditional_edges("gate", gated, [after_speculation, "agent"])
-    graph.add_edge("bypass", END)
+    for key in (*adopted.given, *adopted.returned):
+        if key in NODES or key == "decision" or key in Records.__annotations__:
+            raise ArgumentError("agent", "a state without the names of the bypass's own nodes and records", repr(key))
+    decision = {"decision": Decision}
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(
+        extended(Records, adopted.given, adopted.returned, {"decision": Decision | None}, name="SpecEyesState"),
+        context_schema=adopted.context_schema,
+        input_schema=extended(None, adopted.given, name="InputState"),
+        output_schema=extended(None, adopted.returned, decision, name="OutputState"),
+    )
+    slots = Slots(max_concurrent_agents) if isinstance(max_concurrent_agents, int) else max_concurrent_agents
+    fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted)
+    graph.add_node("agent", fallback.node())
     graph.add_edge("agent", END)
+    front.wire(graph, otherwise="agent")
     return graph
+
+
+def create_front_end(speculator: BaseChatModel, **options: Any) -> StateGraph[Any, Any, Any, Any]:
+    """The bypass without an agent: what it accepts is answered, everything else ends as it came.
+
+    Args:
+        speculator: The small model ``M_S``.
+        options: As :class:`FrontEnd` takes them.
+
+    Returns:
+        An uncompiled graph over `messages`, whose output holds the phases' records.
+    """
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(SpecEyesState, input_schema=InputState)
+    FrontEnd(speculator, **options).wire(graph, otherwise=END)
+    return graph
+
+
+class FrontEnd:
+    """Judge, speculator and gate, built from what a caller gives, and their place in a graph.
+
+    Args: see :func:`create_speceyes`; `agent` is asked how its prompts begin.
+    """
+
+    def __init__(
+        self,
+        speculator: BaseChatModel,
+        *,
+        judge: BaseChatModel | None = None,
+        gate: Gate | float | str | PathLike[str] | None = None,
+        judge_threshold: float | None = None,
+        order: Order = "judge_first",
+        follow_ups: FollowUps = "judge",
+        adapter: StateAdapter | None = None,
+        prompts: Prompts | None = None,
+        policy: ImagePolicy = DEFAULT_POLICY,
+        max_answer_tokens: int = 64,
+        timeout_s: float | None = None,
+        strict: bool = False,
+        agent: Runnable[Any, Any] | None = None,
+    ) -> None:
+        self.gate, self.order = resolve_gate(gate), order
+        prompts, adapter = prompts or Prompts(), adapter or StateAdapter()
+        _check_choice("order", order, ORDERS)
+        _check_choice("follow_ups", follow_ups, FOLLOW_UPS)
+        if max_answer_tokens < 1:
+            raise ArgumentError("max_answer_tokens", "at least 1", max_answer_tokens)
+        if timeout_s is not None and not timeout_s > 0:
+            raise ArgumentError("timeout_s", "more than 0 seconds, or None", timeout_s)
+        _check_model("speculator", speculator)
+        vocabulary = getattr(speculator, "vocab_size", None)
+        if isinstance(vocabulary, int) and self.gate.k > vocabulary:
+            raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
+
+        self.small = ModelCall(
+            speculator,
+            name="speculator",
+            max_tokens=max_answer_tokens,
+            top_logprobs=self.gate.k,
+            policy=policy,
+            timeout_s=timeout_s,
+        )
+        calls = [("speculate", self.small)]
+        self.large: ModelCall | None = None
+        if judge is not None:
+            _check_model("judge", judge)
+            begins, tools = _front(prompts, judge, agent)
+            self.large = ModelCall(
+                judge,
+                name="judge model",
+                max_tokens=1,
+                top_logprobs=JUDGE_CANDIDATES,
+                policy=policy,
+                timeout_s=timeout_s,
+                tools=tools,
+            )
+            calls.append(("judge", self.large))
+            at = judge_threshold if judge_threshold is not None else self.gate.judge_threshold
+            self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=strict)
+        elif judge_threshold is not None:
+            raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
+        self.gate.check_models(speculator=self.small.model_id)
+        self.intake = Intake(calls, adapter, follow_ups, judge is not None, policy)
+        self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=strict)
+        self.compare = GatePhase(self.gate, strict=strict)
+        self.bypass = Bypass(self.gate, adapter, self.small.model_id)
+
+    def wire(self, graph: StateGraph[Any, Any, Any, Any], otherwise: str) -> None:
+        """Add the phases to a graph.
+
+        Args:
+            graph: A graph whose state holds the phases' records.
+            otherwise: The node that a query goes to which is not answered here.
+        """
+        small, large, order = self.small, self.large, self.order
+        graph.add_node("intake", _node(self.intake))
+        graph.add_node("speculate", _node(self.speculate))
+        graph.add_node("gate", _node(self.compare))
+        graph.add_node("bypass", _node(self.bypass))
+
+        first, after_speculation = "speculate", "bypass"
+        if large is not None:
+            graph.add_node("judge", _node(self.judge))
+            if order == "judge_first":
+                first, after_judgment = "judge", "speculate"
+            else:
+                after_speculation, after_judgment = "judge", "bypass"
+
+            def judged(state: SpecEyesState) -> str:
+                judgment = state.get("speceyes_judgment")
+                if judgment is None or not judgment["tools_needed"]:
+                    return after_judgment
+                if order == "judge_first" and (query := state.get("speceyes_query")):
+                    small.dismiss(f"speculate {query['id']}")
+                return otherwise
+
+            graph.add_conditional_edges("judge", Route(judged), [after_judgment, otherwise])
+
+        def taken(state: SpecEyesState) -> str:
+            query = state.get("speceyes_query")
+            return otherwise if query and query["reason"] else first
+
+        def gated(state: SpecEyesState) -> str:
+            verdict = state.get("speceyes_verdict")
+            if verdict is not None and verdict["accepted"]:
+                return after_speculation
+            if large is not None and order == "speculate_first" and (query := state.get("speceyes_query")):
+                large.dismiss(f"judge {query['id']}")
+            return otherwise
+
+        graph.add_edge(START, "intake")
+        graph.add_conditional_edges("intake", Route(taken), [first, otherwise])
+        graph.add_edge("speculate", "gate")
+        graph.add_conditional_edges("gate", Route(gated), [after_speculation, otherwise])
+        graph.add_edge("bypass", END)
+
+
+def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[Any], tuple[dict[str, Any], ...]]:
+    """What the judge's prompt begins with: the agent's own beginning where it is the same model."""
+    built = getattr(agent, "builder", agent)
+    if prompts.judge_system is not None or not isinstance(built, VisualAgent):
+        return system_message(prompts.judge_system), ()
+    same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
+    return (list(built.front), built.bound) if same else ([], ())
 
 
 def _node(phase: Any) -> DualNode:
@@ -171,13 +306,6 @@ def _check_model(argument: str, model: object) -> None:
         raise ArgumentError(argument, "a LangChain chat model (BaseChatModel)", type(model).__name__)
 
 
-def _compiled(agent: object) -> Runnable[Any, Any]:
-    """The agent, ready to run, its state checked for `messages` where it can be seen."""
-    if isinstance(agent, StateGraph):
-        agent = agent.compile(name="agent")
-    if isinstance(agent, Pregel) and "messages" not in agent.channels:
-        found = ", ".join(sorted(c for c in agent.channels if ":" not in c and not c.startswith("__"))) or "none"
-        raise ArgumentError("agent", "an agent whose state has `messages`", f"state keys {found}")
-    if not isinstance(agent, Runnable):
-        raise ArgumentError("agent", "a LangGraph agent, compiled or not", type(agent).__name__)
-    return agent
+def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ArgumentError(argument, f"one of {', '.join(choices)}", repr(value))

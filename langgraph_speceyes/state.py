@@ -9,15 +9,24 @@ from langchain_core.messages import AnyMessage
 from langgraph_speceyes.images import MessagesChannel
 from langgraph_speceyes.scoring import ScoreName
 
-Phase = Literal["judge", "speculate", "gate", "agent"]
+Phase = Literal["intake", "judge", "speculate", "gate", "agent"]
 Route = Literal["bypass", "fallback"]
 
 
 class Query(TypedDict):
-    """One run: its identity in shared batches, and when it began (seconds since the epoch)."""
+    """One run.
+
+    Attributes:
+        id: Its identity in shared batches.
+        began: When it began, in seconds since the epoch.
+        follow_up: Whether there were turns before the question.
+        reason: Why the front end leaves the question to the agent without a look; None when it looks.
+    """
 
     id: str
     began: float
+    follow_up: bool
+    reason: str | None
 
 
 class Judgment(TypedDict):
@@ -77,7 +86,10 @@ class Decision(TypedDict):
 
     Attributes:
         route: ``"bypass"``: the speculation is the answer; ``"fallback"``: the agent's is.
-        decided_by: The phase that decided; for a phase in trouble, with `error` set.
+        decided_by: The phase that decided; for a phase in trouble, with `error` set. ``"intake"``: the question was
+            none for the front end.
+        reason: Why intake left the question to the agent; None otherwise.
+        follow_up: Whether there were turns before the question.
         accepted: Whether the gate accepted the speculation; None when it was not asked.
         tool_need: The judge's probability that tools are needed; None without a judgment.
         judge_threshold: From which probability on the judge screens a query out; None without a judge.
@@ -97,6 +109,8 @@ class Decision(TypedDict):
 
     route: Route
     decided_by: Phase
+    reason: str | None
+    follow_up: bool
     accepted: bool | None
     tool_need: float | None
     judge_threshold: float | None
@@ -114,25 +128,30 @@ class Decision(TypedDict):
     error: str | None
 
 
+class Records(TypedDict):
+    """What the phases leave for each other; private to the graph, under names no agent's state will have."""
+
+    speceyes_query: NotRequired[Query]
+    speceyes_judgment: NotRequired[Judgment | None]
+    speceyes_speculation: NotRequired[Speculation | None]
+    speceyes_verdict: NotRequired[Verdict | None]
+
+
 class InputState(TypedDict):
-    """What the graph takes: messages whose last human message holds an image and a question."""
+    """What the graph takes: messages whose newest turn of the user holds an image and a question."""
 
     messages: Annotated[list[AnyMessage], MessagesChannel]
 
 
 class OutputState(TypedDict):
-    """What the graph gives: the messages with one AI message more, and the decision behind it."""
+    """What the graph gives: the messages with the answer at their end, and the decision behind it."""
 
     messages: Annotated[list[AnyMessage], MessagesChannel]
     decision: Decision
 
 
-class SpecEyesState(TypedDict):
-    """All of the graph's channels."""
+class SpecEyesState(Records):
+    """All channels of the graph over an agent whose state is `messages`; those of other agents are added to it."""
 
     messages: Annotated[list[AnyMessage], MessagesChannel]
-    query: NotRequired[Query]
-    judgment: NotRequired[Judgment | None]
-    speculation: NotRequired[Speculation | None]
-    verdict: NotRequired[Verdict | None]
     decision: NotRequired[Decision | None]

@@ -125,8 +125,8 @@ def test_a_run_that_stops_before_the_agent_goes_on_and_answers(saver: Any, pictu
     assert not model.calls
     state = graph.get_state(CONFIG)
     assert state.next == ("agent",)
-    assert state.values["judgment"]["tools_needed"] is False
-    assert state.values["verdict"]["accepted"] is False
+    assert state.values["speceyes_judgment"]["tools_needed"] is False
+    assert state.values["speceyes_verdict"]["accepted"] is False
     fresh = builder.compile(checkpointer=saver)
     result = fresh.invoke(None, CONFIG)
     assert result["messages"][-1].text == "found it"
@@ -161,4 +161,4 @@ def test_every_record_comes_back_as_it_was(saver: Any, picture: Path, gap: float
     assert values["decision"] == result["decision"]
     assert values["messages"] == result["messages"]
     for key in ("query", "judgment", "speculation", "verdict"):
-        assert isinstance(values[key], dict)
+        assert isinstance(values[f"speceyes_{key}"], dict)

@@ -252,15 +252,12 @@ async def test_a_trace_holds_the_phases_and_no_helpers_of_ours(image: str) -> No
         (1, "intake"),
         (1, "judge"),
         (2, "judge model"),
-        (2, "judged"),
         (1, "speculate"),
         (2, "speculator"),
         (1, "gate"),
-        (2, "gated"),
         (1, "agent"),
-        (2, "run agent"),
-        (3, "agent"),
-        (4, "act"),
+        (2, "agent"),
+        (3, "act"),
     ]
 
 
@@ -274,15 +271,6 @@ def test_a_second_turn_starts_with_clean_records(image: str) -> None:
     second = graph.invoke(None, CONFIG)
     assert second["decision"]["route"] == "fallback"
     assert [m.type for m in second["messages"]] == ["human", "ai", "human", "ai"]
-
-
-def test_an_image_of_an_earlier_turn_is_not_the_question(image: str) -> None:
-    small = speculator()
-    graph = create_speceyes(Agent().graph, speculator=small).compile()
-    human = asked(image)["messages"][0]
-    with pytest.raises(InputError, match="image"):
-        graph.invoke({"messages": [human, AIMessage("blue"), HumanMessage("Why?")]})
-    assert small.calls == []
 
 
 def _truncated(tmp_path: Path) -> dict[str, Any]:
@@ -300,8 +288,6 @@ def _empty(tmp_path: Path) -> dict[str, Any]:
     [
         (lambda p: {"messages": []}, InputError),
         (lambda p: {"messages": [SystemMessage("hi")]}, InputError),
-        (lambda p: {"messages": [HumanMessage("What colour is it?")]}, InputError),
-        (lambda p: asked(str(p / "image.png"), "  "), InputError),
         (lambda p: asked(str(p / "absent.png")), ImageError),
         (lambda p: asked(str(p)), ImageError),
         (lambda p: asked(_truncated(p)), ImageError),

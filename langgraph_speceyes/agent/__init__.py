@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
-from langgraph_speceyes.agent.node import DualNode
+from langgraph_speceyes.agent.node import DualNode, Route, SubgraphNode
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
-from langgraph_speceyes.agent.question import find_question, is_user, question_images, with_instruction
+from langgraph_speceyes.agent.question import (
+    find_question,
+    is_user,
+    observation_message,
+    question_images,
+    with_instruction,
+)
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
 from langgraph_speceyes.agent.toolbox import Tool, tool_schemas
 from langgraph_speceyes.agent.tools import CROP, OCR, TOOLS, ZOOM, Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
-from langgraph_speceyes.agent.visual import create_visual_agent
+from langgraph_speceyes.agent.visual import VisualAgent, create_visual_agent
+from langgraph_speceyes.agent.visual_tools import visual_tools
 from langgraph_speceyes.images import CoordinateSpace, ResizeRule
 
 __all__ = [
@@ -28,6 +35,8 @@ __all__ = [
     "Outcome",
     "Reader",
     "ResizeRule",
+    "Route",
+    "SubgraphNode",
     "TextReader",
     "Tool",
     "ToolCall",
@@ -35,13 +44,16 @@ __all__ = [
     "ToolStep",
     "Turn",
     "View",
+    "VisualAgent",
     "VisualAgentInput",
     "VisualAgentOutput",
     "VisualAgentState",
     "create_visual_agent",
     "find_question",
     "is_user",
+    "observation_message",
     "question_images",
     "tool_schemas",
+    "visual_tools",
     "with_instruction",
 ]

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 
 from langgraph_speceyes.agent.loop import VisualLoop
-from langgraph_speceyes.agent.node import DualNode
+from langgraph_speceyes.agent.node import DualNode, Route
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
@@ -28,6 +29,20 @@ _PROTOCOLS: dict[str, type[NativeProtocol] | type[DeepEyesProtocol]] = {
 _RESERVED = frozenset({"question", "model", "answer", START, END, *VisualAgentState.__annotations__})
 
 
+class VisualAgent(StateGraph[VisualAgentState, None, VisualAgentInput, VisualAgentOutput]):
+    """The visual agent's graph, which knows how its prompts begin.
+
+    Attributes:
+        model: The model without tools.
+        front: Messages before the conversation.
+        bound: Tools that go to the model by ``bind_tools``, in OpenAI's format; those that are part of `front` do not.
+    """
+
+    model: Runnable[Any, Any]
+    front: tuple[BaseMessage, ...]
+    bound: tuple[dict[str, Any], ...]
+
+
 def create_visual_agent(
     model: BaseChatModel | Runnable[Any, Any],
     *,
@@ -42,7 +57,7 @@ def create_visual_agent(
     inline: bool | None = None,
     reader: TextReader | None = None,
     name: str = "visual_agent",
-) -> StateGraph[VisualAgentState, None, VisualAgentInput, VisualAgentOutput]:
+) -> VisualAgent:
     """Create an agent that answers a question about an image and may crop, zoom and read on the way.
 
     Nodes: ``question`` checks the input, ``model`` asks the model, one node per tool runs its calls one after the
@@ -99,16 +114,18 @@ def create_visual_agent(
         inline=not getattr(model, "accepts_image_references", False) if inline is None else inline,
         name=name,
     )
-    graph = StateGraph(VisualAgentState, input_schema=VisualAgentInput, output_schema=VisualAgentOutput)
+    graph = VisualAgent(VisualAgentState, input_schema=VisualAgentInput, output_schema=VisualAgentOutput)
+    graph.model, graph.front = model, tuple(speaks.front(schemas))
+    graph.bound = () if loop.bound is model else tuple(schemas)
     graph.add_node("question", loop.begin)
     graph.add_node("model", DualNode(loop.ask, loop.aask))
     graph.add_node("answer", loop.finish)
     graph.add_edge(START, "question")
     graph.add_edge("question", "model")
-    graph.add_conditional_edges("model", loop.route, [*by_name, "model", "answer"])
+    graph.add_conditional_edges("model", Route(loop.route), [*by_name, "model", "answer"])
     for tool in by_name:
         graph.add_node(tool, DualNode(loop.look, loop.alook))
-        graph.add_conditional_edges(tool, loop.route, [*by_name, "model"])
+        graph.add_conditional_edges(tool, Route(loop.route), [*by_name, "model"])
     graph.add_edge("answer", END)
     return graph
 

@@ -29,7 +29,7 @@ from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ResizeRule
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
 from langgraph_speceyes.models.processor import load_processor
-from langgraph_speceyes.models.template import images_as_user_turns, turns
+from langgraph_speceyes.models.template import RAW_OUTPUT, images_as_user_turns, turns
 from langgraph_speceyes.models.tool_calls import parse_tool_calls
 
 
@@ -72,6 +72,9 @@ class LocalChatModel(BaseChatModel):
     """Candidates for each token (K); needs `logprobs`."""
     stop: list[str] | None = None
     """The answer ends before the first of these."""
+    tools_in_prompt: bool = True
+    """Show bound tools through the chat template; False for checkpoints that know their tools, whose calls are then
+    only read."""
     policy: ImagePolicy = Field(default=DEFAULT_POLICY)
     """Which images may be loaded."""
 
@@ -251,7 +254,7 @@ class LocalChatModel(BaseChatModel):
         if top is not None and not logprobs:
             raise ArgumentError("top_logprobs", "logprobs=True beside it", f"logprobs={logprobs}")
         check_top(top, self.vocab_size)
-        text, images = self.render(messages, kwargs.get("tools"))
+        text, images = self.render(messages, kwargs.get("tools") if self.tools_in_prompt else None)
         return Request(
             text=text,
             images=images,
@@ -361,12 +364,13 @@ class LocalChatModel(BaseChatModel):
         text = completion.text
         calls: list[ToolCall] = []
         invalid: list[InvalidToolCall] = []
+        metadata: dict[str, Any] = {}
         if kwargs.get("tools"):
             text, calls, invalid = parse_tool_calls(text)
-        metadata: dict[str, Any] = {
-            "model_name": self.model_name,
-            "finish_reason": "tool_calls" if calls else completion.finish_reason,
-        }
+            if calls or invalid:
+                metadata[RAW_OUTPUT] = completion.text
+        metadata["model_name"] = self.model_name
+        metadata["finish_reason"] = "tool_calls" if calls else completion.finish_reason
         if request.top is not None:
             metadata["logprobs"] = {"content": [self._entry(step) for step in completion.steps]}
         # the end-of-sequence token is generated too

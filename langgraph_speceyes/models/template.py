@@ -12,6 +12,8 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, ResizeRule, load_image, load_resized, parse_block
 
 Turn = dict[str, Any]
+RAW_OUTPUT = "generated_text"
+"""Key of an answer's `response_metadata` for the whole text that tool calls were read from."""
 
 
 def turns(
@@ -45,7 +47,10 @@ def turns(
             )
         elif isinstance(message, AIMessage):
             turn: Turn = {"role": "assistant", "content": blocks}
-            if message.tool_calls:
+            if (said := message.response_metadata.get(RAW_OUTPUT)) is not None:
+                # a local model's own words, calls included: the tokens it wrote, not a template's spelling of them
+                turn["content"] = [{"type": "text", "text": said}]
+            elif message.tool_calls:
                 turn["tool_calls"] = [
                     {"type": "function", "id": c["id"], "function": {"name": c["name"], "arguments": c["args"]}}
                     for c in message.tool_calls

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from langgraph_speceyes.phases.adapter import QueryFromState, StateAdapter, UpdateFromAnswer
+from langgraph_speceyes.phases.adopted import AdoptedAgent, adopt, extended
+from langgraph_speceyes.phases.asked import FollowUps
 from langgraph_speceyes.phases.bypass import Bypass
 from langgraph_speceyes.phases.calling import ModelCall
-from langgraph_speceyes.phases.fallback import Fallback
+from langgraph_speceyes.phases.fallback import Fallback, OutputMode
 from langgraph_speceyes.phases.gate import GatePhase
 from langgraph_speceyes.phases.intake import Intake
 from langgraph_speceyes.phases.judge import Judge
-from langgraph_speceyes.phases.prompts import Prompts
+from langgraph_speceyes.phases.prompts import Prompts, image_question
 from langgraph_speceyes.phases.slots import Slots
 from langgraph_speceyes.phases.speculate import Speculate
 
-__all__ = ["Bypass", "Fallback", "GatePhase", "Intake", "Judge", "ModelCall", "Prompts", "Slots", "Speculate"]
+__all__ = [
+    "AdoptedAgent",
+    "Bypass",
+    "Fallback",
+    "FollowUps",
+    "GatePhase",
+    "Intake",
+    "Judge",
+    "ModelCall",
+    "OutputMode",
+    "Prompts",
+    "QueryFromState",
+    "Slots",
+    "Speculate",
+    "StateAdapter",
+    "UpdateFromAnswer",
+    "adopt",
+    "extended",
+    "image_question",
+]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.errors import PhaseError, describe_error
+from langgraph_speceyes.phases.adapter import StateAdapter
+from langgraph_speceyes.phases.asked import read_question
 from langgraph_speceyes.phases.calling import ModelCall
-from langgraph_speceyes.phases.prompts import Prompts
+from langgraph_speceyes.phases.prompts import front_end_prompt
 from langgraph_speceyes.state import Phase, SpecEyesState
 
 NO_TOKENS = {"input": 0, "output": 0}
@@ -24,14 +27,15 @@ class AskingPhase(ABC):
 
     Args:
         call: The model.
-        prompts: The instructions.
+        front: Messages before the question.
+        adapter: Where the question is in the state.
         strict: Raise instead of falling back.
     """
 
     name: ClassVar[Phase]
 
-    def __init__(self, call: ModelCall, prompts: Prompts, *, strict: bool) -> None:
-        self.call, self.prompts, self.strict = call, prompts, strict
+    def __init__(self, call: ModelCall, front: Sequence[BaseMessage], adapter: StateAdapter, *, strict: bool) -> None:
+        self.call, self.front, self.adapter, self.strict = call, front, adapter, strict
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Ask about the newest question."""
@@ -49,8 +53,13 @@ class AskingPhase(ABC):
         except Exception as error:
             return self._failed(error, began)
 
+    def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
+        asked = read_question(self.adapter.messages(state))
+        assert asked is not None, "intake refuses a state without a question"
+        return front_end_prompt(asked.message, self.front, self._instruction(asked.follow_up))
+
     def _key(self, state: SpecEyesState) -> str:
-        return f"{self.name} {state['query']['id']}"
+        return f"{self.name} {state['speceyes_query']['id']}"
 
     def _failed(self, error: Exception, began: float) -> dict[str, Any]:
         if self.strict:
@@ -58,8 +67,8 @@ class AskingPhase(ABC):
         return self._trouble(describe_error(error), began)
 
     @abstractmethod
-    def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
-        """The messages to send."""
+    def _instruction(self, follow_up: bool) -> str:
+        """What is asked behind the question."""
 
     @abstractmethod
     def _read(self, message: AIMessage, began: float) -> dict[str, Any]:

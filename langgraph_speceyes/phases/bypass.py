@@ -7,7 +7,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
+from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.decision import decide, signed
+from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
 
@@ -17,20 +19,23 @@ class Bypass:
 
     Args:
         gate: The gate that accepted it.
+        adapter: How an answer enters the state.
         model_id: The speculator's name, for the answer's metadata.
     """
 
-    def __init__(self, gate: Gate, model_id: str | None) -> None:
-        self.gate, self.model_id = gate, model_id
+    def __init__(self, gate: Gate, adapter: StateAdapter, model_id: str | None) -> None:
+        self.gate, self.adapter, self.model_id = gate, adapter, model_id
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
-        """Append the answer."""
-        speculation = state.get("speculation")
+        """Add the answer."""
+        speculation = state.get("speceyes_speculation")
         assert speculation is not None, "only an accepted speculation is routed here"
+        decision = decide(state, self.gate, "bypass")
+        emit("decision", decision)
         metadata = {"model_name": self.model_id} if self.model_id else {}
-        message = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)
-        return signed(message, decide(state, self.gate, "bypass"))
+        answer = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)
+        return {**self.adapter.answered(signed(answer, decision), state), "decision": decision}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
-        """Append the answer."""
+        """Add the answer."""
         return self(state)

@@ -29,6 +29,7 @@ class ModelCall:
         top_logprobs: Candidates to ask for, for each token.
         policy: Which images may be loaded when the model takes no references.
         timeout_s: Longest wait in seconds, or None. A local forward pass that is under way is not stopped by it.
+        tools: Tools shown to the model, in OpenAI's format, for a prompt that begins like another one of it.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class ModelCall:
         top_logprobs: int,
         policy: ImagePolicy,
         timeout_s: float | None,
+        tools: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.model, self.policy, self.timeout_s = model, policy, timeout_s
+        self._callee = model.bind_tools(list(tools)) if tools else model
         self._settings = {"logprobs": True, "top_logprobs": top_logprobs, "max_tokens": max_tokens, "temperature": 0.0}
         # the answer's tokens are not the graph's answer yet: keep them out of the caller's message stream
         self._config: RunnableConfig = {"run_name": name, "tags": ["nostream"]}
@@ -51,10 +54,7 @@ class ModelCall:
     @property
     def model_id(self) -> str | None:
         """The model's name, where it has one."""
-        for attribute in ("model_name", "model", "model_id"):
-            if isinstance(found := getattr(self.model, attribute, None), str):
-                return found
-        return None
+        return model_name(self.model)
 
     def expect(self, key: str) -> None:
         """Tell a batching model that a call is on its way."""
@@ -85,15 +85,23 @@ class ModelCall:
     def _ask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         if not self._references:
             messages = inline_images(messages, self.policy)
-        return self.model.invoke(list(messages), self._config, **self._arguments(key))
+        return self._callee.invoke(list(messages), self._config, **self._arguments(key))
 
     async def _aask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         if not self._references:
             messages = await asyncio.to_thread(inline_images, messages, self.policy)
-        return await self.model.ainvoke(list(messages), self._config, **self._arguments(key))
+        return await self._callee.ainvoke(list(messages), self._config, **self._arguments(key))
 
     def _arguments(self, key: str) -> dict[str, Any]:
         return self._settings | ({"batch_key": key} if self._batched else {})
+
+
+def model_name(model: object) -> str | None:
+    """What a model is called, where it says so."""
+    for attribute in ("model_name", "model", "model_id"):
+        if isinstance(found := getattr(model, attribute, None), str):
+            return found
+    return None
 
 
 def within(seconds: float | None, do: Callable[[], Value]) -> Value:

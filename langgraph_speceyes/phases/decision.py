@@ -8,7 +8,6 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState
 
@@ -40,7 +39,11 @@ def decide(
     Returns:
         The decision.
     """
-    judgment, speculation, verdict = state.get("judgment"), state.get("speculation"), state.get("verdict")
+    judgment, speculation, verdict = (
+        state.get("speceyes_judgment"),
+        state.get("speceyes_speculation"),
+        state.get("speceyes_verdict"),
+    )
     scored = AnswerScore(**speculation["score"]) if speculation and speculation["score"] else None
     seconds = {
         phase: record["seconds"]
@@ -51,12 +54,14 @@ def decide(
     if agent_seconds is not None:
         seconds["agent"] = agent_seconds
         tokens["agent"] = agent_tokens or {"input": 0, "output": 0}
-    query = state.get("query")
+    query = state.get("speceyes_query")
     seconds["total"] = time.time() - query["began"] if query else sum(seconds.values())
     errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
     return Decision(
         route=route,
         decided_by=_decided_by(state),
+        reason=query["reason"] if query else None,
+        follow_up=bool(query and query["follow_up"]),
         accepted=verdict["accepted"] if verdict else None,
         tool_need=judgment["tool_need"] if judgment else None,
         judge_threshold=judgment["threshold"] if judgment else None,
@@ -76,7 +81,10 @@ def decide(
 
 
 def _decided_by(state: SpecEyesState) -> Phase:
-    judgment, speculation = state.get("judgment"), state.get("speculation")
+    query = state.get("speceyes_query")
+    judgment, speculation = state.get("speceyes_judgment"), state.get("speceyes_speculation")
+    if query and query["reason"]:
+        return "intake"
     if judgment and judgment["tools_needed"]:
         return "judge"
     if speculation and speculation["error"]:
@@ -84,8 +92,6 @@ def _decided_by(state: SpecEyesState) -> Phase:
     return "gate"
 
 
-def signed(message: AIMessage, decision: Decision) -> dict[str, Any]:
-    """The state update of a decided query: the answer, with the decision in its `response_metadata`."""
-    emit("decision", decision)
-    answer = message.model_copy(update={"response_metadata": {**message.response_metadata, METADATA_KEY: decision}})
-    return {"messages": [answer], "decision": decision}
+def signed(message: AIMessage, decision: Decision) -> AIMessage:
+    """The answer, with the decision in its `response_metadata`."""
+    return message.model_copy(update={"response_metadata": {**message.response_metadata, METADATA_KEY: decision}})

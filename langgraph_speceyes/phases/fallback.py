@@ -2,74 +2,88 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langgraph.pregel import Pregel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.runtime import get_runtime
+from langgraph.types import Overwrite
 
+from langgraph_speceyes.agent import SubgraphNode
 from langgraph_speceyes.errors import SpecEyesError
-from langgraph_speceyes.images import MessagesChannel, intern_images
+from langgraph_speceyes.images import find_images
+from langgraph_speceyes.phases.adopted import MESSAGES, AdoptedAgent
 from langgraph_speceyes.phases.calling import usage
 from langgraph_speceyes.phases.decision import decide, signed
+from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.slots import Slots
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
+
+OutputMode = Literal["full_history", "last_message"]
+OUTPUT_MODES: tuple[OutputMode, ...] = ("full_history", "last_message")
 
 
 class Fallback:
     """The full stateful loop of ``M_L`` (paper, phase IV), whatever agent it is.
 
-    The agent runs as a subgraph of this graph: its checkpoints, interrupts, streams and traces nest under the run. Its
-    last AI message becomes the answer; the steps in between stay in its own state.
+    The agent runs as a subgraph of this graph: its checkpoints, interrupts, streams and traces nest under the run. It
+    is given the state keys it takes and what it returns becomes the state, as if it ran alone.
 
     Args:
-        agent: A compiled agent over `messages`.
+        agent: The agent.
         gate: The gate in use, for the record.
         slots: A cap on concurrent agent runs, or None.
+        output_mode: Whether all of the agent's new messages become part of the state, or its answer only.
+        answers: Whether the answer is a message; False where it is in the agent's own state.
     """
 
-    def __init__(self, agent: Runnable[Any, Any], gate: Gate, slots: Slots | None) -> None:
-        self.agent, self.gate, self.slots = agent, gate, slots
-        channels = agent.channels if isinstance(agent, Pregel) else {}
-        # such an agent reads references: a checkpoint of its input then holds no image bytes
-        self._by_reference = isinstance(channels.get("messages"), MessagesChannel)
+    def __init__(
+        self, agent: AdoptedAgent, gate: Gate, slots: Slots | None, output_mode: OutputMode, *, answers: bool
+    ) -> None:
+        self.agent, self.gate, self.slots, self.output_mode, self.answers = agent, gate, slots, output_mode, answers
 
-    def node(self) -> RunnableLambda[SpecEyesState, dict[str, Any]]:
-        """The phase as a node: run the agent on the messages and append its answer."""
-        # LangGraph finds a node's subgraph, for nested state and drawings, among the names its functions close over
-        agent, slots = self.agent, self.slots
+    def node(self) -> SubgraphNode:
+        """The phase as a node: run the agent on its part of the state."""
+        return SubgraphNode(self._run, self._arun, self.agent.runnable)
 
-        def run(state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
-            with slots.hold() if slots else nullcontext():
-                began = time.perf_counter()
-                result = agent.invoke(self._input(state, config), config)
-            return self._update(state, result, time.perf_counter() - began)
+    def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        with self.slots.hold() if self.slots else nullcontext():
+            began = time.perf_counter()
+            result = self.agent.runnable.invoke(self.agent.input(state, config), config, **self._context())
+            seconds = time.perf_counter() - began
+        return self._update(state, result, self.agent.output(result), seconds)
 
-        async def arun(state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
-            async with slots.ahold() if slots else nullcontext():
-                began = time.perf_counter()
-                result = await agent.ainvoke(self._input(state, config), config)
-            return self._update(state, result, time.perf_counter() - began)
+    async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        async with self.slots.ahold() if self.slots else nullcontext():
+            began = time.perf_counter()
+            # images are read and written off the event loop
+            given = await asyncio.to_thread(self.agent.input, state, config)
+            result = await self.agent.runnable.ainvoke(given, config, **self._context())
+            seconds = time.perf_counter() - began
+        return self._update(state, result, await asyncio.to_thread(self.agent.output, result), seconds)
 
-        return RunnableLambda(run, afunc=arun, name="run agent")
+    def _context(self) -> dict[str, Any]:
+        """The run's context for an agent on another server; a local graph finds it by itself."""
+        context = get_runtime().context if self.agent.remote else None
+        return {} if context is None else {"context": context}
 
-    def _input(self, state: SpecEyesState, config: RunnableConfig) -> dict[str, Any]:
-        messages = list(state["messages"])
-        # a thread means a checkpointer, which would keep inline images twice more
-        if self._by_reference and "thread_id" in config.get("configurable", {}):
-            messages = cast(list[AnyMessage], intern_images(messages))
-        return {"messages": messages}
-
-    def _update(self, state: SpecEyesState, result: dict[str, Any], seconds: float) -> dict[str, Any]:
-        known = {m.id for m in state["messages"] if m.id is not None}
-        new = [m for m in result["messages"] if m.id not in known]
-        answer = next((m for m in reversed(new) if isinstance(m, AIMessage)), None)
-        if answer is None:
-            raise SpecEyesError("agent: expected an AI message as its answer, found none among its new messages")
+    def _update(
+        self,
+        state: SpecEyesState,
+        result: Mapping[str, Any],
+        output: tuple[list[AnyMessage], dict[str, Any]],
+        seconds: float,
+    ) -> dict[str, Any]:
+        messages, others = output
+        held: Sequence[AnyMessage] = state.get(MESSAGES) or []  # type: ignore[assignment]
+        before = {m.id: m for m in held if m.id is not None}
+        new = [m for m in messages if m.id is None or m.id not in before]
         calls = tool_calls(new, result.get("steps"))
         decision = decide(
             state,
@@ -80,7 +94,30 @@ class Fallback:
             tool_steps=len(calls),
             tool_calls=calls,
         )
-        return signed(answer, decision)
+        update = {key: Overwrite(v) if key in self.agent.reduced else v for key, v in others.items()}
+        if self.answers:
+            answer = next((m for m in reversed(new) if isinstance(m, AIMessage)), None)
+            if answer is None:
+                raise SpecEyesError("agent: expected an AI message as its answer, found none among its new messages")
+            said = signed(answer, decision)
+            if self.output_mode == "last_message":
+                update[MESSAGES] = [said]
+            else:
+                update[MESSAGES] = self._history(before, [said if m is answer else m for m in messages])
+        elif MESSAGES in self.agent.returned:
+            update[MESSAGES] = self._history(before, messages)
+        emit("decision", decision)
+        return {**update, "decision": decision}
+
+    def _history(self, before: Mapping[str, BaseMessage], messages: Sequence[AnyMessage]) -> Any:
+        """The update that makes the state's messages those of the agent."""
+        if MESSAGES in self.agent.reduced:
+            return Overwrite(list(messages))
+        kept = [m.id for m in messages if m.id is not None and m.id in before]
+        if kept == list(before) == [m.id for m in messages[: len(before)]]:
+            return [m for m in messages if m.id is None or m.id not in before or m != before[m.id]]
+        # it removed or reordered some
+        return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
 
 
 def tool_calls(messages: Sequence[AnyMessage], steps: object = None) -> list[dict[str, Any]]:
@@ -88,16 +125,21 @@ def tool_calls(messages: Sequence[AnyMessage], steps: object = None) -> list[dic
     if isinstance(steps, list):
         return [dict(step) for step in steps]
     asked = {c["id"]: c["args"] for m in messages if isinstance(m, AIMessage) for c in m.tool_calls}
-    return [
-        {
-            "tool": m.name,
-            "arguments": asked.get(m.tool_call_id),
-            "text": m.text or None,
-            "error": m.text if m.status == "error" else None,
-        }
-        for m in messages
-        if isinstance(m, ToolMessage)
-    ]
+    return [_tool_call(m, asked.get(m.tool_call_id)) for m in messages if isinstance(m, ToolMessage)]
+
+
+def _tool_call(message: ToolMessage, arguments: dict[str, Any] | None) -> dict[str, Any]:
+    # inline data has no place in a record
+    shown = next((ref for ref in find_images([message]) if ref.kind != "inline"), None)
+    region = shown.region if shown else None
+    return {
+        "tool": message.name,
+        "arguments": arguments,
+        "box": [region.x, region.y, region.x + region.width, region.y + region.height] if region else None,
+        "image": shown.uri if shown else None,
+        "text": message.text or None,
+        "error": message.text if message.status == "error" else None,
+    }
 
 
 def spent(messages: Sequence[AnyMessage]) -> dict[str, int]:

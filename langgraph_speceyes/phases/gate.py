@@ -25,7 +25,7 @@ class GatePhase:
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Compare the newest speculation's score."""
         began = time.perf_counter()
-        speculation = state.get("speculation")
+        speculation = state.get("speceyes_speculation")
         scored = speculation["score"] if speculation else None
         error = speculation["error"] if speculation else None
         accepted = False
@@ -38,7 +38,7 @@ class GatePhase:
                 error = describe_error(trouble)
         verdict = Verdict(accepted=accepted, seconds=time.perf_counter() - began, error=error)
         emit("gate", verdict)
-        return {"verdict": verdict}
+        return {"speceyes_verdict": verdict}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Compare the newest speculation's score; a few microseconds, so it stays on the event loop."""

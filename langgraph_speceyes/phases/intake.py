@@ -1,4 +1,4 @@
-"""What comes before the phases: the input is checked in full before any model runs."""
+"""The beginning of a run: is this a question the front end can answer?"""
 
 from __future__ import annotations
 
@@ -9,76 +9,92 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph_speceyes.errors import InputError
-from langgraph_speceyes.images import ImagePolicy, find_images, load_image, question_text
+from langgraph_speceyes.images import ImagePolicy, find_images, load_image
+from langgraph_speceyes.phases.adapter import StateAdapter
+from langgraph_speceyes.phases.asked import FollowUps, read_question, unfit
 from langgraph_speceyes.phases.calling import ModelCall
-from langgraph_speceyes.phases.prompts import last_human
 from langgraph_speceyes.state import Query, SpecEyesState
 
 
 class Intake:
-    """Check messages, question and images; clear the records of an earlier turn; announce the calls to come.
+    """Find the question, leave to the agent what the front end cannot know, check images, announce the calls to come.
 
     Images are decoded here, within `policy`: a damaged one fails before any model runs, and later readers find it in
-    the cache.
+    the cache. The records of an earlier turn are cleared.
 
     Args:
         calls: The front end's model calls with the prefix of their batch keys.
+        adapter: Where the question is in the state.
+        follow_ups: Which later turns of a thread the front end may answer (:func:`unfit`).
+        judged: Whether there is a judge.
         policy: Which images may be loaded.
     """
 
-    def __init__(self, calls: Sequence[tuple[str, ModelCall]], policy: ImagePolicy) -> None:
-        self.calls, self.policy = calls, policy
+    def __init__(
+        self,
+        calls: Sequence[tuple[str, ModelCall]],
+        adapter: StateAdapter,
+        follow_ups: FollowUps,
+        judged: bool,
+        policy: ImagePolicy,
+    ) -> None:
+        self.calls, self.adapter, self.policy = calls, adapter, policy
+        self.follow_ups, self.judged = follow_ups, judged
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
 
         Raises:
-            InputError: No messages, no human message, no question or no image in the newest one.
-            ImageError: An image cannot be loaded.
+            InputError: There is no message of the user.
+            ImageError: An image of the question cannot be loaded.
         """
-        query = self._announce()
+        key, began = self._announce(), time.time()
+        reason: str | None = "not checked"
         try:
-            self._check(state)
-        except BaseException:
-            self._retract(query)
-            raise
-        return self._update(query)
+            follow_up, reason = self._check(state)
+        finally:
+            self._retract(key, reason)
+        return self._update(Query(id=key, began=began, follow_up=follow_up, reason=reason))
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
-        query = self._announce()
+        key, began = self._announce(), time.time()
+        reason: str | None = "not checked"
         try:
-            await asyncio.to_thread(self._check, state)
-        except BaseException:
-            self._retract(query)
-            raise
-        return self._update(query)
+            follow_up, reason = await asyncio.to_thread(self._check, state)
+        finally:
+            self._retract(key, reason)
+        return self._update(Query(id=key, began=began, follow_up=follow_up, reason=reason))
 
-    def _announce(self) -> Query:
-        query = Query(id=uuid.uuid4().hex, began=time.time())
+    def _announce(self) -> str:
+        key = uuid.uuid4().hex
         for prefix, call in self.calls:
-            call.expect(f"{prefix} {query['id']}")
-        return query
+            call.expect(f"{prefix} {key}")
+        return key
 
-    def _retract(self, query: Query) -> None:
-        for prefix, call in self.calls:
-            call.dismiss(f"{prefix} {query['id']}")
+    def _retract(self, key: str, reason: str | None) -> None:
+        if reason is not None:
+            for prefix, call in self.calls:
+                call.dismiss(f"{prefix} {key}")
 
-    def _check(self, state: SpecEyesState) -> None:
-        messages = state.get("messages") or []
-        if not messages:
-            raise InputError("messages", "a human message with an image and a question", "no messages")
-        human = last_human(messages)
-        if human is None:
+    def _check(self, state: SpecEyesState) -> tuple[bool, str | None]:
+        messages = self.adapter.messages(state)
+        asked = read_question(messages)
+        if asked is None:
             kinds = ", ".join(m.type for m in messages[-3:])
-            raise InputError("messages", "a human message with an image and a question", f"messages of type {kinds}")
-        images = find_images([human])
-        if not images:
-            raise InputError("messages", "at least one image in the newest human message", "none")
-        if not question_text(human).strip():
-            raise InputError("messages", "a question in the newest human message", "no text")
-        for image in images:
-            load_image(image, self.policy)
+            found = f"messages of type {kinds}" if kinds else "no messages"
+            raise InputError("messages", "a human message with an image and a question", found)
+        reason = unfit(asked, self.follow_ups, self.judged)
+        if reason is None:
+            for image in find_images([asked.message]):
+                load_image(image, self.policy)
+        return asked.follow_up, reason
 
     def _update(self, query: Query) -> dict[str, Any]:
-        return {"query": query, "judgment": None, "speculation": None, "verdict": None, "decision": None}
+        return {
+            "speceyes_query": query,
+            "speceyes_judgment": None,
+            "speceyes_speculation": None,
+            "speceyes_verdict": None,
+            "decision": None,
+        }

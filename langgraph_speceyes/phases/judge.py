@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asking import NO_TOKENS, AskingPhase
 from langgraph_speceyes.phases.calling import ModelCall, logprob_content, usage
 from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.prompts import Prompts, front_end_prompt
+from langgraph_speceyes.phases.prompts import Prompts
 from langgraph_speceyes.scoring import tool_need
 from langgraph_speceyes.scoring.answer import TokenLogprobs
-from langgraph_speceyes.state import Judgment, SpecEyesState
+from langgraph_speceyes.state import Judgment
 
 
 class Judge(AskingPhase):
@@ -26,20 +28,31 @@ class Judge(AskingPhase):
     Args:
         call: The large model, asked for one token.
         prompts: The instructions.
+        front: Messages before the question.
+        adapter: Where the question is in the state.
         threshold: Tools are needed from this probability of yes on; strictly between 0 and 1.
         strict: Raise instead of falling back.
     """
 
     name = "judge"
 
-    def __init__(self, call: ModelCall, prompts: Prompts, threshold: float, *, strict: bool) -> None:
+    def __init__(
+        self,
+        call: ModelCall,
+        prompts: Prompts,
+        front: Sequence[BaseMessage],
+        adapter: StateAdapter,
+        threshold: float,
+        *,
+        strict: bool,
+    ) -> None:
         if not 0 < threshold < 1:
             raise ArgumentError("judge_threshold", "a probability strictly between 0 and 1", threshold)
-        super().__init__(call, prompts, strict=strict)
-        self.threshold = threshold
+        super().__init__(call, front, adapter, strict=strict)
+        self.prompts, self.threshold = prompts, threshold
 
-    def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
-        return front_end_prompt(state["messages"], self.prompts.judge_system, self.prompts.judge)
+    def _instruction(self, follow_up: bool) -> str:
+        return self.prompts.judge_follow_up if follow_up else self.prompts.judge
 
     def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
         content = logprob_content(message)
@@ -61,4 +74,4 @@ class Judge(AskingPhase):
             error=error,
         )
         emit("judgment", judgment)
-        return {"judgment": judgment}
+        return {"speceyes_judgment": judgment}

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from string import ascii_uppercase
 
-from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from langgraph_speceyes.agent import is_user, with_instruction
+from langgraph_speceyes.agent import with_instruction
 
 JUDGE = (
     "Decide whether this question can be answered reliably from the whole image as shown, or whether tools that crop, "
     "zoom into or read parts of the image would make the answer significantly more reliable. "
     "Are tools needed? Answer with one word, yes or no."
+)
+JUDGE_FOLLOW_UP = (
+    "This question comes in the middle of a conversation. Decide whether it can be answered reliably from this image "
+    "alone, whole as shown, or whether it needs something said or found out earlier in the conversation, or tools that "
+    "crop, zoom into or read parts of the image. Are tools or the conversation needed? Answer with one word, yes or no."
 )
 SPECULATE = "Answer with the final answer only, as briefly as possible."
 
@@ -24,15 +29,19 @@ class Prompts:
     """Instructions for the front end.
 
     Attributes:
-        judge_system: System prompt of the judge. Give it the agent's own, tools included, and a server or cache can use
-            one prefix for both.
+        judge_system: System prompt of the judge. None: the agent's own, with its tools, where the judge is the model of
+            a :func:`~langgraph_speceyes.create_visual_agent`, so that a server or cache can use one prefix for both;
+            else none.
         judge: What the judge is asked behind the question; it must call for yes (tools needed) or no.
+        judge_follow_up: The same for a question with turns before it, which the judge does not see; yes if it does not
+            stand on its own.
         speculate_system: System prompt of the speculator.
         speculate: What the speculator is asked behind the question.
     """
 
     judge_system: str | None = None
     judge: str = JUDGE
+    judge_follow_up: str = JUDGE_FOLLOW_UP
     speculate_system: str | None = None
     speculate: str = SPECULATE
 
@@ -52,14 +61,17 @@ def lettered(question: str, options: Sequence[str]) -> str:
     return "\n".join([question, *(f"({one}) {option}" for one, option in zip(ascii_uppercase, options, strict=False))])
 
 
-def last_human(messages: Sequence[AnyMessage]) -> HumanMessage | None:
-    """The user's newest message, which holds the question."""
-    return next((m for m in reversed(messages) if isinstance(m, HumanMessage) and is_user(m)), None)
+def front_end_prompt(message: HumanMessage, front: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
+    """A prompt about a question: what the model is told beforehand, images and text as they stand, an instruction.
+
+    Args:
+        message: The question, with its images.
+        front: Messages before it; the agent's own, and the two prompts share their tokens up to the instruction.
+        instruction: What is asked behind the question, at the very end.
+    """
+    return [*front, with_instruction(message, instruction)]
 
 
-def front_end_prompt(messages: Sequence[AnyMessage], system: str | None, instruction: str) -> list[BaseMessage]:
-    """A prompt about the newest question: its images and text as they stand, and an instruction at the very end."""
-    human = last_human(messages)
-    assert human is not None, "intake refuses messages without one"
-    front: list[BaseMessage] = [SystemMessage(system)] if system else []
-    return [*front, with_instruction(HumanMessage(human.content), instruction)]
+def system_message(text: str | None) -> list[BaseMessage]:
+    """A system prompt as messages; none where there is no text."""
+    return [SystemMessage(text)] if text else []

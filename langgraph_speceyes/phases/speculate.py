@@ -6,14 +6,15 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage
 
+from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asking import NO_TOKENS, AskingPhase
 from langgraph_speceyes.phases.calling import ModelCall, logprob_content, usage
 from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.prompts import Prompts, front_end_prompt
+from langgraph_speceyes.phases.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import Gate, score_answer
-from langgraph_speceyes.state import SpecEyesState, Speculation
+from langgraph_speceyes.state import Speculation
 
 
 class Speculate(AskingPhase):
@@ -24,18 +25,19 @@ class Speculate(AskingPhase):
     Args:
         call: The small model, asked for K candidates a token.
         prompts: The instructions.
+        adapter: Where the question is in the state.
         gate: Which score and K will be compared.
         strict: Raise instead of falling back.
     """
 
     name = "speculate"
 
-    def __init__(self, call: ModelCall, prompts: Prompts, gate: Gate, *, strict: bool) -> None:
-        super().__init__(call, prompts, strict=strict)
-        self.gate = gate
+    def __init__(self, call: ModelCall, prompts: Prompts, adapter: StateAdapter, gate: Gate, *, strict: bool) -> None:
+        super().__init__(call, system_message(prompts.speculate_system), adapter, strict=strict)
+        self.prompts, self.gate = prompts, gate
 
-    def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
-        return front_end_prompt(state["messages"], self.prompts.speculate_system, self.prompts.speculate)
+    def _instruction(self, follow_up: bool) -> str:
+        return self.prompts.speculate
 
     def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
         answer = message.text.strip()
@@ -53,4 +55,4 @@ class Speculate(AskingPhase):
             answer=answer, score=score, tokens=tokens, seconds=time.perf_counter() - began, error=error
         )
         emit("speculation", speculation)
-        return {"speculation": speculation}
+        return {"speceyes_speculation": speculation}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import StateGraph
 
-from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent
+from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent, visual_tools
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
@@ -28,6 +29,8 @@ MAX_STEPS = 5
 PROMPTS = Prompts(
     judge_system=prompts.SYSTEM,
     judge=prompts.JUDGE,
+    # its questions always stand on their own
+    judge_follow_up=prompts.JUDGE,
     speculate_system=prompts.SYSTEM,
     speculate=prompts.SPECULATE,
 )
@@ -58,6 +61,34 @@ class Pair:
             coordinates=CoordinateSpace.RESIZED,
             max_steps=MAX_STEPS,
             policy=policy or DEFAULT_POLICY,
+        )
+
+    def tool_calling_agent(self, middleware: Sequence[Any] = (), policy: ImagePolicy | None = None) -> Any:
+        """The same agent made by LangChain's `create_agent`, with tools called natively.
+
+        Args:
+            middleware: Middleware in front of the agent's own, such as :class:`~langgraph_speceyes.SpecEyesMiddleware`.
+            policy: Limits of loading images.
+
+        Raises:
+            MissingExtraError: LangChain is not installed.
+        """
+        try:
+            from langchain.agents import create_agent
+        except ModuleNotFoundError as missing:
+            raise MissingExtraError("create_agent", "middleware") from missing
+        from langgraph_speceyes.testbed.native import TrainedWords
+
+        large: Any = self.large
+        policy = policy or DEFAULT_POLICY
+        tools = visual_tools(coordinates=CoordinateSpace.RESIZED, resize=large.resize_rule, policy=policy)
+        return create_agent(
+            # trained with its tools: their schemas are no part of its prompt
+            large.model_copy(update={"tools_in_prompt": False}),
+            tools,
+            system_prompt=prompts.SYSTEM,
+            middleware=[*middleware, TrainedWords()],
+            name="agent",
         )
 
     def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:

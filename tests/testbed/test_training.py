@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from PIL import Image
 
 from langgraph_speceyes.models.template import turns
-from langgraph_speceyes.phases.prompts import front_end_prompt
+from langgraph_speceyes.phases.prompts import front_end_prompt, system_message
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair
 from langgraph_speceyes.testbed.training.tape import (
@@ -77,7 +77,7 @@ def test_taught_prompts_are_the_prompts_of_the_graph(pair: Pair, encode: Encoder
         text = encode.tokenizer.decode(rest, skip_special_tokens=False)
         question = text.split("\n")[0]
         message = HumanMessage([{"type": "image", "url": "x.png"}, {"type": "text", "text": question}])
-        found = front_end_prompt([message], prompts.SYSTEM, instruction)
+        found = front_end_prompt(message, system_message(prompts.SYSTEM), instruction)
         rendered = _render(pair, found, image)
         opening = text[: text.index("<|im_start|>assistant\n") + len("<|im_start|>assistant\n")]
         assert encode(rendered) == [*taught, *encode(opening)]

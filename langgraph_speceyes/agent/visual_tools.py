@@ -1,0 +1,95 @@
+"""The agent's own tools as LangChain tools, for agents that others have built."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langgraph.prebuilt.tool_node import ToolRuntime
+from pydantic import ConfigDict, create_model
+
+from langgraph_speceyes.agent.ocr import Reader, TextReader
+from langgraph_speceyes.agent.question import find_question, question_images
+from langgraph_speceyes.agent.toolbox import check_reader, resolve_tools
+from langgraph_speceyes.agent.tools import Observation, ToolSpec
+from langgraph_speceyes.agent.view import View
+from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, block_of
+
+
+def visual_tools(
+    tools: Sequence[str | ToolSpec] = ("crop", "zoom", "ocr"),
+    *,
+    coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
+    resize: ResizeRule | None = None,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    reader: TextReader | None = None,
+) -> list[BaseTool]:
+    """Crop, zoom and OCR for any agent whose state has `messages`, such as one made by LangChain's `create_agent`.
+
+    They look at the images of the user's newest turn that has any; regions are shown by reference
+    (`street.jpg#xywh=10,20,300,200`), not as data. A hosted model needs them inlined: see
+    :class:`~langgraph_speceyes.SpecEyesMiddleware`.
+
+    Args:
+        tools: Which, by name, or pure tools of yours.
+        coordinates: What the numbers of the model's boxes count.
+        resize: How the model's processor resizes an image, for `resized` coordinates.
+        policy: Limits of loading images.
+        reader: Reads text; None for RapidOCR.
+
+    Returns:
+        The tools, to be given to the agent. What the model may correct goes back to it as an error message.
+
+    Raises:
+        ArgumentError: A tool is unknown, or `resized` coordinates have no rule.
+        MissingExtraError: OCR is wanted and not installed.
+    """
+    try:
+        space = CoordinateSpace(coordinates)
+    except ValueError:
+        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
+    if space is CoordinateSpace.RESIZED and resize is None:
+        raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", None)
+    found, reads = resolve_tools(tools), reader or Reader()
+    check_reader(found, reads)
+    specs = [spec for spec in found.values() if isinstance(spec, ToolSpec)]
+
+    def view(state: Any) -> View:
+        messages = state["messages"] if isinstance(state, dict) else state.messages
+        images = question_images(messages[: find_question(messages) + 1])
+        return View(images, space, resize if space is CoordinateSpace.RESIZED else None, policy, reads)
+
+    return [_tool(spec, space, view) for spec in specs]
+
+
+def _tool(spec: ToolSpec, space: CoordinateSpace, view: Callable[[Any], View]) -> BaseTool:
+    def run(runtime: ToolRuntime, **arguments: Any) -> Any:
+        try:
+            return _content(spec.run(arguments, view(runtime.state)))
+        except ToolInputError as error:
+            raise ToolException(str(error)) from error
+
+    async def arun(runtime: ToolRuntime, **arguments: Any) -> Any:
+        # images are decoded off the event loop
+        return await asyncio.to_thread(run, runtime, **arguments)
+
+    # the runtime holds types that pydantic has no schema for
+    base = type(spec.arguments.__name__, (spec.arguments,), {"model_config": ConfigDict(arbitrary_types_allowed=True)})
+    return StructuredTool(
+        name=spec.name,
+        description=spec.schema(space)["function"]["description"],
+        args_schema=create_model(spec.arguments.__name__, __base__=base, runtime=(ToolRuntime, ...)),
+        func=run,
+        coroutine=arun,
+        handle_tool_error=True,
+    )
+
+
+def _content(observation: Observation) -> str | list[dict[str, Any]]:
+    if not observation.images:
+        return observation.text or ""
+    text = [{"type": "text", "text": observation.text}] if observation.text else []
+    return [*text, *(block_of(image) for image in observation.images)]
