@@ -132,7 +132,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         answer = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
         if answer is None:
             return None
-        new = _since_question(messages)
+        new = since_question(messages)
         calls = tool_calls(new)
         decision = decide(
             state,
@@ -194,7 +194,7 @@ def images_behind_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
     return [*moved, observation_message(pictures)] if pictures else moved
 
 
-def _since_question(messages: list[AnyMessage]) -> list[AnyMessage]:
+def since_question(messages: list[AnyMessage]) -> list[AnyMessage]:
     """What came after the user's newest turn."""
     last = next((i for i in range(len(messages) - 1, -1, -1) if is_user(messages[i])), -1)
     return list(messages[last + 1 :])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
+from typing_extensions import TypedDict
 
 from langgraph_speceyes.images import MessagesChannel
 from langgraph_speceyes.scoring import ScoreName

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from langchain_core.messages import AnyMessage
+from typing_extensions import TypedDict
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
 from langgraph_speceyes.images import MessagesChannel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from dataclasses import fields as dataclass_fields
-from typing import Annotated, Any, NotRequired, TypedDict, get_origin, get_type_hints
+from typing import Annotated, Any, NotRequired, get_origin, get_type_hints
 
 from langchain_core.messages import AnyMessage, BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -15,6 +15,7 @@ from langgraph.graph.message import add_messages
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, MessagesChannel, inline_images, intern_images, restore_images
