@@ -58,7 +58,7 @@ def pair_of(options: dict[str, Any], saver: bool = False) -> tuple[Any, Any, Loo
 
 def told(result: dict[str, Any]) -> Any:
     decision = {key: value for key, value in result["decision"].items() if key not in ("seconds", "tokens")}
-    phases = {key for key in result["decision"]["seconds"]}
+    phases = set(result["decision"]["seconds"])
     tokens = result["decision"]["tokens"]
     messages = [(m.type, m.content, "speceyes" in m.response_metadata) for m in result["messages"]]
     return decision, phases, tokens, messages, set(result)
