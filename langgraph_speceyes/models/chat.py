@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -31,6 +32,10 @@ from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, 
 from langgraph_speceyes.models.processor import load_processor
 from langgraph_speceyes.models.template import RAW_OUTPUT, images_as_user_turns, turns
 from langgraph_speceyes.models.tool_calls import parse_tool_calls
+
+
+# transformers makes models on a default device of the whole process while it loads one
+_loading = threading.Lock()
 
 
 class LocalChatModel(BaseChatModel):
@@ -124,9 +129,10 @@ class LocalChatModel(BaseChatModel):
         options = dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        model = AutoModelForImageTextToText.from_pretrained(
-            model_id, revision=revision, dtype=dtype or _best_dtype(where), **options
-        )
+        with _loading:
+            model = AutoModelForImageTextToText.from_pretrained(
+                model_id, revision=revision, dtype=dtype or _best_dtype(where), **options
+            )
         processor = load_processor(model_id, revision=revision, **(processor_options or {}))
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
         revision = getattr(model.config, "_commit_hash", None) or revision

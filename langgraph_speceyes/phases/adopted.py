@@ -17,8 +17,10 @@ from langgraph.pregel.protocol import PregelProtocol
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from langgraph_speceyes.agent import is_user
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, MessagesChannel, inline_images, intern_images, restore_images
+from langgraph_speceyes.phases.remote import RemoteAgent
 
 MESSAGES = "messages"
 
@@ -49,6 +51,13 @@ class AdoptedAgent:
         return isinstance(self.runnable, PregelProtocol) and not isinstance(self.runnable, Pregel)
 
     @property
+    def callee(self) -> Runnable[Any, Any]:
+        """What is called."""
+        if isinstance(self.runnable, PregelProtocol) and self.remote:
+            return RemoteAgent(self.runnable)
+        return self.runnable
+
+    @property
     def by_reference(self) -> bool:
         """Whether it reads image references, so that a checkpoint of its input need hold no image bytes."""
         channels = self.runnable.channels if isinstance(self.runnable, Pregel) else {}
@@ -60,7 +69,8 @@ class AdoptedAgent:
         if MESSAGES in given:
             messages = list(given[MESSAGES])
             if self.remote:
-                given[MESSAGES] = inline_images(messages, self.policy)
+                # what it wrote itself refers to images of its own machine
+                given[MESSAGES] = [inline_images([m], self.policy)[0] if is_user(m) else m for m in messages]
             elif self.by_reference and "thread_id" in config.get("configurable", {}):
                 # a thread means a checkpointer, which would keep inline images twice more
                 given[MESSAGES] = intern_images(messages)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
-from langgraph.runtime import get_runtime
 from langgraph.types import Overwrite
 
 from langgraph_speceyes.agent import SubgraphNode
@@ -55,7 +54,7 @@ class Fallback:
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         with self.slots.hold() if self.slots else nullcontext():
             began = time.perf_counter()
-            result = self.agent.runnable.invoke(self.agent.input(state, config), config, **self._context())
+            result = self.agent.callee.invoke(self.agent.input(state, config), config)
             seconds = time.perf_counter() - began
         return self._update(state, result, self.agent.output(result), seconds)
 
@@ -64,14 +63,9 @@ class Fallback:
             began = time.perf_counter()
             # images are read and written off the event loop
             given = await asyncio.to_thread(self.agent.input, state, config)
-            result = await self.agent.runnable.ainvoke(given, config, **self._context())
+            result = await self.agent.callee.ainvoke(given, config)
             seconds = time.perf_counter() - began
         return self._update(state, result, await asyncio.to_thread(self.agent.output, result), seconds)
-
-    def _context(self) -> dict[str, Any]:
-        """The run's context for an agent on another server; a local graph finds it by itself."""
-        context = get_runtime().context if self.agent.remote else None
-        return {} if context is None else {"context": context}
 
     def _update(
         self,
@@ -111,6 +105,9 @@ class Fallback:
 
     def _history(self, before: Mapping[str, BaseMessage], messages: Sequence[AnyMessage]) -> Any:
         """The update that makes the state's messages those of the agent."""
+        if self.agent.remote:
+            # it repeats what it was given, with the images as data
+            messages = [before.get(m.id, m) for m in messages]  # type: ignore[arg-type, misc]
         if MESSAGES in self.agent.reduced:
             return Overwrite(list(messages))
         kept = [m.id for m in messages if m.id is not None and m.id in before]
