@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test results lint format help
+.PHONY: demo test test-vllm soak results docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -12,7 +12,7 @@ help: ## List the targets
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,eval,dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,middleware,openai,server,eval,notebook,docs,dev]' -c constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Embedded questions through the agent alone and through SpecEyes, side by side
@@ -20,6 +20,15 @@ demo: $(STAMP) ## Embedded questions through the agent alone and through SpecEye
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest
+
+test-vllm: $(STAMP) ## The tests of hosted models against a real vLLM server on this CPU, in .vllm (3.5 GB)
+	$(BIN)/python tests/hosted/vllm_server.py
+
+soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
+	$(BIN)/python -m tests.deploy.soak
+
+docs: $(STAMP) ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
 
 lint: $(STAMP) ## Ruff and the type checker
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from langgraph_speceyes.errors import SpecEyesError
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import ImagePolicy
+from langgraph_speceyes.models.hosted import hosted_model, probe
 from langgraph_speceyes.phases import Prompts, Slots, image_question
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState
@@ -30,7 +31,9 @@ __all__ = [
     "create_funnel",
     "create_speceyes",
     "create_visual_agent",
+    "hosted_model",
     "image_question",
+    "probe",
     "visual_tools",
 ]
 

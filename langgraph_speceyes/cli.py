@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from langgraph_speceyes.errors import ArgumentError, SpecEyesError
@@ -259,6 +262,61 @@ def calibrate(
         show_calibrated(_out, found, out)
     if found.gate is None:
         raise typer.Exit(1)
+
+
+@app.command()
+def probe(
+    model: Annotated[str, typer.Argument(help="The model's name on the server.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="Where the server is, such as http://localhost:8000/v1; else OpenAI's.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the key; the default is OPENAI_API_KEY.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an OpenAI-compatible endpoint what it can do: logprobs and how many, images, tools; say what follows."""
+    with _errors():
+        from langgraph_speceyes.models.hosted import hosted_model
+        from langgraph_speceyes.models.hosted import probe as ask_endpoint
+
+        key = os.environ.get(api_key_env) if api_key_env else None
+        if api_key_env and not key:
+            raise ArgumentError("api-key-env", "an environment variable that holds a key", api_key_env)
+        asked = hosted_model(model, base_url=base_url, api_key=key, max_retries=1, timeout=60.0)
+        with (_err if as_json else _out).status("Asking"):
+            found = ask_endpoint(asked)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        table = Table("", "", title=found.name, title_justify="left", show_header=False)
+        for row in found.rows():
+            table.add_row(*map(escape, row))
+        _out.print(table)
+        for line in found.advice():
+            _out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@testbed.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; other machines reach anything but loopback.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    max_logprobs: Annotated[int, typer.Option(min=1, help="Most top_logprobs of a request, as vLLM has it.")] = 20,
+) -> None:
+    """Serve the embedded pair as an OpenAI-compatible endpoint, until interrupted."""
+    with _errors():
+        from langgraph_speceyes.testbed.server import serve as serve_pair
+
+        quiet_libraries()
+        with _err.status("Loading the embedded pair") as status:
+
+            def ready(server: Any) -> None:
+                status.stop()
+                _out.print(f"{', '.join(server.models)} at {server.url}", highlight=False, soft_wrap=True)
+
+            serve_pair(host, port, max_logprobs, ready)
 
 
 @testbed.command()

@@ -42,7 +42,7 @@ class ToolInputError(SpecEyesError, ValueError):
     """A tool call's arguments cannot be used; the text goes back to the model, which may correct it."""
 
 
-class MissingExtraError(SpecEyesError, ImportError):
+class MissingExtraError(SpecEyesError, ImportError, RuntimeError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
     def __init__(self, feature: str, extra: str) -> None:
@@ -60,6 +60,31 @@ class QueueFullError(SpecEyesError, RuntimeError):
 
 class MissingLogprobsError(SpecEyesError, RuntimeError):
     """Log-probabilities were asked for and the model returned none."""
+
+
+class EndpointError(SpecEyesError, RuntimeError):
+    """A model's endpoint cannot be asked at all: it does not answer, refuses the key, does not know the model.
+
+    Args:
+        endpoint: The model, and where it is.
+        found: What it answered instead, or why nothing came.
+    """
+
+    def __init__(self, endpoint: str, found: str) -> None:
+        super().__init__(f"{endpoint}: {found}")
+        self.endpoint = endpoint
+        self.found = found
+
+    def __reduce__(self) -> tuple[type[EndpointError], tuple[str, str]]:
+        return type(self), (self.endpoint, self.found)
+
+
+class ClosedError(SpecEyesError, RuntimeError):
+    """Something that was closed, or never started, is used."""
+
+
+class AgentError(SpecEyesError, RuntimeError):
+    """The agent behind the bypass came to no answer."""
 
 
 class PhaseError(SpecEyesError, RuntimeError):

@@ -68,7 +68,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         timeout_s: Longest wait for each of judge and speculator, in seconds.
         strict: Raise :class:`PhaseError` when judge, speculator or gate fail, instead of falling back to the agent.
         tool_images: ``"user"`` moves images of tool results into a user message behind them, for servers that refuse
-            them in tool messages (vLLM, OpenAI's chat completions); ``"tool"`` leaves them.
+            them in tool messages (OpenAI's chat completions; `speceyes probe` tells); ``"tool"`` leaves them.
 
     Raises:
         ArgumentError: As :func:`create_speceyes`.

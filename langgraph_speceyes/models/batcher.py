@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from langgraph_speceyes.errors import ArgumentError, QueueFullError, SpecEyesError
+from langgraph_speceyes.errors import ArgumentError, ClosedError, QueueFullError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -109,12 +109,12 @@ class MicroBatcher(Generic[Item, Result]):
 
         Raises:
             QueueFullError: `max_queue` items are waiting.
-            SpecEyesError: The batcher was closed.
+            ClosedError: The batcher was closed.
         """
         entry: _Entry[Item, Result] = _Entry(item, self._group(item), Future())
         with self._change:
             if self._closed:
-                raise SpecEyesError("the model was closed")
+                raise ClosedError("the model was closed")
             self._expected.pop(key, None)
             if len(self._waiting) >= self.max_queue:
                 self._change.notify_all()
@@ -139,7 +139,7 @@ class MicroBatcher(Generic[Item, Result]):
             self._change.notify_all()
         for entry in waiting:
             if entry.future.set_running_or_notify_cancel():
-                entry.future.set_exception(SpecEyesError("the model was closed"))
+                entry.future.set_exception(ClosedError("the model was closed"))
 
     def _patience(self) -> float:
         """Seconds still to wait before the next batch starts; call with the lock held and items waiting."""

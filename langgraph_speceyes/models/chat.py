@@ -33,7 +33,6 @@ from langgraph_speceyes.models.processor import load_processor
 from langgraph_speceyes.models.template import RAW_OUTPUT, images_as_user_turns, turns
 from langgraph_speceyes.models.tool_calls import parse_tool_calls
 
-
 # transformers makes models on a default device of the whole process while it loads one
 _loading = threading.Lock()
 

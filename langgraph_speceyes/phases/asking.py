@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.errors import PhaseError, describe_error
+from langgraph_speceyes.models.hosted import explain
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asked import read_question
 from langgraph_speceyes.phases.calling import ModelCall
@@ -62,9 +63,10 @@ class AskingPhase(ABC):
         return f"{self.name} {state['speceyes_query']['id']}"
 
     def _failed(self, error: Exception, began: float) -> dict[str, Any]:
+        says = explain(error, self.call.top_logprobs) or describe_error(error)
         if self.strict:
-            raise PhaseError(f"{self.name}: {describe_error(error)}") from error
-        return self._trouble(describe_error(error), began)
+            raise PhaseError(f"{self.name}: {says}") from error
+        return self._trouble(says, began)
 
     @abstractmethod
     def _instruction(self, follow_up: bool) -> str:

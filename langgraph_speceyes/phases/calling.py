@@ -43,7 +43,7 @@ class ModelCall:
         timeout_s: float | None,
         tools: Sequence[dict[str, Any]] = (),
     ) -> None:
-        self.model, self.policy, self.timeout_s = model, policy, timeout_s
+        self.model, self.policy, self.timeout_s, self.top_logprobs = model, policy, timeout_s, top_logprobs
         self._callee = model.bind_tools(list(tools)) if tools else model
         self._settings = {"logprobs": True, "top_logprobs": top_logprobs, "max_tokens": max_tokens, "temperature": 0.0}
         # the answer's tokens are not the graph's answer yet: keep them out of the caller's message stream

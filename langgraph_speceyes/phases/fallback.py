@@ -14,7 +14,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Overwrite
 
 from langgraph_speceyes.agent import SubgraphNode
-from langgraph_speceyes.errors import SpecEyesError
+from langgraph_speceyes.errors import AgentError
 from langgraph_speceyes.images import find_images
 from langgraph_speceyes.phases.adopted import MESSAGES, AdoptedAgent
 from langgraph_speceyes.phases.calling import usage
@@ -92,7 +92,7 @@ class Fallback:
         if self.answers:
             answer = next((m for m in reversed(new) if isinstance(m, AIMessage)), None)
             if answer is None:
-                raise SpecEyesError("agent: expected an AI message as its answer, found none among its new messages")
+                raise AgentError("agent: expected an AI message as its answer, found none among its new messages")
             said = signed(answer, decision)
             if self.output_mode == "last_message":
                 update[MESSAGES] = [said]

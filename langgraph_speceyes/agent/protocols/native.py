@@ -38,7 +38,7 @@ class NativeProtocol:
         final: User turn that asks for the answer when no steps are left; the model is then called without tools.
             Empty for none.
         images_in_user_message: Show images in a user message after the tool messages, for servers that refuse
-            them in tool messages (vLLM, OpenAI's chat completions).
+            them in tool messages (OpenAI's chat completions; `speceyes probe` tells).
     """
 
     system: str = SYSTEM

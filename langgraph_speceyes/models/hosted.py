@@ -1,0 +1,97 @@
+"""Models behind OpenAI-compatible endpoints: making one, and what a refusal of `top_logprobs` means.
+
+Chat completions only: the Responses API returns no candidates. What an endpoint can do is found by
+:func:`~langgraph_speceyes.models.endpoint.probe`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.models.endpoint import Endpoint, aprobe, probe, stated_limit
+
+if TYPE_CHECKING:
+    from langchain_openai import ChatOpenAI
+
+__all__ = ["Endpoint", "aprobe", "explain", "hosted_model", "probe"]
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+URL_VARIABLES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
+NO_KEY = "-"
+"""Sent to servers that want no key; OpenAI's client insists on one."""
+DEFAULTS: dict[str, Any] = {"max_retries": 2, "timeout": 120.0}
+
+_REFUSALS = (None, 400, 422)
+
+
+def hosted_model(model: str, *, base_url: str | None = None, api_key: str | None = None, **options: Any) -> ChatOpenAI:
+    """A model behind an OpenAI-compatible chat completions endpoint, set up for this package.
+
+    Args:
+        model: The model's name on the server.
+        base_url: Where the server is, such as `http://localhost:8000/v1`; the default is `OPENAI_API_BASE`,
+            `OPENAI_BASE_URL`, or OpenAI itself.
+        api_key: The key; the default is `OPENAI_API_KEY`. Another server than OpenAI needs none: without either a
+            placeholder is sent. Give `"-"` to keep a key that is in the environment from such a server.
+        options: Fields of `ChatOpenAI`, before this function's: two retries, and 120 seconds for a request.
+
+    Returns:
+        The model, never using the Responses API.
+
+    Raises:
+        ArgumentError: No model, an URL that is none, no key for OpenAI, or `use_responses_api=True`.
+        MissingExtraError: langchain-openai is not installed.
+    """
+    try:
+        from langchain_openai import ChatOpenAI
+    except ModuleNotFoundError as missing:
+        if missing.name in ("langchain_openai", "openai"):
+            raise MissingExtraError("hosted_model", "openai") from missing
+        raise
+    if not model.strip():
+        raise ArgumentError("model", "the name of a model", "empty text")
+    if base_url is not None and not re.match(r"https?://[^/]", base_url, re.IGNORECASE):
+        raise ArgumentError("base_url", "an http(s) URL such as http://localhost:8000/v1", repr(base_url))
+    if options.get("use_responses_api"):
+        raise ArgumentError("use_responses_api", "False: the Responses API returns no candidates", True)
+    elsewhere = base_url or next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), None)
+    key = api_key or os.environ.get(KEY_VARIABLE) or (NO_KEY if elsewhere else None)
+    if key is None:
+        raise ArgumentError("api_key", f"a key, {KEY_VARIABLE} in the environment, or a base_url beside it", None)
+    settings = DEFAULTS | options | {"use_responses_api": False}
+    return ChatOpenAI(model=model, base_url=base_url, api_key=SecretStr(key), **settings)
+
+
+def explain(error: BaseException, k: int) -> str | None:
+    """What to do about a server that refused to return K candidates a token.
+
+    Args:
+        error: What calling the model raised; the errors it was raised from are looked at too.
+        k: The K that was asked for.
+
+    Returns:
+        One line, or None when the error is about something else.
+    """
+    cause: BaseException | None = error
+    for _ in range(8):
+        if cause is None:
+            return None
+        if getattr(cause, "status_code", None) in _REFUSALS:
+            limit = stated_limit(str(cause))
+            if limit is not None and limit < k:
+                return (
+                    f"the server gives at most {limit} top_logprobs, the gate needs K = {k}: "
+                    f"start vLLM with --max-logprobs {k}{_or_calibrate(limit)}"
+                )
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _or_calibrate(limit: int) -> str:
+    # one candidate has no competitors
+    return f" or calibrate a gate at k={limit}" if limit >= 2 else ""

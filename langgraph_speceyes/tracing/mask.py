@@ -1,0 +1,211 @@
+"""Replacing images in anything a trace may hold by their digests."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from langgraph.types import Send
+from pydantic import BaseModel
+
+from langgraph_speceyes.images.block import find_payload
+from langgraph_speceyes.images.mime import sniff_mime
+from langgraph_speceyes.tracing.digest import DIGEST, digest_payload
+
+Value = TypeVar("Value")
+
+_logger = logging.getLogger(__name__)
+_MIME_KEYS = ("mime_type", "media_type", "mimeType")
+_DATA_KEYS = ("base64", "data", "bytes")
+_SHORTEST = 64
+"""Shortest base64 text that is taken for an image by its first characters, where no block says that it is one."""
+
+# How base64 of PNG, JPEG, GIF, WebP, TIFF and AVIF or HEIC begins.
+_BEGINNINGS = ("iVBORw0KGg", "/9j/", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
+_BOXED = r"AAAA[A-Za-z0-9+/]{2}Z0eXB"
+# How Python prints bytes of the same, which LangChain does with those in a model's messages.
+_PRINTED = (r"\x89PNG", r"\xff\xd8\xff", "GIF8", "RIFF", r"II*\x00", r"MM\x00*")
+_PRINTED_BEGINNING = rf"(?={'|'.join(map(re.escape, _PRINTED))}|\\x00\\x00\\x00.{{1,4}}ftyp)"
+_MARKS = ("data:", "DATA:", *_BEGINNINGS, "Z0eXB", *_PRINTED, "ftyp")
+_NO_PAYLOAD = " \t\r\n\"'<>()\\{}"
+_BASE64 = r"[A-Za-z0-9+/_-]"
+_MORE = rf"(?:(?:\\[rn]|[\r\n]){{1,4}}[ \t]*{_BASE64}{{40,}})*={{0,2}}"  # base64 in lines, as mail has it
+_EMBEDDED = re.compile(
+    rf"(?P<url>[Dd][Aa][Tt][Aa]:[\w.+-]{{1,60}}/[^\s,\"'<>\\]{{1,200}},[^\s\"'<>()\\]+{_MORE})"
+    # the beginning of a run of base64, or what follows an escaped line break
+    rf"|(?:(?<!{_BASE64})|(?<=\\[nrt]))(?P<base64>"
+    rf"(?={'|'.join(map(re.escape, _BEGINNINGS))}|{_BOXED})"
+    rf"{_BASE64}{{{_SHORTEST - 2},}}{_MORE})"
+    rf"|b'{_PRINTED_BEGINNING}(?P<single>(?>[^'\\]+|\\.)*+)'"
+    rf'|b"{_PRINTED_BEGINNING}(?P<double>(?>[^"\\]+|\\.)*+)"'
+)
+
+
+def mask_images(value: Value) -> Value:
+    """Replace every image by its digest, media type and size: ``sha256:<16 hex> (image/jpeg, 5242880 bytes)``.
+
+    What counts as an image: the data of image blocks in every layout the package reads, ``data:image`` URLs wherever
+    they stand, bytes that begin like an image, base64 text of 64 characters and more that does, and the data beside an
+    image media type. References (paths, URLs, ``sha256:``) and everything else stay as they are.
+
+    Args:
+        value: Anything a run may be given or return: messages as objects or as dictionaries, states, lists,
+            dataclasses, pydantic models, text. It is not changed.
+
+    Returns:
+        The same object where nothing had to be replaced, else a copy of the containers that lead to an image. It never
+        raises: what cannot be looked through is replaced by a note.
+    """
+    try:
+        masked: Value = _walk(value, set())
+    except Exception:
+        _logger.exception("a value could not be searched for images; it is left out of the trace")
+        note: Any = {"not_shown": f"a {type(value).__name__} that could not be searched for images"}
+        return note  # type: ignore[no-any-return]
+    return masked
+
+
+def _walk(value: Any, above: set[int]) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return _mask_text(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _mask_bytes(bytes(value), value)
+    walk_in = _walker(value)
+    if walk_in is None or id(value) in above:
+        return value
+    above.add(id(value))
+    try:
+        return walk_in(value, above)
+    finally:
+        above.discard(id(value))
+
+
+def _walker(value: Any) -> Callable[[Any, set[int]], Any] | None:
+    """How to look through a container; None for anything else."""
+    if isinstance(value, Mapping):
+        return _walk_mapping
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return _walk_items
+    if isinstance(value, BaseModel):
+        return _walk_model
+    if isinstance(value, Send):
+        return _walk_send
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _walk_dataclass
+    return None
+
+
+def _walk_mapping(value: Mapping[Any, Any], above: set[int]) -> Any:
+    return _walk_block(value, *_declared(value), above)
+
+
+def _declared(value: Mapping[Any, Any]) -> tuple[tuple[str, ...], str]:
+    """Which field of a dictionary says by its place that it holds an image: keys that lead to it, and its form."""
+    if (found := find_payload(value)) is not None:
+        return found
+    if _image_mime(value) is not None:
+        for key in _DATA_KEYS:
+            if isinstance(value.get(key), (str, bytes, bytearray, memoryview)):
+                return (key,), "data"
+    return (), ""
+
+
+def _walk_block(value: Mapping[Any, Any], keys: tuple[str, ...], form: str, above: set[int]) -> Any:
+    changed = {}
+    for key, item in value.items():
+        if not keys or key != keys[0]:
+            new = _walk(item, above)
+        elif len(keys) == 1:
+            new = _mask_payload(item, form, value)
+        else:
+            new = _walk_block(item, keys[1:], form, above)
+        if new is not item:
+            changed[key] = new
+    return {**value, **changed} if changed else value
+
+
+def _walk_items(value: Any, above: set[int]) -> Any:
+    items = list(value)
+    new = [_walk(item, above) for item in items]
+    if all(a is b for a, b in zip(new, items, strict=True)):
+        return value
+    return type(value)(*new) if hasattr(value, "_fields") else type(value)(new)
+
+
+def _walk_model(value: BaseModel, above: set[int]) -> Any:
+    fields = {**value.__dict__, **(value.model_extra or {})}
+    changed = {key: new for key, item in fields.items() if (new := _walk(item, above)) is not item}
+    return value.model_copy(update=changed) if changed else value
+
+
+def _walk_send(value: Send, above: set[int]) -> Any:
+    new = _walk(value.arg, above)
+    return value if new is value.arg else Send(value.node, new)
+
+
+def _walk_dataclass(value: Any, above: set[int]) -> Any:
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if hasattr(value, f.name)}
+    changed = {key: new for key, item in fields.items() if (new := _walk(item, above)) is not item}
+    if not changed:
+        return value
+    twin = copy.copy(value)
+    for key, new in changed.items():
+        object.__setattr__(twin, key, new)
+    return twin
+
+
+def _image_mime(block: Mapping[Any, Any]) -> str | None:
+    for key in _MIME_KEYS:
+        if isinstance(mime := block.get(key), str) and mime[:6].lower() == "image/":
+            return mime
+    return None
+
+
+def _mask_payload(payload: Any, form: str, holder: Mapping[Any, Any]) -> Any:
+    """Mask what an image block holds: everything but a reference."""
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return digest_payload(bytes(payload), _image_mime(holder)) if len(payload) else payload
+    if not isinstance(payload, str) or not payload:
+        return payload
+    if payload[:5].lower() != "data:" and (form != "data" or DIGEST.match(payload)):
+        return payload
+    return digest_payload(payload, _image_mime(holder))
+
+
+def _mask_bytes(data: bytes, value: Any) -> Any:
+    return digest_payload(data) if sniff_mime(data[:16]).startswith("image/") and len(data) >= 16 else value
+
+
+def _mask_text(text: str) -> str:
+    if len(text) < 22:
+        return text
+    if text[:11].lower() == "data:image/" or (text.startswith(_BEGINNINGS) and len(text) >= _SHORTEST):
+        if not any(mark in text for mark in _NO_PAYLOAD) and not (found := digest_payload(text)).startswith("undec"):
+            return found
+    elif not _suspicious(text):
+        return text
+    return _EMBEDDED.sub(_replaced, text)
+
+
+def _suspicious(text: str) -> bool:
+    # plain searches are many times faster than the expression
+    return any(mark in text for mark in _MARKS) or (len(text) < 4096 and "data:" in text.lower())
+
+
+def _replaced(match: re.Match[str]) -> str:
+    found = match[0]
+    if (printed := match["single"] or match["double"]) is not None:
+        return digest_payload(
+            printed.encode("latin-1", "replace").decode("unicode_escape").encode("latin-1", "replace")
+        )
+    if match["base64"] is None and found[5:11].lower() != "image/":
+        payload = found.partition(",")[2]
+        return digest_payload(found) if payload.startswith(_BEGINNINGS) else found
+    return digest_payload(found)

@@ -1,0 +1,31 @@
+"""One server for the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.server import DevServer, dev_server
+
+
+@pytest.fixture(scope="module")
+def easy(ask: Callable[[str, int], list[Any]]) -> Any:
+    """A question that is bypassed, with its message."""
+    return ask("existence", 1)[0]
+
+
+@pytest.fixture(scope="module")
+def hard(ask: Callable[[str, int], list[Any]]) -> Any:
+    """A question that needs tools, with its message."""
+    return ask("reading", 1)[0]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, easy: Any) -> Iterator[DevServer]:
+    """`langgraph dev` with room for eight runs at once; it may read the questions' images by path."""
+    scenes = Path(easy[1].content[0]["url"]).parent
+    with dev_server(tmp_path_factory.mktemp("server"), "--n-jobs-per-worker", "8", scenes=scenes) as running:
+        yield running
