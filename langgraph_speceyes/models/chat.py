@@ -37,6 +37,10 @@ from langgraph_speceyes.models.tool_calls import parse_tool_calls
 _loading = threading.Lock()
 
 
+CACHE_BYTES = 512 * 1024 * 1024
+"""Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
+
+
 class LocalChatModel(BaseChatModel):
     """Any checkpoint that `AutoModelForImageTextToText` and its processor can load, as a chat model.
 
@@ -100,6 +104,7 @@ class LocalChatModel(BaseChatModel):
         max_batch: int = 16,
         max_wait_s: float = 0.05,
         max_queue: int = 4096,
+        cache_bytes: int = CACHE_BYTES,
         model_options: dict[str, Any] | None = None,
         processor_options: dict[str, Any] | None = None,
         **settings: Any,
@@ -117,6 +122,7 @@ class LocalChatModel(BaseChatModel):
             max_batch: Most calls in one forward pass.
             max_wait_s: Longest wait for calls that were announced, in seconds; others are never waited for.
             max_queue: Most calls waiting; one more raises `QueueFullError`.
+            cache_bytes: Most bytes for key-value prefixes of prompts, and as many for image features; 0 caches nothing.
             model_options: Further arguments of the model's `from_pretrained`.
             processor_options: Further arguments of the processor's, such as a pixel budget.
             settings: Fields of this class.
@@ -136,7 +142,9 @@ class LocalChatModel(BaseChatModel):
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
         revision = getattr(model.config, "_commit_hash", None) or revision
         settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
-        return cls.from_loaded(model.to(where).eval(), processor, batching=batching, **settings)
+        return cls.from_loaded(
+            model.to(where).eval(), processor, batching=batching, cache_bytes=cache_bytes, **settings
+        )
 
     @classmethod
     def from_loaded(
@@ -145,12 +153,15 @@ class LocalChatModel(BaseChatModel):
         processor: Any,
         *,
         batching: dict[str, Any] | None = None,
+        cache_bytes: int = CACHE_BYTES,
         model_name: str = "local",
         **settings: Any,
     ) -> Self:
         """Wrap a transformers model and processor that are already in memory; see :meth:`from_pretrained`."""
         chat = cls(model_name=model_name, **settings)
-        chat._engine = Engine(model, processor)
+        if cache_bytes < 0:
+            raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
+        chat._engine = Engine(model, processor, prefix_bytes=cache_bytes, feature_bytes=cache_bytes)
         chat._batcher = MicroBatcher(
             chat._engine.generate, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
         )
@@ -381,7 +392,10 @@ class LocalChatModel(BaseChatModel):
         # the end-of-sequence token is generated too
         spent = len(completion.steps) + (completion.finish_reason == "stop")
         usage = UsageMetadata(
-            input_tokens=completion.prompt_tokens, output_tokens=spent, total_tokens=completion.prompt_tokens + spent
+            input_tokens=completion.prompt_tokens,
+            output_tokens=spent,
+            total_tokens=completion.prompt_tokens + spent,
+            input_token_details={"cache_read": completion.cached_tokens},
         )
         return AIMessage(
             content=text, tool_calls=calls, invalid_tool_calls=invalid, response_metadata=metadata, usage_metadata=usage

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.models.decoder import CachedDecoder
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came of one request: text, tokens (end-of-sequence excluded), and why it ended."""
+    """What came of one request: text, tokens (end-of-sequence excluded), why it ended, and the prompt's tokens, all
+    and those found in the cache."""
 
     text: str
     steps: tuple[Step, ...]
     finish_reason: str
     prompt_tokens: int
+    cached_tokens: int = 0
 
 
 class Engine:
@@ -79,7 +82,7 @@ class Engine:
         processor: Its processor; the tokenizer pads on the left.
     """
 
-    def __init__(self, model: Any, processor: Any) -> None:
+    def __init__(self, model: Any, processor: Any, *, prefix_bytes: int = 0, feature_bytes: int = 0) -> None:
         self.model, self.processor = model, processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.tokenizer.padding_side = "left"
@@ -87,6 +90,11 @@ class Engine:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.end_ids = _end_ids(model, self.tokenizer)
+        self.decoder = (
+            CachedDecoder(model, processor, prefix_bytes, feature_bytes)
+            if prefix_bytes + feature_bytes > 0 and CachedDecoder.fits(model, processor)
+            else None
+        )
         # module state (rope_deltas, caches) makes a model single-file; its batcher is one thread, other callers queue
         self._lock = threading.Lock()
         self._words: dict[int, tuple[str, list[int] | None]] = {}
@@ -105,6 +113,31 @@ class Engine:
         """
         for request in requests:
             check_top(request.top, self.vocab_size)
+        return self._plain(requests) if self.decoder is None else self._cached(self.decoder, requests)
+
+    def _cached(self, decoder: CachedDecoder, requests: Sequence[Request]) -> list[Completion]:
+        recorder = _Recorder(requests, self)
+        temperature, seed = requests[0].sampling
+        with self._lock, torch.inference_mode():
+            generator = None
+            if temperature > 0:
+                generator = torch.Generator(device=self.model.device)
+                generator.seed() if seed is None else generator.manual_seed(seed)
+            prompts = decoder.prepare([(r.text, r.images) for r in requests])
+
+            def choose(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, list[bool]]:
+                if generator is None:
+                    tokens = logits.argmax(-1)
+                else:
+                    shares = (logits.float() / temperature).softmax(-1)
+                    tokens = shares.multinomial(1, generator=generator)[:, 0]
+                recorder.step(tokens, logits, rows)
+                return tokens, [recorder.finished[row] is None for row in rows]
+
+            decoder.run(prompts, choose)
+        return [recorder.completion(i, len(p.tokens), p.cached) for i, p in enumerate(prompts)]
+
+    def _plain(self, requests: Sequence[Request]) -> list[Completion]:
         images = [list(r.images) for r in requests]
         inputs = self.processor(
             text=[r.text for r in requests],
@@ -114,7 +147,7 @@ class Engine:
         ).to(self.model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        recorder = _Recorder(requests, self, int(inputs["input_ids"].shape[1]))
+        recorder = _Recorder(requests, self)
         temperature, seed = requests[0].sampling
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         config = GenerationConfig(
@@ -169,8 +202,8 @@ class _Recorder:
     What is kept is O(tokens * K): the full distribution of a step is dropped before the next one.
     """
 
-    def __init__(self, requests: Sequence[Request], engine: Engine, prompt_length: int) -> None:
-        self.requests, self.engine, self.prompt_length = requests, engine, prompt_length
+    def __init__(self, requests: Sequence[Request], engine: Engine) -> None:
+        self.requests, self.engine = requests, engine
         self.steps: list[list[Step]] = [[] for _ in requests]
         self.finished: list[str | None] = [None] * len(requests)
         self.text: list[str | None] = [None] * len(requests)
@@ -185,19 +218,21 @@ class _Recorder:
 
         class End(StoppingCriteria):
             def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-                recorder.step(input_ids[:, -1])
+                recorder.step(input_ids[:, -1], recorder._logits, range(len(requests)))
+                recorder._logits = None
                 done = [reason is not None for reason in recorder.finished]
                 return torch.tensor(done, device=input_ids.device)
 
         self.processor, self.criteria = Watch(), End()
 
-    def step(self, chosen: Tensor) -> None:
+    def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> None:
+        """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are."""
         ids = chosen.tolist()
         logprobs: list[float] = [0.0] * len(ids)
         values: list[list[float]] = [[]] * len(ids)
         indices: list[list[int]] = [[]] * len(ids)
-        if self.top is not None and self._logits is not None:
-            logits = self._logits.float()
+        if self.top is not None and logits is not None:
+            logits = logits.float()
             norm = logits.logsumexp(-1, keepdim=True)
             picked = logits.gather(-1, chosen[:, None].to(logits.device))
             top = logits.topk(self.top, dim=-1)
@@ -206,16 +241,16 @@ class _Recorder:
             logprobs = packed[:, 0].tolist()
             values = packed[:, 1 : 1 + self.top].tolist()
             indices = packed[:, 1 + self.top :].long().tolist()
-        self._logits = None
-        for row, request in enumerate(self.requests):
+        for place, row in enumerate(rows):
+            request = self.requests[row]
             if self.finished[row] is not None:
                 continue
-            if ids[row] in self.engine.end_ids:
+            if ids[place] in self.engine.end_ids:
                 self.finished[row] = "stop"
                 continue
             keep = request.top or 0
-            pairs = zip(indices[row][:keep], values[row][:keep], strict=True)
-            step = Step(Candidate(ids[row], logprobs[row]), tuple(Candidate(i, v) for i, v in pairs))
+            pairs = zip(indices[place][:keep], values[place][:keep], strict=True)
+            step = Step(Candidate(ids[place], logprobs[place]), tuple(Candidate(i, v) for i, v in pairs))
             self.steps[row].append(step)
             if request.stop and self._stopped(row):
                 self.finished[row] = "stop"
@@ -236,8 +271,8 @@ class _Recorder:
             self.steps[row].pop()
         return True
 
-    def completion(self, row: int, prompt_tokens: int) -> Completion:
+    def completion(self, row: int, prompt_tokens: int, cached_tokens: int = 0) -> Completion:
         text = self.text[row]
         if text is None:
             text = self.engine.decode([s.chosen.id for s in self.steps[row]])
-        return Completion(text, tuple(self.steps[row]), self.finished[row] or "length", prompt_tokens)
+        return Completion(text, tuple(self.steps[row]), self.finished[row] or "length", prompt_tokens, cached_tokens)

@@ -1,0 +1,260 @@
+"""Batched decoding from cached prefixes, for vision-language models with three-dimensional rotary positions."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import DynamicCache
+
+from langgraph_speceyes.models.prefix import ByteBudget, Ids, Prefix, PrefixCache, image_spans
+
+Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[bool]]]
+"""Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens and who goes on."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the vision tower makes of one image.
+
+    Attributes:
+        digest: Of the pixels.
+        grid: Its patches: time, height, width.
+        pooled: ``[tokens, size]``, as the language model reads them.
+        deep: The same for each of the early layers that read more (Qwen3-VL), or none.
+    """
+
+    digest: bytes
+    grid: tuple[int, int, int]
+    pooled: Tensor
+    deep: tuple[Tensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(t.numel() * t.element_size() for t in (self.pooled, *self.deep))
+
+
+@dataclass
+class Prompt:
+    """A prompt, ready to be run.
+
+    Attributes:
+        tokens: Its token ids.
+        ids: The same with images by their digest.
+        positions: Rotary positions, ``[3, tokens]``.
+        delta: What is added to a later token's index to get its position.
+        spans: Begin and end of each image.
+        features: The images.
+        prefix: What is cached of it.
+        cached: How many of its first tokens that is.
+    """
+
+    tokens: list[int]
+    ids: Ids
+    positions: Tensor
+    delta: int
+    spans: list[tuple[int, int]]
+    features: list[Features]
+    prefix: Prefix | None = None
+    cached: int = 0
+
+
+class CachedDecoder:
+    """Runs prompts in one left-padded batch, each from the longest prefix that is cached.
+
+    Everything that belongs to one prompt (positions, `rope_deltas`, keys and values) is passed explicitly: the model's
+    own state, which is shared between requests, is never read.
+
+    Args:
+        model: A model whose positions come from `get_rope_index`.
+        processor: Its processor.
+        prefix_bytes: Most bytes of keys and values kept.
+        feature_bytes: Most bytes of image features kept.
+    """
+
+    def __init__(self, model: Any, processor: Any, prefix_bytes: int, feature_bytes: int) -> None:
+        self.model, self.processor = model, processor
+        self.tokenizer = processor.tokenizer
+        self.prefixes = PrefixCache(prefix_bytes)
+        self.features: ByteBudget[Features] = ByteBudget(feature_bytes)
+        self.image_token = int(model.config.image_token_id)
+        self.merge = int(processor.image_processor.merge_size) ** 2
+        self.prefilled = self.reused = self.encoded = 0
+        """Prompt tokens computed, prompt tokens found in the cache, and images encoded so far."""
+
+    @staticmethod
+    def fits(model: Any, processor: Any) -> bool:
+        """Whether a model is of the kind: M-RoPE, full attention in every layer, features that can be passed in."""
+        inner = getattr(model, "model", None)
+        if not hasattr(inner, "get_rope_index") or not hasattr(processor, "image_processor"):
+            return False
+        text = model.config.get_text_config(decoder=True)
+        full = all(kind == "full_attention" for kind in getattr(text, "layer_types", None) or ["full_attention"])
+        return full and "mm_encoder_outputs" in inspect.signature(inner.forward).parameters
+
+    def prepare(self, requests: Sequence[tuple[str, Sequence[Image.Image]]]) -> list[Prompt]:
+        """Tokens, positions and image features of prompts; images that are not cached are encoded together."""
+        features = self._encode([image for _, images in requests for image in images])
+        prompts, at = [], 0
+        for text, images in requests:
+            mine = features[at : at + len(images)]
+            at += len(images)
+            prompts.append(self._prompt(text, mine))
+        return prompts
+
+    def run(self, prompts: Sequence[Prompt], choose: Choose) -> None:
+        """Prefill what is not cached, then decode until nobody goes on; finished prompts are cached.
+
+        Args:
+            prompts: The prompts.
+            choose: Takes each step's logits and says how it goes on.
+        """
+        for prompt in prompts:
+            prompt.prefix, prompt.cached = self._cached(prompt)
+            self.reused += prompt.cached
+            self.prefilled += len(prompt.tokens) - prompt.cached
+        rows = list(range(len(prompts)))
+        spoken: list[list[int]] = [[] for _ in prompts]
+        cache, mask, logits = self._prefill(prompts)
+        while True:
+            tokens, going = choose(logits, rows)
+            chosen = tokens.tolist()
+            if not all(going):
+                for place, (row, goes) in enumerate(zip(rows, going, strict=True)):
+                    if not goes:
+                        self._keep(prompts[row], spoken[row], cache, mask, place)
+                left = [place for place, goes in enumerate(going) if goes]
+                if not left:
+                    return
+                cache.batch_select_indices(torch.tensor(left, device=mask.device))
+                mask, tokens = mask[left], tokens[left]
+                rows, chosen = [rows[p] for p in left], [chosen[p] for p in left]
+            for row, token in zip(rows, chosen, strict=True):
+                spoken[row].append(token)
+            index = torch.tensor([len(prompts[r].tokens) + len(spoken[r]) - 1 for r in rows], device=mask.device)
+            shift = torch.tensor([prompts[r].delta for r in rows], device=mask.device)
+            positions = torch.stack([index, *[index + shift] * 3])[:, :, None]
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
+            logits = self._forward(tokens[:, None], mask, positions, cache, None)
+
+    def _cached(self, prompt: Prompt) -> tuple[Prefix | None, int]:
+        prefix, shared = self.prefixes.longest(prompt.ids)
+        # the last token is run again, for its logits; an image is cached whole or not at all
+        shared = min(shared, len(prompt.tokens) - 1)
+        for begin, end in prompt.spans:
+            if begin < shared < end:
+                shared = begin
+        return (prefix, shared) if shared else (None, 0)
+
+    def _prefill(self, prompts: Sequence[Prompt]) -> tuple[DynamicCache, Tensor, Tensor]:
+        device = self.model.device
+        past, fresh = max(p.cached for p in prompts), max(len(p.tokens) - p.cached for p in prompts)
+        ids = torch.full((len(prompts), fresh), int(self.tokenizer.pad_token_id), dtype=torch.long)
+        mask = torch.zeros(len(prompts), past + fresh, dtype=torch.long)
+        positions = torch.zeros(4, len(prompts), fresh, dtype=torch.long)
+        pictures: list[Features] = []
+        for row, prompt in enumerate(prompts):
+            new = len(prompt.tokens) - prompt.cached
+            ids[row, fresh - new :] = torch.tensor(prompt.tokens[prompt.cached :])
+            mask[row, past - prompt.cached : past] = 1
+            mask[row, past + fresh - new :] = 1
+            positions[0, row, fresh - new :] = torch.arange(prompt.cached, len(prompt.tokens))
+            positions[1:, row, fresh - new :] = prompt.positions[:, prompt.cached :]
+            spans = zip(prompt.spans, prompt.features, strict=True)
+            pictures += [one for (begin, _), one in spans if begin >= prompt.cached]
+        cache = DynamicCache(self._past(prompts, past) if past else None, config=None if past else self.model.config)
+        mask = mask.to(device)
+        return cache, mask, self._forward(ids.to(device), mask, positions.to(device), cache, pictures)
+
+    def _past(self, prompts: Sequence[Prompt], past: int) -> list[tuple[Tensor, Tensor]]:
+        """The prompts' prefixes side by side, right-aligned."""
+        like = next(p.prefix for p in prompts if p.prefix is not None)
+        layers = []
+        for layer, (keys, values) in enumerate(like.layers):
+            pair = []
+            for which, one in enumerate((keys, values)):
+                both = one.new_zeros(len(prompts), one.shape[0], past, one.shape[2])
+                for row, prompt in enumerate(prompts):
+                    if prompt.prefix is not None:
+                        both[row, :, past - prompt.cached :] = prompt.prefix.layers[layer][which][:, : prompt.cached]
+                pair.append(both)
+            layers.append((pair[0], pair[1]))
+        return layers
+
+    def _forward(
+        self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache, pictures: Sequence[Features] | None
+    ) -> Tensor:
+        seen = None
+        if pictures:
+            deep = [list(one) for one in zip(*(p.deep for p in pictures), strict=True)]
+            seen = {"image": SimpleNamespace(pooler_output=[p.pooled for p in pictures], deepstack_features=deep)}
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            mm_encoder_outputs=seen,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = out.logits[:, -1]
+        return logits
+
+    def _keep(self, prompt: Prompt, spoken: Sequence[int], cache: DynamicCache, mask: Tensor, place: int) -> None:
+        if self.prefixes._prefixes.limit == 0:
+            return
+        real = mask[place].bool()
+        layers = tuple((layer.keys[place][:, real], layer.values[place][:, real]) for layer in cache.layers)
+        ids = np.concatenate([prompt.ids, np.asarray(spoken, dtype=np.int64)])
+        self.prefixes.put(Prefix(ids, layers))
+
+    def _prompt(self, text: str, features: list[Features]) -> Prompt:
+        parts = text.split(self.processor.image_token)
+        whole = parts[0]
+        for one, rest in zip(features, parts[1:], strict=True):
+            whole += self.processor.image_token * (int(np.prod(one.grid)) // self.merge) + rest
+        tokens: list[int] = self.tokenizer(whole, add_special_tokens=False)["input_ids"]
+        ids = np.asarray(tokens, dtype=np.int64)
+        row = torch.tensor([tokens])
+        grids = torch.tensor([one.grid for one in features]) if features else None
+        positions, delta = self.model.model.get_rope_index(
+            row, mm_token_type_ids=(row == self.image_token).int(), image_grid_thw=grids, attention_mask=None
+        )
+        spans = image_spans(tokens, self.image_token)
+        for (begin, end), one in zip(spans, features, strict=True):
+            # negative, so that no token can be mistaken for it
+            ids[begin:end] = -1 - (int.from_bytes(one.digest[:8], "little") >> 1)
+        return Prompt(tokens, ids, positions[:, 0], int(delta), spans, features)
+
+    def _encode(self, images: Sequence[Image.Image]) -> list[Features]:
+        keys = [_digest(image) for image in images]
+        found = {key: self.features.get(key) for key in keys}
+        missing = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}
+        if missing:
+            batch = self.processor.image_processor(images=list(missing.values()), return_tensors="pt")
+            pixels = batch["pixel_values"].to(self.model.device, self.model.dtype)
+            grids = batch["image_grid_thw"].to(self.model.device)
+            seen = self.model.model.get_image_features(pixels, grids, return_dict=True)
+            deep = getattr(seen, "deepstack_features", None) or []
+            for index, key in enumerate(missing):
+                grid = tuple(grids[index].tolist())
+                # clones: a slice would keep the whole batch in memory
+                found[key] = one = Features(
+                    key, grid, seen.pooler_output[index].clone(), tuple(layer[index].clone() for layer in deep)
+                )
+                self.features.put(key, one, one.nbytes)
+            self.encoded += len(missing)
+        return [one for key in keys if (one := found[key]) is not None]
+
+
+def _digest(image: Image.Image) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16, key=f"{image.mode} {image.size}".encode()[:64]).digest()
