@@ -91,8 +91,9 @@ def create_speceyes(
             without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.
         query_from_state: For agents whose question is not in `messages`: from the state, the question as a message
             with image and text (`image_question`), or the conversation that ends with it.
-        update_from_answer: Beside it: from the answer (an AI message) and the state, the state update that the agent
-            itself would make.
+        update_from_answer: From the answer (an AI message) and the state, the state update that the agent itself would
+            make: needed beside `query_from_state`; without it for keys other than `messages`, such as a
+            `structured_response`.
         state_schema: The agent's state, where it cannot be seen (remote agents, plain runnables); the default for those
             is `messages`.
         output_mode: ``"full_history"``: the agent leaves all its messages in the state, as it does alone;
@@ -115,9 +116,8 @@ def create_speceyes(
         GateMismatchError: The gate file was calibrated for other models.
     """
     adapted = query_from_state is not None
-    if adapted != (update_from_answer is not None):
-        missing = "update_from_answer" if adapted else "query_from_state"
-        raise ArgumentError(missing, "a function, as for the other direction", "None")
+    if adapted and update_from_answer is None:
+        raise ArgumentError("update_from_answer", "a function beside query_from_state", "None")
     _check_choice("output_mode", output_mode, OUTPUT_MODES)
     adopted = adopt(agent, policy, state_schema, adapted)
     front = FrontEnd(
@@ -137,7 +137,8 @@ def create_speceyes(
     )
     for key in (*adopted.given, *adopted.returned):
         if key in NODES or key == "decision" or key in Records.__annotations__:
-            raise ArgumentError("agent", "a state without the names of the bypass's own nodes and records", repr(key))
+            expected = "an agent without a bypass, and without the names of the bypass's nodes and records in its state"
+            raise ArgumentError("agent", expected, repr(key))
     decision = {"decision": Decision}
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(
         extended(Records, adopted.given, adopted.returned, {"decision": Decision | None}, name="SpecEyesState"),
@@ -290,8 +291,8 @@ class FrontEnd:
 def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[Any], tuple[dict[str, Any], ...]]:
     """What the judge's prompt begins with: the agent's own beginning where it is the same model."""
     built = getattr(agent, "builder", agent)
-    if prompts.judge_system is not None or not isinstance(built, VisualAgent):
-        return system_message(prompts.judge_system), ()
+    if prompts.judge_system is not None or prompts.judge_tools or not isinstance(built, VisualAgent):
+        return system_message(prompts.judge_system), tuple(prompts.judge_tools)
     same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
     return (list(built.front), built.bound) if same else ([], ())
 
