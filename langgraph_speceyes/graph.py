@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel.protocol import PregelProtocol
 
@@ -42,6 +42,7 @@ from langgraph_speceyes.phases.fallback import OUTPUT_MODES
 from langgraph_speceyes.phases.prompts import system_message
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, InputState, Records, SpecEyesState
+from langgraph_speceyes.tracing import RunNotes, trace_policy
 
 Order = Literal["judge_first", "speculate_first"]
 ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first")
@@ -69,6 +70,7 @@ def create_speceyes(
     timeout_s: float | None = None,
     max_concurrent_agents: int | Slots | None = None,
     strict: bool = False,
+    trace_images: bool = False,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Put a speculative bypass in front of a visual agent.
 
@@ -104,6 +106,9 @@ def create_speceyes(
         timeout_s: Longest wait for each of judge and speculator, in seconds.
         max_concurrent_agents: Cap on agent runs at once; a :class:`Slots` shared by several graphs caps them together.
         strict: Raise :class:`PhaseError` when judge, speculator or gate fail, instead of falling back to the agent.
+        trace_images: Whether runs in LangSmith show images; by default every run that this graph starts, the agent's
+            included, shows their digests. The graph's own run holds what the caller passes: for inline images see
+            :func:`masked_client`.
 
     Returns:
         An uncompiled graph with the nodes `intake`, `judge`, `speculate`, `gate`, `bypass` and `agent`. Compile it with
@@ -134,6 +139,7 @@ def create_speceyes(
         timeout_s=timeout_s,
         strict=strict,
         agent=adopted.runnable,
+        trace_images=trace_images,
     )
     for key in (*adopted.given, *adopted.returned):
         if key in NODES or key == "decision" or key in Records.__annotations__:
@@ -147,8 +153,8 @@ def create_speceyes(
         output_schema=extended(None, adopted.returned, decision, name="OutputState"),
     )
     slots = Slots(max_concurrent_agents) if isinstance(max_concurrent_agents, int) else max_concurrent_agents
-    fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted)
-    graph.add_node("agent", fallback.node())
+    fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted, notes=front.notes)
+    graph.add_node("agent", fallback.node(trace_images), trace_policy=trace_policy(trace_images))
     graph.add_edge("agent", END)
     front.wire(graph, otherwise="agent")
     return graph
@@ -191,6 +197,7 @@ class FrontEnd:
         timeout_s: float | None = None,
         strict: bool = False,
         agent: Runnable[Any, Any] | None = None,
+        trace_images: bool = False,
     ) -> None:
         self.gate, self.order = resolve_gate(gate), order
         prompts, adapter = prompts or Prompts(), adapter or StateAdapter()
@@ -237,6 +244,8 @@ class FrontEnd:
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=strict)
         self.compare = GatePhase(self.gate, strict=strict)
         self.bypass = Bypass(self.gate, adapter, self.small.model_id)
+        models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
+        self.notes, self.trace_images = RunNotes(self.gate.score, models), trace_images
 
     def wire(self, graph: StateGraph[Any, Any, Any, Any], otherwise: str) -> None:
         """Add the phases to a graph.
@@ -245,15 +254,15 @@ class FrontEnd:
             graph: A graph whose state holds the phases' records.
             otherwise: The node that a query goes to which is not answered here.
         """
-        small, large, order = self.small, self.large, self.order
-        graph.add_node("intake", _node(self.intake))
-        graph.add_node("speculate", _node(self.speculate))
-        graph.add_node("gate", _node(self.compare))
-        graph.add_node("bypass", _node(self.bypass))
+        small, large, order, chosen = self.small, self.large, self.order, self.notes.route
+        self._add(graph, "intake", self.intake)
+        self._add(graph, "speculate", self.speculate, speceyes_model=small.model_id)
+        self._add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
+        self._add(graph, "bypass", self.bypass)
 
         first, after_speculation = "speculate", "bypass"
         if large is not None:
-            graph.add_node("judge", _node(self.judge))
+            self._add(graph, "judge", self.judge, speceyes_model=large.model_id)
             if order == "judge_first":
                 first, after_judgment = "judge", "speculate"
             else:
@@ -267,7 +276,7 @@ class FrontEnd:
                     small.dismiss(f"speculate {query['id']}")
                 return otherwise
 
-            graph.add_conditional_edges("judge", Route(judged), [after_judgment, otherwise])
+            graph.add_conditional_edges("judge", Route(judged, chosen), [after_judgment, otherwise])
 
         def taken(state: SpecEyesState) -> str:
             query = state.get("speceyes_query")
@@ -282,10 +291,31 @@ class FrontEnd:
             return otherwise
 
         graph.add_edge(START, "intake")
-        graph.add_conditional_edges("intake", Route(taken), [first, otherwise])
+        graph.add_conditional_edges("intake", Route(taken, chosen), [first, otherwise])
         graph.add_edge("speculate", "gate")
-        graph.add_conditional_edges("gate", Route(gated), [after_speculation, otherwise])
+        graph.add_conditional_edges("gate", Route(gated, chosen), [after_speculation, otherwise])
         graph.add_edge("bypass", END)
+
+    def _add(self, graph: StateGraph[Any, Any, Any, Any], name: str, phase: Any, **known: Any) -> None:
+        """Add a phase as a node with a sync and an async form; `known` is metadata of its runs."""
+        notes = self.notes
+
+        def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            update: dict[str, Any] = phase(state)
+            notes.phase(config, state, update)
+            return update
+
+        async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            update: dict[str, Any] = await phase.acall(state)
+            notes.phase(config, state, update)
+            return update
+
+        graph.add_node(
+            name,
+            DualNode(run, arun, trace_images=self.trace_images),
+            metadata={key: value for key, value in known.items() if value is not None},
+            trace_policy=trace_policy(self.trace_images),
+        )
 
 
 def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[Any], tuple[dict[str, Any], ...]]:
@@ -295,11 +325,6 @@ def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[
         return system_message(prompts.judge_system), tuple(prompts.judge_tools)
     same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
     return (list(built.front), built.bound) if same else ([], ())
-
-
-def _node(phase: Any) -> DualNode:
-    """A phase as a node with a sync and an async form."""
-    return DualNode(lambda state, config: phase(state), lambda state, config: phase.acall(state))
 
 
 def _check_model(argument: str, model: object) -> None:

@@ -11,7 +11,7 @@ import httpx
 
 from langgraph_speceyes.testbed.pair import Pair
 from tests.hosted.conftest import Served
-from tests.hosted.test_hosted import over_http
+from tests.hosted.test_hosted import visual_agent
 
 
 def counted(url: str, name: str) -> float:
@@ -24,8 +24,14 @@ def test_the_agents_first_turn_finds_the_judges_prefix(
 ) -> None:
     # questions that no other test has asked, so that every hit is the judge's or an earlier turn's doing
     messages = [message for _, message in ask("relations", 40)[28:]]
-    closed = replace(pair.gate, threshold=1 - 1e-12)
-    graph = over_http(pair, served, gate=closed)
+    large = served.agent(max_tokens=96)
+    graph = pair.speceyes(
+        speculator=served.speculator(),
+        judge=large,
+        agent=visual_agent(pair, large),
+        gate=replace(pair.gate, threshold=1 - 1e-12),
+        strict=True,
+    ).compile()
     names = ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total")
     before = [counted(served.agent_url, name) for name in names]
     found = [graph.invoke({"messages": [message]})["decision"] for message in messages]
