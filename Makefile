@@ -28,7 +28,7 @@ soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and 
 	$(BIN)/python -m tests.deploy.soak
 
 docs: $(STAMP) ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(STAMP) ## Ruff and the type checker
 	$(BIN)/ruff check .

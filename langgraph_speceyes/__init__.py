@@ -13,6 +13,7 @@ from langgraph_speceyes.models.hosted import hosted_model, probe
 from langgraph_speceyes.phases import Prompts, Slots, image_question
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState
+from langgraph_speceyes.tracing import feedback, mask_images, masked_client
 
 if TYPE_CHECKING:
     from langgraph_speceyes.middleware import SpecEyesMiddleware
@@ -31,8 +32,11 @@ __all__ = [
     "create_funnel",
     "create_speceyes",
     "create_visual_agent",
+    "feedback",
     "hosted_model",
     "image_question",
+    "mask_images",
+    "masked_client",
     "probe",
     "visual_tools",
 ]

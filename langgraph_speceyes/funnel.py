@@ -6,14 +6,16 @@ import operator
 from typing import Annotated, Any, NotRequired
 
 from langchain_core.messages import AnyMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 
+from langgraph_speceyes.agent import DualNode, SubgraphNode
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.state import Decision
+from langgraph_speceyes.tracing import trace_policy
 
 
 class Outcome(TypedDict):
@@ -55,7 +57,9 @@ class _State(TypedDict):
     outcomes: NotRequired[list[Outcome]]
 
 
-def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any]) -> StateGraph[Any, Any, Any, Any]:
+def create_funnel(
+    speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any], *, trace_images: bool = False
+) -> StateGraph[Any, Any, Any, Any]:
     """A graph that takes many queries and sends each through the bypass on a path of its own.
 
     A fast query never waits for a slow one: each is one `Send` that holds its whole path, and its outcome is streamed
@@ -67,19 +71,23 @@ def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any])
 
     Args:
         speceyes: What :func:`create_speceyes` returns, compiled or not.
+        trace_images: Whether the queries' runs in LangSmith show images; by default their digests.
 
     Returns:
         An uncompiled graph from :class:`FunnelInput` to :class:`FunnelOutput`.
     """
     one = speceyes.compile(name="speceyes") if isinstance(speceyes, StateGraph) else speceyes
 
-    def spread(state: _State) -> list[Send] | str:
+    def spread(state: Any, config: RunnableConfig) -> Any:
         queries = state.get("queries")
         if not isinstance(queries, list):
             raise ArgumentError("queries", "a list with one list of messages for each query", type(queries).__name__)
-        return [Send("query", _Task(index=i, messages=q)) for i, q in enumerate(queries)] or "collect"
+        return Command(goto=[Send("query", _Task(index=i, messages=q)) for i, q in enumerate(queries)] or "collect")
 
-    def query(task: _Task, config: RunnableConfig) -> dict[str, Any]:
+    async def aspread(state: Any, config: RunnableConfig) -> Any:
+        return spread(state, config)
+
+    def query(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
             return _arrived(task, one.invoke({"messages": task["messages"]}, config))
         except GraphBubbleUp:
@@ -87,7 +95,7 @@ def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any])
         except Exception as error:
             return _failed(task, error)
 
-    async def aquery(task: _Task, config: RunnableConfig) -> dict[str, Any]:
+    async def aquery(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
             return _arrived(task, await one.ainvoke({"messages": task["messages"]}, config))
         except GraphBubbleUp:
@@ -99,9 +107,13 @@ def create_funnel(speceyes: StateGraph[Any, Any, Any, Any] | Runnable[Any, Any])
         return {"outcomes": sorted(state.get("arrived", []), key=lambda outcome: outcome["index"])}
 
     graph = StateGraph(_State, input_schema=FunnelInput, output_schema=FunnelOutput)
-    graph.add_node("query", RunnableLambda(query, afunc=aquery, name="run query"), input_schema=_Task)
-    graph.add_node("collect", collect)
-    graph.add_conditional_edges(START, spread, ["query", "collect"])
+    shown = trace_policy(trace_images)
+    node = SubgraphNode(query, aquery, one, trace_images=trace_images)
+    graph.add_node("query", node, input_schema=_Task, trace_policy=shown)
+    graph.add_node("collect", collect, trace_policy=shown)
+    # a node, because the run of a conditional edge at START would show the queries' images
+    graph.add_node("spread", DualNode(spread, aspread), destinations=("query", "collect"), trace_policy=shown)
+    graph.add_edge(START, "spread")
     graph.add_edge("query", "collect")
     graph.add_edge("collect", END)
     return graph

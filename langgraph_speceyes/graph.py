@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel.protocol import PregelProtocol
 
@@ -42,6 +42,7 @@ from langgraph_speceyes.phases.fallback import OUTPUT_MODES
 from langgraph_speceyes.phases.prompts import system_message
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, InputState, Records, SpecEyesState
+from langgraph_speceyes.tracing import RunNotes, trace_policy
 
 Order = Literal["judge_first", "speculate_first"]
 ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first")
@@ -69,6 +70,7 @@ def create_speceyes(
     timeout_s: float | None = None,
     max_concurrent_agents: int | Slots | None = None,
     strict: bool = False,
+    trace_images: bool = False,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Put a speculative bypass in front of a visual agent.
 
@@ -91,8 +93,9 @@ def create_speceyes(
             without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.
         query_from_state: For agents whose question is not in `messages`: from the state, the question as a message
             with image and text (`image_question`), or the conversation that ends with it.
-        update_from_answer: Beside it: from the answer (an AI message) and the state, the state update that the agent
-            itself would make.
+        update_from_answer: From the answer (an AI message) and the state, the state update that the agent itself would
+            make: needed beside `query_from_state`; without it for keys other than `messages`, such as a
+            `structured_response`.
         state_schema: The agent's state, where it cannot be seen (remote agents, plain runnables); the default for those
             is `messages`.
         output_mode: ``"full_history"``: the agent leaves all its messages in the state, as it does alone;
@@ -103,6 +106,9 @@ def create_speceyes(
         timeout_s: Longest wait for each of judge and speculator, in seconds.
         max_concurrent_agents: Cap on agent runs at once; a :class:`Slots` shared by several graphs caps them together.
         strict: Raise :class:`PhaseError` when judge, speculator or gate fail, instead of falling back to the agent.
+        trace_images: Whether runs in LangSmith show images; by default every run that this graph starts, the agent's
+            included, shows their digests. The graph's own run holds what the caller passes: for inline images see
+            :func:`masked_client`.
 
     Returns:
         An uncompiled graph with the nodes `intake`, `judge`, `speculate`, `gate`, `bypass` and `agent`. Compile it with
@@ -115,9 +121,8 @@ def create_speceyes(
         GateMismatchError: The gate file was calibrated for other models.
     """
     adapted = query_from_state is not None
-    if adapted != (update_from_answer is not None):
-        missing = "update_from_answer" if adapted else "query_from_state"
-        raise ArgumentError(missing, "a function, as for the other direction", "None")
+    if adapted and update_from_answer is None:
+        raise ArgumentError("update_from_answer", "a function beside query_from_state", "None")
     _check_choice("output_mode", output_mode, OUTPUT_MODES)
     adopted = adopt(agent, policy, state_schema, adapted)
     front = FrontEnd(
@@ -134,10 +139,12 @@ def create_speceyes(
         timeout_s=timeout_s,
         strict=strict,
         agent=adopted.runnable,
+        trace_images=trace_images,
     )
     for key in (*adopted.given, *adopted.returned):
         if key in NODES or key == "decision" or key in Records.__annotations__:
-            raise ArgumentError("agent", "a state without the names of the bypass's own nodes and records", repr(key))
+            expected = "an agent without a bypass, and without the names of the bypass's nodes and records in its state"
+            raise ArgumentError("agent", expected, repr(key))
     decision = {"decision": Decision}
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(
         extended(Records, adopted.given, adopted.returned, {"decision": Decision | None}, name="SpecEyesState"),
@@ -146,8 +153,8 @@ def create_speceyes(
         output_schema=extended(None, adopted.returned, decision, name="OutputState"),
     )
     slots = Slots(max_concurrent_agents) if isinstance(max_concurrent_agents, int) else max_concurrent_agents
-    fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted)
-    graph.add_node("agent", fallback.node())
+    fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted, notes=front.notes)
+    graph.add_node("agent", fallback.node(trace_images), trace_policy=trace_policy(trace_images))
     graph.add_edge("agent", END)
     front.wire(graph, otherwise="agent")
     return graph
@@ -190,6 +197,7 @@ class FrontEnd:
         timeout_s: float | None = None,
         strict: bool = False,
         agent: Runnable[Any, Any] | None = None,
+        trace_images: bool = False,
     ) -> None:
         self.gate, self.order = resolve_gate(gate), order
         prompts, adapter = prompts or Prompts(), adapter or StateAdapter()
@@ -236,6 +244,8 @@ class FrontEnd:
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=strict)
         self.compare = GatePhase(self.gate, strict=strict)
         self.bypass = Bypass(self.gate, adapter, self.small.model_id)
+        models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
+        self.notes, self.trace_images = RunNotes(self.gate.score, models), trace_images
 
     def wire(self, graph: StateGraph[Any, Any, Any, Any], otherwise: str) -> None:
         """Add the phases to a graph.
@@ -244,15 +254,15 @@ class FrontEnd:
             graph: A graph whose state holds the phases' records.
             otherwise: The node that a query goes to which is not answered here.
         """
-        small, large, order = self.small, self.large, self.order
-        graph.add_node("intake", _node(self.intake))
-        graph.add_node("speculate", _node(self.speculate))
-        graph.add_node("gate", _node(self.compare))
-        graph.add_node("bypass", _node(self.bypass))
+        small, large, order, chosen = self.small, self.large, self.order, self.notes.route
+        self._add(graph, "intake", self.intake)
+        self._add(graph, "speculate", self.speculate, speceyes_model=small.model_id)
+        self._add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
+        self._add(graph, "bypass", self.bypass)
 
         first, after_speculation = "speculate", "bypass"
         if large is not None:
-            graph.add_node("judge", _node(self.judge))
+            self._add(graph, "judge", self.judge, speceyes_model=large.model_id)
             if order == "judge_first":
                 first, after_judgment = "judge", "speculate"
             else:
@@ -266,7 +276,7 @@ class FrontEnd:
                     small.dismiss(f"speculate {query['id']}")
                 return otherwise
 
-            graph.add_conditional_edges("judge", Route(judged), [after_judgment, otherwise])
+            graph.add_conditional_edges("judge", Route(judged, chosen), [after_judgment, otherwise])
 
         def taken(state: SpecEyesState) -> str:
             query = state.get("speceyes_query")
@@ -281,24 +291,40 @@ class FrontEnd:
             return otherwise
 
         graph.add_edge(START, "intake")
-        graph.add_conditional_edges("intake", Route(taken), [first, otherwise])
+        graph.add_conditional_edges("intake", Route(taken, chosen), [first, otherwise])
         graph.add_edge("speculate", "gate")
-        graph.add_conditional_edges("gate", Route(gated), [after_speculation, otherwise])
+        graph.add_conditional_edges("gate", Route(gated, chosen), [after_speculation, otherwise])
         graph.add_edge("bypass", END)
+
+    def _add(self, graph: StateGraph[Any, Any, Any, Any], name: str, phase: Any, **known: Any) -> None:
+        """Add a phase as a node with a sync and an async form; `known` is metadata of its runs."""
+        notes = self.notes
+
+        def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            update: dict[str, Any] = phase(state)
+            notes.phase(config, state, update)
+            return update
+
+        async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            update: dict[str, Any] = await phase.acall(state)
+            notes.phase(config, state, update)
+            return update
+
+        graph.add_node(
+            name,
+            DualNode(run, arun, trace_images=self.trace_images),
+            metadata={key: value for key, value in known.items() if value is not None},
+            trace_policy=trace_policy(self.trace_images),
+        )
 
 
 def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[Any], tuple[dict[str, Any], ...]]:
     """What the judge's prompt begins with: the agent's own beginning where it is the same model."""
     built = getattr(agent, "builder", agent)
-    if prompts.judge_system is not None or not isinstance(built, VisualAgent):
-        return system_message(prompts.judge_system), ()
+    if prompts.judge_system is not None or prompts.judge_tools or not isinstance(built, VisualAgent):
+        return system_message(prompts.judge_system), tuple(prompts.judge_tools)
     same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
     return (list(built.front), built.bound) if same else ([], ())
-
-
-def _node(phase: Any) -> DualNode:
-    """A phase as a node with a sync and an async form."""
-    return DualNode(lambda state, config: phase(state), lambda state, config: phase.acall(state))
 
 
 def _check_model(argument: str, model: object) -> None:

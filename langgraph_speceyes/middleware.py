@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from os import PathLike
 from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
-from langgraph.graph import StateGraph
+from langgraph.config import get_config
+from langgraph.graph import END, StateGraph
 from langgraph.runtime import Runtime
 
 from langgraph_speceyes.agent import is_user, observation_message
@@ -18,11 +20,13 @@ from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 from langgraph_speceyes.graph import Order, create_front_end
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images, parse_block
 from langgraph_speceyes.phases import FollowUps, Prompts
+from langgraph_speceyes.phases.calling import model_name
 from langgraph_speceyes.phases.decision import decide, signed
 from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.fallback import spent, tool_calls
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
+from langgraph_speceyes.tracing import RunNotes, masked_beneath
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
@@ -69,6 +73,8 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         strict: Raise :class:`PhaseError` when judge, speculator or gate fail, instead of falling back to the agent.
         tool_images: ``"user"`` moves images of tool results into a user message behind them, for servers that refuse
             them in tool messages (OpenAI's chat completions; `speceyes probe` tells); ``"tool"`` leaves them.
+        trace_images: Whether the runs of front end and agent's model show images in LangSmith; by default their
+            digests. The agent's other runs hold what the caller passes: for inline images see :func:`masked_client`.
 
     Raises:
         ArgumentError: As :func:`create_speceyes`.
@@ -93,6 +99,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         timeout_s: float | None = None,
         strict: bool = False,
         tool_images: ToolImages = "tool",
+        trace_images: bool = False,
     ) -> None:
         super().__init__()
         if tool_images not in ("tool", "user"):
@@ -110,19 +117,26 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             max_answer_tokens=max_answer_tokens,
             timeout_s=timeout_s,
             strict=strict,
+            trace_images=trace_images,
         )
+        self.notes = RunNotes(self.gate.score, {"judge": model_name(judge), "speculator": model_name(speculator)})
+        self._beneath = nullcontext if trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front.compile(name="speceyes", checkpointer=False)
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; end with its answer if it has one."""
-        return self._begun(self.front.invoke({"messages": state["messages"]}))
+        with self._beneath():
+            found = self.front.invoke({"messages": state["messages"]})
+        return self._begun(found, state)
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; see :meth:`before_agent`."""
-        return self._begun(await self.front.ainvoke({"messages": state["messages"]}))
+        with self._beneath():
+            found = await self.front.ainvoke({"messages": state["messages"]})
+        return self._begun(found, state)
 
     def after_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Put the decision on record when the agent has answered."""
@@ -144,6 +158,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             tool_calls=calls,
         )
         emit("decision", decision)
+        self.notes.phase(get_config(), state, {"decision": decision})
         return {"messages": [signed(answer, decision)], "decision": decision}
 
     async def aafter_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
@@ -154,17 +169,23 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the agent's model with images as it takes them."""
-        return handler(request.override(messages=self._prepared(request)))
+        prepared = request.override(messages=self._prepared(request))
+        with self._beneath():
+            return handler(prepared)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """Call the agent's model with images as it takes them, encoded off the event loop."""
-        return await handler(request.override(messages=await asyncio.to_thread(self._prepared, request)))
+        prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
+        with self._beneath():
+            return await handler(prepared)
 
-    def _begun(self, found: Mapping[str, Any]) -> dict[str, Any]:
+    def _begun(self, found: Mapping[str, Any], state: SpecEyesAgentState) -> dict[str, Any]:
         records = {key: found[key] for key in Records.__annotations__ if key in found}
         decision = found.get("decision")
+        self.notes.phase(get_config(), {**state, **records}, {**records, "decision": decision})
+        self.notes.route(get_config(), "bypass" if decision else END)
         if decision is None:
             return {**records, "decision": None, "speceyes_agent_began": time.time()}
         return {**records, "decision": decision, "messages": [found["messages"][-1]], "jump_to": "end"}

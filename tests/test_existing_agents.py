@@ -275,6 +275,26 @@ async def test_another_state_through_two_functions(picture: str, gap: float, asy
     assert small.calls[0][0][-1].text.startswith("Colour?")
 
 
+def test_an_answer_may_fill_other_keys_beside_the_messages(picture: str) -> None:
+    graph = create_speceyes(
+        agent(Notes, take_notes),
+        speculator=speculator(),
+        update_from_answer=lambda answer, state: {"verdict": answer.text.upper()},
+    ).compile()
+    result = graph.invoke({"messages": [image_question(picture, "What?")], "user": "Ada"})
+    assert (result["verdict"], result["messages"][-1].text) == ("BLUE", "blue")
+
+
+def test_a_judge_can_be_shown_the_tools_of_any_agent(picture: str) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {}}}
+    large = Binding(content=[peaked("yes", 20, 1.0)])
+    prompts = Prompts(judge_system="You look.", judge_tools=[tool])
+    graph = create_speceyes(agent(MessagesState, steps), speculator=speculator(), judge=large, prompts=prompts)
+    graph.compile().invoke({"messages": [image_question(picture, "What?")]})
+    ((messages, kwargs),) = large.calls
+    assert (messages[0].text, kwargs["tools"]) == ("You look.", [tool])
+
+
 def other(**options: Any) -> Any:
     return create_speceyes(agent(Files, act_on_files), speculator=speculator(), **options)
 
@@ -297,7 +317,6 @@ class Taken(MessagesState):
     [
         (other, "agent: .*messages.*query_from_state.*found state keys answer, image_path, question, sure"),
         (lambda: other(query_from_state=asks), "update_from_answer"),
-        (lambda: other(update_from_answer=lambda a, s: {}), "query_from_state"),
         (lambda: create_speceyes(functional, speculator=speculator()), "agent: .*state_schema"),
         (lambda: create_speceyes(agent(Taken, steps), speculator=speculator()), "agent: .*'judge'"),
         (lambda: create_speceyes("agent", speculator=speculator()), "agent: .*str"),  # type: ignore[arg-type]

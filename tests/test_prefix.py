@@ -33,9 +33,7 @@ def tokens(model: LocalChatModel, messages: Any, tools: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["embedded", "native"])
-def test_the_common_prefix_ends_where_the_instruction_begins(
-    pair: Pair, ask: Callable[..., Any], kind: str
-) -> None:
+def test_the_common_prefix_ends_where_the_instruction_begins(pair: Pair, ask: Callable[..., Any], kind: str) -> None:
     large: Any = pair.large
     ((_, message),) = ask("attributes", 1)
     if kind == "embedded":

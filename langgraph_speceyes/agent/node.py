@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+
+from langgraph_speceyes.tracing import masked_beneath
 
 State = Mapping[str, Any]
 Update = dict[str, Any]
@@ -17,42 +20,52 @@ class DualNode(Runnable[Any, Any]):
     Args:
         sync: Runs under ``invoke``.
         asynchronous: Runs under ``ainvoke``.
+        trace_images: Whether the runs beneath show images instead of their digests.
     """
 
     def __init__(
         self,
         sync: Callable[[State, RunnableConfig], Update],
         asynchronous: Callable[[State, RunnableConfig], Awaitable[Update]],
+        *,
+        trace_images: bool = False,
     ) -> None:
-        self._sync = sync
-        self._async = asynchronous
+        self._sync, self._async, self._beneath = sync, asynchronous, nullcontext if trace_images else masked_beneath
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the sync form."""
-        return self._sync(input, config or {})
+        with self._beneath(config or {}) as inner:
+            return self._sync(input, inner)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the async form."""
-        return await self._async(input, config or {})
+        with self._beneath(config or {}) as inner:
+            return await self._async(input, inner)
 
 
-class Route(Runnable[Any, str]):
+class Route(Runnable[Any, Any]):
     """The function of a conditional edge, without a run of its own in a trace.
 
     Args:
         choose: The next node of a state.
+        chosen: Told of every choice, with the config of the node it was made at.
     """
 
-    def __init__(self, choose: Callable[[Any], str]) -> None:
-        self._choose, self.name = choose, choose.__name__
+    def __init__(
+        self, choose: Callable[[Any], Any], chosen: Callable[[RunnableConfig, Any], None] | None = None
+    ) -> None:
+        self._choose, self._chosen, self.name = choose, chosen, choose.__name__
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> str:
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
         """The next node."""
-        return self._choose(input)
+        destination = self._choose(input)
+        if self._chosen is not None:
+            self._chosen(config or {}, destination)
+        return destination
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> str:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
         """The next node."""
-        return self._choose(input)
+        return self.invoke(input, config)
 
 
 class SubgraphNode(RunnableLambda[Any, Any]):
@@ -64,6 +77,7 @@ class SubgraphNode(RunnableLambda[Any, Any]):
         sync: Runs under ``invoke``.
         asynchronous: Runs under ``ainvoke``.
         subgraph: The graph that both run.
+        trace_images: Whether the runs beneath show images instead of their digests.
     """
 
     def __init__(
@@ -71,9 +85,11 @@ class SubgraphNode(RunnableLambda[Any, Any]):
         sync: Callable[[State, RunnableConfig], Update],
         asynchronous: Callable[[State, RunnableConfig], Awaitable[Update]],
         subgraph: Runnable[Any, Any],
+        *,
+        trace_images: bool = False,
     ) -> None:
         super().__init__(sync, afunc=asynchronous)
-        self._sync, self._async, self._subgraph = sync, asynchronous, subgraph
+        self._node, self._subgraph = DualNode(sync, asynchronous, trace_images=trace_images), subgraph
 
     # the plain forms, which only call invoke and ainvoke
     stream, astream = Runnable.stream, Runnable.astream
@@ -86,8 +102,8 @@ class SubgraphNode(RunnableLambda[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the sync form."""
-        return self._sync(input, config or {})
+        return self._node.invoke(input, config)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the async form."""
-        return await self._async(input, config or {})
+        return await self._node.ainvoke(input, config)

@@ -19,6 +19,7 @@ from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, 
 from langgraph_speceyes.agent.toolbox import Tool, check_reader, resolve_tools
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule
+from langgraph_speceyes.tracing import trace_policy
 
 DEFAULT_TOOLS = ("crop", "zoom", "ocr")
 _PROTOCOLS: dict[str, type[NativeProtocol] | type[DeepEyesProtocol]] = {
@@ -57,6 +58,7 @@ def create_visual_agent(
     inline: bool | None = None,
     reader: TextReader | None = None,
     name: str = "visual_agent",
+    trace_images: bool = False,
 ) -> VisualAgent:
     """Create an agent that answers a question about an image and may crop, zoom and read on the way.
 
@@ -81,6 +83,7 @@ def create_visual_agent(
             ``accepts_image_references``.
         reader: Reads text for ``ocr``; ``None`` for RapidOCR.
         name: Name of the final message.
+        trace_images: Whether the agent's runs in LangSmith show images; by default their digests.
 
     Returns:
         The graph, not compiled. Input: ``messages`` that end with the user's question. Output: ``messages``, whose
@@ -117,14 +120,15 @@ def create_visual_agent(
     graph = VisualAgent(VisualAgentState, input_schema=VisualAgentInput, output_schema=VisualAgentOutput)
     graph.model, graph.front = model, tuple(speaks.front(schemas))
     graph.bound = () if loop.bound is model else tuple(schemas)
-    graph.add_node("question", loop.begin)
-    graph.add_node("model", DualNode(loop.ask, loop.aask))
-    graph.add_node("answer", loop.finish)
+    shown = trace_policy(trace_images)
+    graph.add_node("question", loop.begin, trace_policy=shown)
+    graph.add_node("model", DualNode(loop.ask, loop.aask, trace_images=trace_images), trace_policy=shown)
+    graph.add_node("answer", loop.finish, trace_policy=shown)
     graph.add_edge(START, "question")
     graph.add_edge("question", "model")
     graph.add_conditional_edges("model", Route(loop.route), [*by_name, "model", "answer"])
     for tool in by_name:
-        graph.add_node(tool, DualNode(loop.look, loop.alook))
+        graph.add_node(tool, DualNode(loop.look, loop.alook, trace_images=trace_images), trace_policy=shown)
         graph.add_conditional_edges(tool, Route(loop.route), [*by_name, "model"])
     graph.add_edge("answer", END)
     return graph

@@ -22,7 +22,7 @@ class StateAdapter:
 
     Attributes:
         query: The question in the state.
-        update: What an answer does to the state.
+        update: What an answer does to the state; without `query`, beside becoming its last message.
     """
 
     query: QueryFromState | None = None
@@ -44,4 +44,5 @@ class StateAdapter:
 
     def answered(self, answer: AIMessage, state: Mapping[str, Any]) -> dict[str, Any]:
         """The state update of an answer that comes from the speculator."""
-        return {"messages": [answer]} if self.update is None else self.update(answer, state)
+        said = {"messages": [answer]} if self.query is None else {}
+        return said if self.update is None else {**said, **self.update(answer, state)}

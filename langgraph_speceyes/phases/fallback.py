@@ -23,6 +23,7 @@ from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.slots import Slots
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
+from langgraph_speceyes.tracing import RunNotes
 
 OutputMode = Literal["full_history", "last_message"]
 OUTPUT_MODES: tuple[OutputMode, ...] = ("full_history", "last_message")
@@ -40,23 +41,38 @@ class Fallback:
         slots: A cap on concurrent agent runs, or None.
         output_mode: Whether all of the agent's new messages become part of the state, or its answer only.
         answers: Whether the answer is a message; False where it is in the agent's own state.
+        notes: What is noted on runs.
     """
 
     def __init__(
-        self, agent: AdoptedAgent, gate: Gate, slots: Slots | None, output_mode: OutputMode, *, answers: bool
+        self,
+        agent: AdoptedAgent,
+        gate: Gate,
+        slots: Slots | None,
+        output_mode: OutputMode,
+        *,
+        answers: bool,
+        notes: RunNotes,
     ) -> None:
         self.agent, self.gate, self.slots, self.output_mode, self.answers = agent, gate, slots, output_mode, answers
+        self.notes = notes
 
-    def node(self) -> SubgraphNode:
-        """The phase as a node: run the agent on its part of the state."""
-        return SubgraphNode(self._run, self._arun, self.agent.runnable)
+    def node(self, trace_images: bool = False) -> SubgraphNode:
+        """The phase as a node: run the agent on its part of the state.
+
+        Args:
+            trace_images: Whether the agent's runs show images instead of their digests.
+        """
+        return SubgraphNode(self._run, self._arun, self.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         with self.slots.hold() if self.slots else nullcontext():
             began = time.perf_counter()
             result = self.agent.callee.invoke(self.agent.input(state, config), config)
             seconds = time.perf_counter() - began
-        return self._update(state, result, self.agent.output(result), seconds)
+        update = self._update(state, result, self.agent.output(result), seconds)
+        self.notes.phase(config, state, update)
+        return update
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         async with self.slots.ahold() if self.slots else nullcontext():
@@ -65,7 +81,9 @@ class Fallback:
             given = await asyncio.to_thread(self.agent.input, state, config)
             result = await self.agent.callee.ainvoke(given, config)
             seconds = time.perf_counter() - began
-        return self._update(state, result, await asyncio.to_thread(self.agent.output, result), seconds)
+        update = self._update(state, result, await asyncio.to_thread(self.agent.output, result), seconds)
+        self.notes.phase(config, state, update)
+        return update
 
     def _update(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from string import ascii_uppercase
+from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
@@ -32,6 +33,8 @@ class Prompts:
         judge_system: System prompt of the judge. None: the agent's own, with its tools, where the judge is the model of
             a :func:`~langgraph_speceyes.create_visual_agent`, so that a server or cache can use one prefix for both;
             else none.
+        judge_tools: Tools shown to the judge, in OpenAI's format: those of an agent that binds them, for the same
+            reason. None are ever called.
         judge: What the judge is asked behind the question; it must call for yes (tools needed) or no.
         judge_follow_up: The same for a question with turns before it, which the judge does not see; yes if it does not
             stand on its own.
@@ -40,6 +43,7 @@ class Prompts:
     """
 
     judge_system: str | None = None
+    judge_tools: Sequence[dict[str, Any]] = ()
     judge: str = JUDGE
     judge_follow_up: str = JUDGE_FOLLOW_UP
     speculate_system: str | None = None

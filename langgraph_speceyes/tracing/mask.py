@@ -122,10 +122,12 @@ def _walk_block(value: Mapping[Any, Any], keys: tuple[str, ...], form: str, abov
     for key, item in value.items():
         if not keys or key != keys[0]:
             new = _walk(item, above)
-        elif len(keys) == 1:
-            new = _mask_payload(item, form, value)
-        else:
+        elif len(keys) > 1 and isinstance(item, Mapping):
             new = _walk_block(item, keys[1:], form, above)
+        elif isinstance(item, (str, bytes, bytearray, memoryview)):
+            new = _mask_payload(item, form, value)
+        else:  # LangChain's serializer turns bytes into a dictionary
+            new = _walk(item, above)
         if new is not item:
             changed[key] = new
     return {**value, **changed} if changed else value
@@ -168,11 +170,11 @@ def _image_mime(block: Mapping[Any, Any]) -> str | None:
     return None
 
 
-def _mask_payload(payload: Any, form: str, holder: Mapping[Any, Any]) -> Any:
+def _mask_payload(payload: str | bytes | bytearray | memoryview, form: str, holder: Mapping[Any, Any]) -> Any:
     """Mask what an image block holds: everything but a reference."""
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return digest_payload(bytes(payload), _image_mime(holder)) if len(payload) else payload
-    if not isinstance(payload, str) or not payload:
+    if not payload:
         return payload
     if payload[:5].lower() != "data:" and (form != "data" or DIGEST.match(payload)):
         return payload

@@ -129,7 +129,8 @@ def main() -> int:
         print(*(f"{name}={url}" for name, url in variables.items()), sep="\n", flush=True)
         if options.serve:
             signal.pause()
-        command = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "tests/hosted", *arguments]
+        chosen = arguments or ["tests/hosted", "tests/hosted/vllm_metrics.py", "-s"]
+        command = [str(ROOT / ".venv/bin/python"), "-m", "pytest", *chosen]
         return subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode
 
 
