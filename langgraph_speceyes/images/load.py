@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -104,7 +105,7 @@ def load_resized(
     Returns:
         What :func:`load_image` returns, resized (bicubic) by the rule; shared, never change it. Sides that shrink to a
         sixth or less are halved or better by averaging first, which is much faster, and no value differs by more than
-        a few of 255.
+        a few of 255. A region that the model sees no larger than it is is not enlarged.
 
     Raises:
         ImageError: As :func:`load_image`.
@@ -113,8 +114,13 @@ def load_resized(
     check_source(ref, policy, store, argument)
 
     def resized() -> Image.Image:
-        loaded = _load(ref, policy, store, argument, None)
-        return loaded.resize(rule.size(*loaded.size), Image.Resampling.BICUBIC, reducing_gap=_GAP)
+        original, region = _find(ref, policy, store, argument, None)
+        size = rule.size(*(region.size if region else original.size))
+        if region and size[0] <= region.width and size[1] <= region.height:
+            # it would be enlarged only to be shrunk again
+            region = replace(region, scale=1.0)
+        loaded = _cut(original, region)
+        return loaded.resize(size, Image.Resampling.BICUBIC, reducing_gap=_GAP)
 
     # limits are part of the key: what a lax policy has loaded is not there for a strict one
     fragment = ref.region.fragment if ref.region else ""
@@ -176,6 +182,16 @@ def as_reference(image: ImageRef | Mapping[str, Any] | str, argument: str = "mes
 def _load(
     ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str, data: bytes | None
 ) -> Image.Image:
+    original, region = _find(ref, policy, store, argument, data)
+    if region is None:
+        return original
+    return _CACHE.get(ref.source_key + region.fragment, lambda: _cut(original, region))
+
+
+def _find(
+    ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str, data: bytes | None
+) -> tuple[Image.Image, Region | None]:
+    """The whole image, and what of the region lies inside it."""
     name = "inline data" if ref.kind == "inline" else describe(ref.source)
     whole = ref.whole
     key = ref.source_key
@@ -192,17 +208,19 @@ def _load(
         raise ImageError(argument, f"sides of at least {policy.min_side} pixels", found)
     region = ref.region
     if region is None:
-        return original
+        return original, None
     width, height = min(region.width, original.width - region.x), min(region.height, original.height - region.y)
     if width < 1 or height < 1:
         found = f"region {region.fragment} of {original.width} x {original.height} pixels"
         raise ImageError(argument, "a region inside the image", found)
     inside = Region(region.x, region.y, width, height, region.scale)
     check_pixels(inside.size, policy, argument, f"the enlarged region of {name}")
-    return _CACHE.get(key + inside.fragment, lambda: _cut(original, inside))
+    return original, inside
 
 
-def _cut(original: Image.Image, region: Region) -> Image.Image:
+def _cut(original: Image.Image, region: Region | None) -> Image.Image:
+    if region is None:
+        return original
     box = (region.x, region.y, region.x + region.width, region.y + region.height)
     # Equals crop(), which would apply Pillow's own pixel limit.
     part = original.resize((region.width, region.height), Image.Resampling.NEAREST, box)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,12 +21,22 @@ def path(tmp_path: Path) -> str:
     return str(made)
 
 
-@pytest.mark.parametrize("fragment", ["", "#xywh=10,20,300,200", "#xywh=10,20,300,200&scale=2"])
+@pytest.mark.parametrize("fragment", ["", "#xywh=10,20,300,200", "#xywh=10,20,60,40&scale=2"])
 def test_an_image_comes_at_the_models_size_with_the_pixels_a_processor_would_make(path: str, fragment: str) -> None:
     whole = load_image(path + fragment)
     found = load_resized(path + fragment, RULE)
     assert found.size == RULE.size(*whole.size)
     assert found.tobytes() == whole.resize(found.size, Image.Resampling.BICUBIC).tobytes()
+
+
+def test_a_region_is_not_enlarged_only_to_be_shrunk(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    region, scale = "#xywh=10,20,500,400", "&scale=8"
+    plain, zoomed = (load_resized(path + region + s, RULE) for s in ("", scale))
+    assert zoomed.size == RULE.size(4000, 3200)
+    there_and_back = load_image(path + region + scale).resize(zoomed.size, Image.Resampling.BICUBIC)
+    apart = np.abs(np.asarray(zoomed, dtype=int) - np.asarray(there_and_back, dtype=int))
+    assert apart.mean() < 1
+    assert plain.size == zoomed.size
 
 
 def test_it_is_made_once_and_kept_small(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
