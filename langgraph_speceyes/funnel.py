@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 from langchain_core.messages import AnyMessage
@@ -23,21 +24,23 @@ class Outcome(TypedDict):
 
     Attributes:
         index: Its place in the input.
-        answer: The answer's text; None when the query failed.
+        answer: The answer's text; None when the query failed, or its answer is in another key.
+        state: What the agent's other keys came to.
         decision: What was decided and why; None when the query failed.
         error: Why it failed, or None.
     """
 
     index: int
     answer: str | None
+    state: dict[str, Any]
     decision: Decision | None
     error: str | None
 
 
 class FunnelInput(TypedDict):
-    """One list of messages for each query; each ends like the input of a single query."""
+    """One input for each query: its messages, or the whole input state of an agent with other keys."""
 
-    queries: list[list[AnyMessage]]
+    queries: list[list[AnyMessage] | dict[str, Any]]
 
 
 class FunnelOutput(TypedDict):
@@ -48,11 +51,11 @@ class FunnelOutput(TypedDict):
 
 class _Task(TypedDict):
     index: int
-    messages: list[AnyMessage]
+    given: dict[str, Any]
 
 
 class _State(TypedDict):
-    queries: list[list[AnyMessage]]
+    queries: list[list[AnyMessage] | dict[str, Any]]
     arrived: Annotated[list[Outcome], operator.add]
     outcomes: NotRequired[list[Outcome]]
 
@@ -63,11 +66,11 @@ def create_funnel(
     """A graph that takes many queries and sends each through the bypass on a path of its own.
 
     A fast query never waits for a slow one: each is one `Send` that holds its whole path, and its outcome is streamed
-    (`stream_mode="updates"`, node `query`) as soon as it is there. The calls of queries under way together share
-    forward batches in models that batch. One query's failure is that query's outcome. How many queries are under way at
-    once is the run's `max_concurrency`; the cap on agents is `create_speceyes(max_concurrent_agents=...)`. In the sync
-    form queries run on threads, as many as `max_concurrency` allows (by default a few more than there are cores): use
-    the async form, or set it, for large batches.
+    as soon as it is there (`stream_mode="updates"`: `{"query": {"arrived": [outcome]}}`). The calls of queries under
+    way together share forward batches in models that batch. One query's failure is that query's outcome. How many
+    queries are under way at once is the run's `max_concurrency`; the cap on agents is
+    `create_speceyes(max_concurrent_agents=...)`. In the sync form queries run on threads, as many as `max_concurrency`
+    allows (by default a few more than there are cores): use the async form, or set it, for large batches.
 
     Args:
         speceyes: What :func:`create_speceyes` returns, compiled or not.
@@ -82,14 +85,15 @@ def create_funnel(
         queries = state.get("queries")
         if not isinstance(queries, list):
             raise ArgumentError("queries", "a list with one list of messages for each query", type(queries).__name__)
-        return Command(goto=[Send("query", _Task(index=i, messages=q)) for i, q in enumerate(queries)] or "collect")
+        given = [q if isinstance(q, Mapping) else {"messages": q} for q in queries]
+        return Command(goto=[Send("query", _Task(index=i, given=dict(q))) for i, q in enumerate(given)] or "collect")
 
     async def aspread(state: Any, config: RunnableConfig) -> Any:
         return spread(state, config)
 
     def query(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
-            return _arrived(task, one.invoke({"messages": task["messages"]}, config))
+            return _arrived(task, one.invoke(task["given"], config))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -97,7 +101,7 @@ def create_funnel(
 
     async def aquery(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
-            return _arrived(task, await one.ainvoke({"messages": task["messages"]}, config))
+            return _arrived(task, await one.ainvoke(task["given"], config))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -120,9 +124,12 @@ def create_funnel(
 
 
 def _arrived(task: _Task, result: dict[str, Any]) -> dict[str, Any]:
-    answer = result["messages"][-1].text
-    return {"arrived": [Outcome(index=task["index"], answer=answer, decision=result["decision"], error=None)]}
+    answer = result["messages"][-1].text if result.get("messages") else None
+    others = {key: value for key, value in result.items() if key not in ("messages", "decision")}
+    made = Outcome(index=task["index"], answer=answer, state=others, decision=result["decision"], error=None)
+    return {"arrived": [made]}
 
 
 def _failed(task: _Task, error: Exception) -> dict[str, Any]:
-    return {"arrived": [Outcome(index=task["index"], answer=None, decision=None, error=describe_error(error))]}
+    failed = Outcome(index=task["index"], answer=None, state={}, decision=None, error=describe_error(error))
+    return {"arrived": [failed]}

@@ -132,7 +132,7 @@ def create_speceyes(
         judge_threshold=judge_threshold,
         order=order,
         follow_ups=follow_ups,
-        adapter=StateAdapter(query_from_state, update_from_answer),
+        adapter=StateAdapter(query_from_state, update_from_answer, frozenset({*adopted.given, *adopted.returned})),
         prompts=prompts,
         policy=policy,
         max_answer_tokens=max_answer_tokens,
@@ -152,7 +152,11 @@ def create_speceyes(
         input_schema=extended(None, adopted.given, name="InputState"),
         output_schema=extended(None, adopted.returned, decision, name="OutputState"),
     )
-    slots = Slots(max_concurrent_agents) if isinstance(max_concurrent_agents, int) else max_concurrent_agents
+    slots = max_concurrent_agents
+    if slots is not None and not isinstance(slots, Slots):
+        if type(slots) is not int or slots < 1:
+            raise ArgumentError("max_concurrent_agents", "a whole number of at least 1, or Slots", repr(slots))
+        slots = Slots(slots)
     fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted, notes=front.notes)
     graph.add_node("agent", fallback.node(trace_images), trace_policy=trace_policy(trace_images))
     graph.add_edge("agent", END)

@@ -157,7 +157,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             tool_steps=len(calls),
             tool_calls=calls,
         )
-        emit("decision", decision)
+        emit("decision", decision, state)
         self.notes.phase(get_config(), state, {"decision": decision})
         return {"messages": [signed(answer, decision)], "decision": decision}
 

@@ -171,7 +171,7 @@ async def test_streams_of_the_parent_reach_the_phases_and_hold_nothing_private(p
     assert inside[:4] == ["intake", "judge", "speculate", "gate"]
     assert inside[4] == ("bypass" if gap > 1 else "agent")
     events = [data["event"] for _, mode, data in parts if mode == "custom"]
-    assert events == ["judgment", "speculation", "gate", "decision"]
+    assert events == ["judge", "speculate", "gate", "decision"]
     assert not any(private(data) for ns, mode, data in parts if mode == "values" and not ns)
     # neither judge nor speculator speak in the user's stream: the answer does, once
     said = [data[0] for _, mode, data in parts if mode == "messages"]

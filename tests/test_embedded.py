@@ -100,6 +100,19 @@ async def test_a_query_in_a_crowd_fares_as_it_does_alone(pair: Pair, asked: list
             assert second[key] == pytest.approx(first[key], abs=1e-4)
 
 
+@pytest.mark.parametrize("made", ["visual_agent", "create_agent"])
+def test_a_later_turn_of_a_thread_is_answered_as_it_is_alone(pair: Pair, ask: Ask, made: str) -> None:
+    closed = replace(pair.gate, threshold=CLOSED)
+    agent = pair.agent() if made == "visual_agent" else pair.tool_calling_agent()
+    graph = pair.speceyes(agent=agent, gate=closed).compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": made}}
+    for split in ("existence", "reading", "attributes"):
+        ((_, message),) = ask(split, 1)
+        alone = agent.compile() if made == "visual_agent" else agent
+        expected = alone.invoke({"messages": [message]})["messages"][-1].text
+        assert graph.invoke({"messages": [message]}, config)["messages"][-1].text == expected
+
+
 def test_a_run_of_the_pair_with_tool_steps_keeps_small_checkpoints(pair: Pair, asked: list[Any]) -> None:
     from tests.test_checkpoints import stored
 

@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from langgraph_speceyes import Prompts, create_speceyes, create_visual_agent, image_question
-from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.errors import ArgumentError, InputError
 from tests.scripted import Scripted, judge, peaked, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -293,6 +293,50 @@ def test_a_judge_can_be_shown_the_tools_of_any_agent(picture: str) -> None:
     graph.compile().invoke({"messages": [image_question(picture, "What?")]})
     ((messages, kwargs),) = large.calls
     assert (messages[0].text, kwargs["tools"]) == ("You look.", [tool])
+
+
+def test_an_agents_own_steps_are_no_tool_calls(picture: str) -> None:
+    class Planned(MessagesState):
+        steps: list[str]
+
+    graph = create_speceyes(
+        agent(Planned, lambda state: {"steps": ["think"], "messages": [AIMessage("done")]}),
+        speculator=speculator(REJECTED),
+    ).compile()
+    result = graph.invoke({"messages": [image_question(picture, "What?")]})
+    assert (result["steps"], result["decision"]["tool_calls"]) == (["think"], [])
+
+
+@pytest.mark.parametrize("gap", [40.0, REJECTED])
+def test_the_answer_is_signed_wherever_it_is_a_message(picture: str, gap: float) -> None:
+    graph = create_speceyes(
+        agent(Notes, take_notes),
+        speculator=speculator(gap),
+        query_from_state=lambda state: state["messages"],
+        update_from_answer=lambda answer, state: {"messages": [answer]},
+    ).compile()
+    result = graph.invoke({"messages": [image_question(picture, "What?")], "user": "Ada"})
+    assert result["messages"][-1].response_metadata["speceyes"] == result["decision"]
+
+
+@pytest.mark.parametrize(
+    ("functions", "says"),
+    [
+        ({"query_from_state": lambda s: s["path"]}, "query_from_state: .*KeyError: 'path'"),
+        ({"query_from_state": lambda s: "what?"}, "query_from_state: .*found str"),
+        ({"query_from_state": lambda s: image_question("absent.png", "?")}, "query_from_state: .*absent.png"),
+        ({"update_from_answer": lambda a, s: {"anwser": a.text}}, "update_from_answer: .*answer.*found anwser"),
+        ({"update_from_answer": lambda a, s: a.text}, "update_from_answer: .*mapping"),
+    ],
+)
+def test_functions_that_miss_the_state_are_named(picture: str, functions: dict[str, Any], says: str) -> None:
+    right = {
+        "query_from_state": lambda s: image_question(s["image_path"], s["question"]),
+        "update_from_answer": lambda a, s: {"answer": a.text},
+    }
+    graph = other(**{**right, **functions}).compile()
+    with pytest.raises(InputError, match=says):
+        graph.invoke({"image_path": picture, "question": "Colour?"})
 
 
 def other(**options: Any) -> Any:

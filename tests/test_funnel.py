@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.graph import START, StateGraph
 from PIL import Image
 
-from langgraph_speceyes import create_funnel, create_speceyes
+from langgraph_speceyes import create_funnel, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError
 from tests.scripted import Agent, Scripted, peaked, speculator
 
@@ -120,3 +121,25 @@ def test_queries_that_are_no_list_are_refused() -> None:
     with pytest.raises(ArgumentError) as caught:
         graph.invoke({"queries": "what?"})
     assert caught.value.argument == "queries"
+
+
+async def test_queries_may_be_whole_states_of_agents_with_other_keys(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
+
+    class Files(TypedDict, total=False):
+        image_path: str
+        answer: str
+
+    agent = StateGraph(Files)
+    agent.add_node("act", lambda state: {"answer": "looked"})
+    agent.add_edge(START, "act")
+    for gap, answer in ((40.0, "blue"), (0.01, "looked")):
+        graph = create_speceyes(
+            agent,
+            speculator=speculator(gap),
+            query_from_state=lambda state: image_question(state["image_path"], "What?"),
+            update_from_answer=lambda said, state: {"answer": said.text},
+        )
+        found = await create_funnel(graph).compile().ainvoke({"queries": [{"image_path": str(tmp_path / "a.png")}] * 2})
+        assert [o["state"]["answer"] for o in found["outcomes"]] == [answer] * 2
+        assert [o["answer"] for o in found["outcomes"]] == [None, None]

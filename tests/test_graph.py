@@ -189,7 +189,7 @@ def test_events_tell_each_decision_and_messages_stream_only_the_answer(image: st
     graph = create_speceyes(Agent().graph, speculator=speculator(), judge=judge(0.2)).compile()
     modes = list(graph.stream(asked(image), stream_mode=["custom", "messages", "updates"]))
     events = [e["event"] for mode, e in modes if mode == "custom"]
-    assert events == ["judgment", "speculation", "gate", "decision"]
+    assert events == ["judge", "speculate", "gate", "decision"]
     assert "".join(m.text for mode, (m, _) in (x for x in modes if x[0] == "messages")) == "blue"
     assert [next(iter(u)) for mode, u in modes if mode == "updates"] == [
         "intake",
@@ -256,7 +256,7 @@ async def test_a_trace_holds_the_phases_and_no_helpers_of_ours(image: str) -> No
         (2, "speculator"),
         (1, "gate"),
         (1, "agent"),
-        (2, "agent"),
+        (2, "LangGraph"),
         (3, "act"),
     ]
 
@@ -336,7 +336,7 @@ def _other() -> StateGraph[Any, Any, Any, Any]:
         ("judge_threshold", {"judge_threshold": 0.5}),
         ("timeout_s", {"timeout_s": 0}),
         ("max_answer_tokens", {"max_answer_tokens": 0}),
-        ("limit", {"max_concurrent_agents": 0}),
+        ("max_concurrent_agents", {"max_concurrent_agents": 0}),
     ],
 )
 def test_bad_arguments_are_named(argument: str, options: dict[str, Any]) -> None:

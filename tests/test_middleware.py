@@ -123,7 +123,7 @@ def test_events_and_phases_stream_from_within(picture: str) -> None:
     _, within, *_ = pair_of({"speculator": speculator(REJECTED), "judge": judge(0.1)})
     given = {"messages": [image_question(picture, "What?")]}
     seen = list(within.stream(given, stream_mode=["custom", "updates"], subgraphs=True))
-    assert [d["event"] for _, mode, d in seen if mode == "custom"] == ["judgment", "speculation", "gate", "decision"]
+    assert [d["event"] for _, mode, d in seen if mode == "custom"] == ["judge", "speculate", "gate", "decision"]
     nodes = [next(iter(d)) for _, mode, d in seen if mode == "updates"]
     assert nodes[:5] == ["intake", "judge", "speculate", "gate", "SpecEyesMiddleware.before_agent"]
 

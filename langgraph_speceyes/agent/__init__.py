@@ -10,6 +10,7 @@ from langgraph_speceyes.agent.question import (
     find_question,
     is_user,
     observation_message,
+    question_alone,
     question_images,
     with_instruction,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "find_question",
     "is_user",
     "observation_message",
+    "question_alone",
     "question_images",
     "tool_schemas",
     "visual_tools",

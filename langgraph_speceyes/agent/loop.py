@@ -15,7 +15,7 @@ from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
 from langgraph_speceyes.agent.node import State, Update
 from langgraph_speceyes.agent.ocr import TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol
-from langgraph_speceyes.agent.question import find_question, locate_question, question_images
+from langgraph_speceyes.agent.question import find_question, locate_question, question_alone, question_images
 from langgraph_speceyes.agent.state import VisualAgentState
 from langgraph_speceyes.agent.toolbox import AgentTool, LangChainTool
 from langgraph_speceyes.agent.tools import Observation
@@ -42,6 +42,7 @@ class VisualLoop:
         policy: Limits of loading.
         reader: Reads text.
         inline: Whether the model is sent images as base64.
+        history: Whether it is shown the turns before the question.
         name: Name of the final message.
     """
 
@@ -56,6 +57,7 @@ class VisualLoop:
     policy: ImagePolicy
     reader: TextReader
     inline: bool
+    history: bool
     name: str
 
     def begin(self, state: VisualAgentState) -> Update:
@@ -136,6 +138,8 @@ class VisualLoop:
     def _prompt(self, state: State) -> list[BaseMessage]:
         messages = state["messages"]
         question = locate_question(messages, state["question_id"])
+        if not self.history:
+            messages, question = question_alone(messages, question)
         final = state["tool_steps"] >= self.max_steps
         prompt = self.protocol.prompt(messages, question, tools=self.schemas, final=final)
         return inline_images(prompt, self.policy) if self.inline else prompt

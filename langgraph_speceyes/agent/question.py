@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from langgraph_speceyes.errors import InputError
-from langgraph_speceyes.images import ImageRef, find_images, question_text
+from langgraph_speceyes.images import ImageRef, block_of, find_images, question_text
 
 OBSERVATION_MARK = "speceyes_observation"
 """Key of ``additional_kwargs`` that tells a tool's result, shown as a user turn, from what the user said."""
@@ -67,6 +67,26 @@ def find_question(messages: Sequence[BaseMessage]) -> int:
     if not question_images(messages[: last + 1]):
         raise InputError("messages", "an image in the human messages", "none")
     return last
+
+
+def question_alone(messages: Sequence[BaseMessage], question: int) -> tuple[list[BaseMessage], int]:
+    """Return a conversation without the turns before the question, whose images it keeps.
+
+    Args:
+        messages: The conversation.
+        question: Index of the question.
+
+    Returns:
+        The rest of the conversation, and the question's index in it.
+    """
+    begin = question
+    while begin and is_user(messages[begin - 1]):
+        begin -= 1
+    turn = list(messages[begin : question + 1])
+    if not find_images(turn):
+        blocks = [block_of(image) for image in question_images(messages[: question + 1])]
+        turn.insert(0, HumanMessage(content=[*blocks]))
+    return [*turn, *messages[question + 1 :]], len(turn) - 1
 
 
 def locate_question(messages: Sequence[BaseMessage], id: str) -> int:

@@ -56,6 +56,7 @@ def create_visual_agent(
     resize: ResizeRule | None = None,
     policy: ImagePolicy = DEFAULT_POLICY,
     inline: bool | None = None,
+    history: bool = True,
     reader: TextReader | None = None,
     name: str = "visual_agent",
     trace_images: bool = False,
@@ -81,6 +82,7 @@ def create_visual_agent(
         policy: Limits of loading images.
         inline: Whether images are sent to the model as base64; ``None`` for yes, unless the model has a true
             ``accepts_image_references``.
+        history: Whether the model sees the turns before the question; False for models trained on single questions.
         reader: Reads text for ``ocr``; ``None`` for RapidOCR.
         name: Name of the final message.
         trace_images: Whether the agent's runs in LangSmith show images; by default their digests.
@@ -114,6 +116,7 @@ def create_visual_agent(
         resize=_resolve_resize(model, space, resize),
         policy=policy,
         reader=reads,
+        history=history,
         inline=not getattr(model, "accepts_image_references", False) if inline is None else inline,
         name=name,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
-from langgraph_speceyes.errors import InputError
+from langgraph_speceyes.errors import InputError, describe_error
 
 QueryFromState = Callable[[Mapping[str, Any]], HumanMessage | Sequence[AnyMessage]]
 """The question in an agent's state: one message with image and text, or the conversation that ends with it."""
@@ -22,11 +22,18 @@ class StateAdapter:
 
     Attributes:
         query: The question in the state.
+        keys: The state keys that `update` may set.
         update: What an answer does to the state; without `query`, beside becoming its last message.
     """
 
     query: QueryFromState | None = None
     update: UpdateFromAnswer | None = None
+    keys: frozenset[str] = frozenset()
+
+    @property
+    def argument(self) -> str:
+        """What errors about the question blame."""
+        return "messages" if self.query is None else "query_from_state"
 
     def messages(self, state: Mapping[str, Any]) -> Sequence[AnyMessage]:
         """The conversation that ends with the question.
@@ -36,13 +43,25 @@ class StateAdapter:
         """
         if self.query is None:
             return list(state.get("messages") or [])
-        found = self.query(state)
+        try:
+            found = self.query(state)
+        except (KeyError, AttributeError) as error:
+            expected = "a state with what the function reads"
+            raise InputError(self.argument, expected, describe_error(error)) from error
         messages = [found] if isinstance(found, BaseMessage) else found
         if not isinstance(messages, Sequence) or not all(isinstance(m, BaseMessage) for m in messages):
-            raise InputError("query_from_state", "a HumanMessage or a list of messages", type(found).__name__)
+            raise InputError(self.argument, "a HumanMessage or a list of messages", type(found).__name__)
         return messages
 
     def answered(self, answer: AIMessage, state: Mapping[str, Any]) -> dict[str, Any]:
         """The state update of an answer that comes from the speculator."""
         said = {"messages": [answer]} if self.query is None else {}
-        return said if self.update is None else {**said, **self.update(answer, state)}
+        if self.update is None:
+            return said
+        update = self.update(answer, state)
+        if not isinstance(update, Mapping):
+            raise InputError("update_from_answer", "a state update (a mapping)", type(update).__name__)
+        if unknown := sorted(set(update) - self.keys):
+            expected = f"keys of the agent's state ({', '.join(sorted(self.keys))})"
+            raise InputError("update_from_answer", expected, ", ".join(map(str, unknown)))
+        return {**said, **update}

@@ -17,7 +17,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from langgraph_speceyes.agent import is_user
+from langgraph_speceyes.agent import VisualAgent, is_user
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, MessagesChannel, inline_images, intern_images, restore_images
 from langgraph_speceyes.phases.remote import RemoteAgent
@@ -109,7 +109,8 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
         ArgumentError: It is no agent, or its state lacks `messages` and nothing says where the question is.
     """
     if isinstance(agent, StateGraph):
-        agent = agent.compile(name="agent")
+        # a name of its own: the node's run is called agent already
+        agent = agent.compile(name="visual_agent" if isinstance(agent, VisualAgent) else "LangGraph")
     if not isinstance(agent, Runnable):
         raise ArgumentError("agent", "a LangGraph agent, compiled or not", type(agent).__name__)
     builder = getattr(agent, "builder", None)

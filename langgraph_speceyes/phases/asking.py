@@ -14,6 +14,7 @@ from langgraph_speceyes.models.hosted import explain
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asked import read_question
 from langgraph_speceyes.phases.calling import ModelCall
+from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.prompts import front_end_prompt
 from langgraph_speceyes.state import Phase, SpecEyesState
 
@@ -42,17 +43,24 @@ class AskingPhase(ABC):
         """Ask about the newest question."""
         began = time.perf_counter()
         try:
-            return self._read(self.call(self._prompt(state), self._key(state)), began)
+            update = self._read(self.call(self._prompt(state), self._key(state)), began)
         except Exception as error:
-            return self._failed(error, began)
+            update = self._failed(error, began)
+        return self._told(update, state)
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Ask about the newest question; see :meth:`__call__`."""
         began = time.perf_counter()
         try:
-            return self._read(await self.call.acall(self._prompt(state), self._key(state)), began)
+            update = self._read(await self.call.acall(self._prompt(state), self._key(state)), began)
         except Exception as error:
-            return self._failed(error, began)
+            update = self._failed(error, began)
+        return self._told(update, state)
+
+    def _told(self, update: dict[str, Any], state: SpecEyesState) -> dict[str, Any]:
+        for record in update.values():
+            emit(self.name, record, state)
+        return update
 
     def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
         asked = read_question(self.adapter.messages(state))

@@ -31,7 +31,7 @@ class Bypass:
         speculation = state.get("speceyes_speculation")
         assert speculation is not None, "only an accepted speculation is routed here"
         decision = decide(state, self.gate, "bypass")
-        emit("decision", decision)
+        emit("decision", decision, state)
         metadata = {"model_name": self.model_id} if self.model_id else {}
         answer = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)
         return {**self.adapter.answered(signed(answer, decision), state), "decision": decision}

@@ -8,6 +8,14 @@ from typing import Any
 from langgraph.config import get_stream_writer
 
 
-def emit(event: str, record: Mapping[str, Any]) -> None:
-    """Send a record to those who stream with `stream_mode="custom"`: ``{"type": "speceyes", "event", **record}``."""
-    get_stream_writer()({"type": "speceyes", "event": event, **record})
+def emit(event: str, record: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Send a record to those who stream with `stream_mode="custom"`.
+
+    Args:
+        event: ``"judge"``, ``"speculate"``, ``"gate"`` or ``"decision"``.
+        record: What is sent: ``{"type": "speceyes", "event", "query": id, **record}``. The id is the same for all
+            events of one query.
+        state: The state, for the id.
+    """
+    query = (state.get("speceyes_query") or {}).get("id")
+    get_stream_writer()({"type": "speceyes", "event": event, "query": query, **record})

@@ -40,7 +40,7 @@ class Fallback:
         gate: The gate in use, for the record.
         slots: A cap on concurrent agent runs, or None.
         output_mode: Whether all of the agent's new messages become part of the state, or its answer only.
-        answers: Whether the answer is a message; False where it is in the agent's own state.
+        answers: Whether the answer must be a message; False where it may be elsewhere in the agent's state.
         notes: What is noted on runs.
     """
 
@@ -107,18 +107,16 @@ class Fallback:
             tool_calls=calls,
         )
         update = {key: Overwrite(v) if key in self.agent.reduced else v for key, v in others.items()}
-        if self.answers:
-            answer = next((m for m in reversed(new) if isinstance(m, AIMessage)), None)
-            if answer is None:
-                raise AgentError("agent: expected an AI message as its answer, found none among its new messages")
-            said = signed(answer, decision)
+        answer = next((m for m in reversed(new) if isinstance(m, AIMessage)), None)
+        if answer is None and self.answers:
+            raise AgentError("agent: expected an AI message as its answer, found none among its new messages")
+        if MESSAGES in self.agent.returned:
+            said = None if answer is None else signed(answer, decision)
             if self.output_mode == "last_message":
-                update[MESSAGES] = [said]
+                update[MESSAGES] = [] if said is None else [said]
             else:
-                update[MESSAGES] = self._history(before, [said if m is answer else m for m in messages])
-        elif MESSAGES in self.agent.returned:
-            update[MESSAGES] = self._history(before, messages)
-        emit("decision", decision)
+                update[MESSAGES] = self._history(before, [said if said and m is answer else m for m in messages])
+        emit("decision", decision, state)
         return {**update, "decision": decision}
 
     def _history(self, before: Mapping[str, BaseMessage], messages: Sequence[AnyMessage]) -> Any:
@@ -136,8 +134,8 @@ class Fallback:
 
 
 def tool_calls(messages: Sequence[AnyMessage], steps: object = None) -> list[dict[str, Any]]:
-    """An agent's tool calls: its own record of steps where it keeps one, else the tool messages it wrote."""
-    if isinstance(steps, list):
+    """An agent's tool calls: the record of steps that a visual agent keeps, else the tool messages it wrote."""
+    if isinstance(steps, list) and all(isinstance(step, Mapping) and "tool" in step for step in steps):
         return [dict(step) for step in steps]
     asked = {c["id"]: c["args"] for m in messages if isinstance(m, AIMessage) for c in m.tool_calls}
     return [_tool_call(m, asked.get(m.tool_call_id)) for m in messages if isinstance(m, ToolMessage)]

@@ -37,7 +37,7 @@ class GatePhase:
                     raise PhaseError(f"gate: {describe_error(trouble)}") from trouble
                 error = describe_error(trouble)
         verdict = Verdict(accepted=accepted, seconds=time.perf_counter() - began, error=error)
-        emit("gate", verdict)
+        emit("gate", verdict, state)
         return {"speceyes_verdict": verdict}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:

@@ -83,11 +83,11 @@ class Intake:
         if asked is None:
             kinds = ", ".join(m.type for m in messages[-3:])
             found = f"messages of type {kinds}" if kinds else "no messages"
-            raise InputError("messages", "a human message with an image and a question", found)
+            raise InputError(self.adapter.argument, "a human message with an image and a question", found)
         reason = unfit(asked, self.follow_ups, self.judged)
         if reason is None:
             for image in find_images([asked.message]):
-                load_image(image, self.policy)
+                load_image(image, self.policy, argument=self.adapter.argument)
         return asked.follow_up, reason
 
     def _update(self, query: Query) -> dict[str, Any]:

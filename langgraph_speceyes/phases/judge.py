@@ -12,7 +12,6 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asking import NO_TOKENS, AskingPhase
 from langgraph_speceyes.phases.calling import ModelCall, logprob_content, usage
-from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.prompts import Prompts
 from langgraph_speceyes.scoring import tool_need
 from langgraph_speceyes.scoring.answer import TokenLogprobs
@@ -73,5 +72,4 @@ class Judge(AskingPhase):
             seconds=time.perf_counter() - began,
             error=error,
         )
-        emit("judgment", judgment)
         return {"speceyes_judgment": judgment}

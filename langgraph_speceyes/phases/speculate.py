@@ -11,7 +11,6 @@ from langchain_core.messages import AIMessage
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asking import NO_TOKENS, AskingPhase
 from langgraph_speceyes.phases.calling import ModelCall, logprob_content, usage
-from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import Gate, score_answer
 from langgraph_speceyes.state import Speculation
@@ -54,5 +53,4 @@ class Speculate(AskingPhase):
         speculation = Speculation(
             answer=answer, score=score, tokens=tokens, seconds=time.perf_counter() - began, error=error
         )
-        emit("speculation", speculation)
         return {"speceyes_speculation": speculation}

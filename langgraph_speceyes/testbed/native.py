@@ -8,7 +8,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage
 
-from langgraph_speceyes.agent import find_question, with_instruction
+from langgraph_speceyes.agent import find_question, question_alone, with_instruction
 from langgraph_speceyes.agent.protocols.tags import find_answer
 from langgraph_speceyes.testbed import prompts
 
@@ -37,7 +37,8 @@ class TrainedWords(AgentMiddleware[Any, Any, Any]):
 
 
 def _instructed(request: ModelRequest[Any]) -> ModelRequest[Any]:
-    messages: list[Any] = list(request.messages)
-    at = find_question(messages)
-    messages[at] = with_instruction(messages[at], prompts.AGENT)
+    found: list[Any] = list(request.messages)
+    # trained on single questions
+    alone, at = question_alone(found, find_question(found))
+    messages: list[Any] = [*alone[:at], with_instruction(alone[at], prompts.AGENT), *alone[at + 1 :]]
     return request.override(messages=messages)

@@ -60,6 +60,8 @@ class Pair:
             ),
             coordinates=CoordinateSpace.RESIZED,
             max_steps=MAX_STEPS,
+            # trained on single questions
+            history=False,
             policy=policy or DEFAULT_POLICY,
         )
 

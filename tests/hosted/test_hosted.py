@@ -81,14 +81,16 @@ def test_the_speculator_answers_and_scores_as_in_this_process(
 ) -> None:
     many, local = speculations
     hosted = answers(served.speculator(), many, logprobs=True, top_logprobs=k, max_tokens=64)
-    sides = []
+    sides, apart = [], []
     for one, other in zip(local, hosted, strict=True):
         assert other.text == one.text
         first, second = score_answer(content(one), "min", k), score_answer(content(other), "min", k)
         assert second.k_used == first.k_used == k
         assert second.tokens == first.tokens
         assert second.value == pytest.approx(first.value, abs=1e-2)
+        apart.append(abs(second.value - first.value))
         sides.append((accepted(first, pair), accepted(second, pair)))
+    print(f"\nK = {k}: {len(sides)} questions, largest difference of the scores {max(apart):.1e}")
     assert all(one == other for one, other in sides)
     # questions on one side only would show nothing
     assert {one for one, _ in sides} == {True, False}

@@ -129,7 +129,7 @@ def main() -> int:
         print(*(f"{name}={url}" for name, url in variables.items()), sep="\n", flush=True)
         if options.serve:
             signal.pause()
-        chosen = arguments or ["tests/hosted", "tests/hosted/vllm_metrics.py", "-s"]
+        chosen = arguments or ["tests/hosted", "-o", "python_files=test_*.py vllm_metrics.py", "-s"]
         command = [str(ROOT / ".venv/bin/python"), "-m", "pytest", *chosen]
         return subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode
 
