@@ -128,6 +128,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
         rgba = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
+    if image.mode == "RGB" and image.format == "JPEG":
+        # its own pixels, without a copy of them; the encoded bytes are let go
+        image.fp = None
+        return image
     return image.convert("RGB")
 
 

@@ -218,6 +218,10 @@ class LocalChatModel(BaseChatModel):
         """Call an announcement off."""
         self._batcher.dismiss(key)
 
+    def clear_caches(self) -> None:
+        """Drop cached prefixes and image features, for instance between two measurements."""
+        self._engine.clear()
+
     def close(self) -> None:
         """Stop the batcher's thread; waiting calls fail."""
         self._batcher.close()

@@ -101,6 +101,10 @@ class CachedDecoder:
         full = all(kind == "full_attention" for kind in getattr(text, "layer_types", None) or ["full_attention"])
         return full and "mm_encoder_outputs" in inspect.signature(inner.forward).parameters
 
+    def clear(self) -> None:
+        """Drop what is cached."""
+        self.prefixes, self.features = PrefixCache(self.prefixes.limit), ByteBudget(self.features.limit)
+
     def prepare(self, requests: Sequence[tuple[str, Sequence[Image.Image]]]) -> list[Prompt]:
         """Tokens, positions and image features of prompts; images that are not cached are encoded together."""
         features = self._encode([image for _, images in requests for image in images])
@@ -210,7 +214,7 @@ class CachedDecoder:
         return logits
 
     def _keep(self, prompt: Prompt, spoken: Sequence[int], cache: DynamicCache, mask: Tensor, place: int) -> None:
-        if self.prefixes._prefixes.limit == 0:
+        if self.prefixes.limit == 0:
             return
         real = mask[place].bool()
         layers = tuple((layer.keys[place][:, real], layer.values[place][:, real]) for layer in cache.layers)

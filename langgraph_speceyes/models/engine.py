@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models.decoder import CachedDecoder
+from langgraph_speceyes.models.patches import flatten_patches
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came of one request: text, tokens (end-of-sequence excluded), why it ended, and the prompt's tokens, all
-    and those found in the cache."""
+    """What came of one request: text, tokens (end-of-sequence excluded), why it ended, and its prompt's tokens.
+
+    Of the prompt's tokens, `cached_tokens` were found in the cache.
+    """
 
     text: str
     steps: tuple[Step, ...]
@@ -84,6 +87,7 @@ class Engine:
 
     def __init__(self, model: Any, processor: Any, *, prefix_bytes: int = 0, feature_bytes: int = 0) -> None:
         self.model, self.processor = model, processor
+        flatten_patches(model)
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
@@ -114,6 +118,12 @@ class Engine:
         for request in requests:
             check_top(request.top, self.vocab_size)
         return self._plain(requests) if self.decoder is None else self._cached(self.decoder, requests)
+
+    def clear(self) -> None:
+        """Drop what is cached."""
+        with self._lock:
+            if self.decoder is not None:
+                self.decoder.clear()
 
     def _cached(self, decoder: CachedDecoder, requests: Sequence[Request]) -> list[Completion]:
         recorder = _Recorder(requests, self)

@@ -84,6 +84,11 @@ class PrefixCache:
         self._prefixes: ByteBudget[Prefix] = ByteBudget(limit)
 
     @property
+    def limit(self) -> int:
+        """Most bytes."""
+        return self._prefixes.limit
+
+    @property
     def held(self) -> int:
         """Bytes held."""
         return self._prefixes.held

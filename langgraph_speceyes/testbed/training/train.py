@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from langgraph_speceyes.models.patches import flatten_patches
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.training.tape import IGNORE, Encoder, Example, collate, patches, view
 from langgraph_speceyes.testbed.training.teacher import (
@@ -146,17 +147,6 @@ def _elsewhere(views: list[Any]) -> list[Any]:
     return views[1:] + views[:1]
 
 
-def fast_patches(model: PreTrainedModel) -> None:
-    """Embed patches with one matrix product: the same numbers as the convolution, several times faster on a CPU."""
-    embed = model.model.visual.patch_embed
-
-    def forward(pixels: Tensor) -> Tensor:
-        weight = embed.proj.weight
-        return F.linear(pixels.view(-1, weight[0].numel()), weight.flatten(1), embed.proj.bias)
-
-    embed.forward = forward
-
-
 _SEEN = {"shape": 0.997, "colour": 0.998, "cell": 0.998}
 
 
@@ -233,7 +223,7 @@ def train(
         note: Where progress is shown.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fast_patches(model)
+    flatten_patches(model)
     last = folder / "last.pt"
     kept = torch.load(last, weights_only=False) if last.exists() else {"done": [], "stage": None}
     if "model" in kept:
