@@ -8,7 +8,7 @@ START -> intake -> judge -> speculate -> gate -> bypass -> END
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -39,13 +39,12 @@ from langgraph_speceyes.phases import (
 from langgraph_speceyes.phases.asked import FOLLOW_UPS
 from langgraph_speceyes.phases.calling import model_name
 from langgraph_speceyes.phases.fallback import OUTPUT_MODES
+from langgraph_speceyes.phases.order import ORDERS, Order, OrderChooser
 from langgraph_speceyes.phases.prompts import system_message
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, InputState, Records, SpecEyesState
 from langgraph_speceyes.tracing import RunNotes, trace_policy
 
-Order = Literal["judge_first", "speculate_first"]
-ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first")
 JUDGE_CANDIDATES = 20
 """Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
 NODES = ("intake", "judge", "speculate", "gate", "bypass", "agent")
@@ -86,8 +85,11 @@ def create_speceyes(
         gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
         judge_threshold: Probability of tool need from which the judge screens a query out; the default is the gate
             file's, else 0.5.
-        order: ``"judge_first"``, or ``"speculate_first"``, which pays where the speculator costs less than the judge:
-            ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front. Both give the same routes.
+        order: ``"judge_first"``; ``"speculate_first"``, which pays where the speculator costs less than the judge:
+            ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front; ``"parallel"``, which pays where they
+            run on different devices or servers: ``max(c_J, c_S)``. All give the same routes. ``"auto"`` measures, and
+            takes what costs least, also leaving the judge out while it overrules nothing
+            (:class:`~langgraph_speceyes.phases.order.OrderChooser`).
         follow_ups: Which later turns of a thread the front end, which sees the newest turn only, may answer.
             ``"judge"``: those with an image of their own of which the judge says that they stand on their own, so none
             without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.
@@ -157,25 +159,12 @@ def create_speceyes(
         if type(slots) is not int or slots < 1:
             raise ArgumentError("max_concurrent_agents", "a whole number of at least 1, or Slots", repr(slots))
         slots = Slots(slots)
-    fallback = Fallback(adopted, front.gate, slots, output_mode, answers=not adapted, notes=front.notes)
+    fallback = Fallback(
+        adopted, front.gate, slots, output_mode, answers=not adapted, notes=front.notes, chooser=front.chooser
+    )
     graph.add_node("agent", fallback.node(trace_images), trace_policy=trace_policy(trace_images))
     graph.add_edge("agent", END)
     front.wire(graph, otherwise="agent")
-    return graph
-
-
-def create_front_end(speculator: BaseChatModel, **options: Any) -> StateGraph[Any, Any, Any, Any]:
-    """The bypass without an agent: what it accepts is answered, everything else ends as it came.
-
-    Args:
-        speculator: The small model ``M_S``.
-        options: As :class:`FrontEnd` takes them.
-
-    Returns:
-        An uncompiled graph over `messages`, whose output holds the phases' records.
-    """
-    graph: StateGraph[Any, Any, Any, Any] = StateGraph(SpecEyesState, input_schema=InputState)
-    FrontEnd(speculator, **options).wire(graph, otherwise=END)
     return graph
 
 
@@ -244,12 +233,24 @@ class FrontEnd:
         elif judge_threshold is not None:
             raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
         self.gate.check_models(speculator=self.small.model_id)
-        self.intake = Intake(calls, adapter, follow_ups, judge is not None, policy)
+        self.chooser = OrderChooser() if judge is not None and order == "auto" else None
+        at_once = self.chooser or (order if judge is not None else None)
+        self.intake = Intake(calls, adapter, follow_ups, judge is not None, policy, at_once)
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=strict)
         self.compare = GatePhase(self.gate, strict=strict)
-        self.bypass = Bypass(self.gate, adapter, self.small.model_id)
+        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.chooser)
         models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
         self.notes, self.trace_images = RunNotes(self.gate.score, models), trace_images
+
+    def graph(self) -> StateGraph[Any, Any, Any, Any]:
+        """The bypass without an agent, over `messages`: what it accepts is answered, all else ends as it came.
+
+        Returns:
+            An uncompiled graph, whose output holds the phases' records.
+        """
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(SpecEyesState, input_schema=InputState)
+        self.wire(graph, otherwise=END)
+        return graph
 
     def wire(self, graph: StateGraph[Any, Any, Any, Any], otherwise: str) -> None:
         """Add the phases to a graph.
@@ -264,40 +265,54 @@ class FrontEnd:
         self._add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
         self._add(graph, "bypass", self.bypass)
 
-        first, after_speculation = "speculate", "bypass"
-        if large is not None:
-            self._add(graph, "judge", self.judge, speceyes_model=large.model_id)
-            if order == "judge_first":
-                first, after_judgment = "judge", "speculate"
-            else:
-                after_speculation, after_judgment = "judge", "bypass"
+        orders = ("judge_first", "speculate_first", "parallel", "no_judge") if order == "auto" else (order,)
 
-            def judged(state: SpecEyesState) -> str:
-                judgment = state.get("speceyes_judgment")
-                if judgment is None or not judgment["tools_needed"]:
-                    return after_judgment
-                if order == "judge_first" and (query := state.get("speceyes_query")):
-                    small.dismiss(f"speculate {query['id']}")
+        def ordered(state: SpecEyesState) -> str:
+            found = state["speceyes_query"]["order"]
+            return found["order"] if found else "no_judge"
+
+        def taken(state: SpecEyesState) -> str | list[str]:
+            if state["speceyes_query"]["reason"]:
                 return otherwise
+            firsts: dict[str, str | list[str]] = {"judge_first": "judge", "parallel": ["judge", "speculate"]}
+            return firsts.get(ordered(state), "speculate")
 
-            graph.add_conditional_edges("judge", Route(judged, chosen), [after_judgment, otherwise])
-
-        def taken(state: SpecEyesState) -> str:
-            query = state.get("speceyes_query")
-            return otherwise if query and query["reason"] else first
-
-        def gated(state: SpecEyesState) -> str:
-            verdict = state.get("speceyes_verdict")
-            if verdict is not None and verdict["accepted"]:
-                return after_speculation
-            if large is not None and order == "speculate_first" and (query := state.get("speceyes_query")):
-                large.dismiss(f"judge {query['id']}")
+        def judged(state: SpecEyesState) -> str | list[str]:
+            at = ordered(state)
+            if at == "parallel":
+                return []  # the gate, one step later, looks at both
+            if not _needs_tools(state):
+                return "speculate" if at == "judge_first" else "bypass"
+            if at == "judge_first":
+                small.dismiss(f"speculate {state['speceyes_query']['id']}")
             return otherwise
 
+        def gated(state: SpecEyesState) -> str:
+            verdict, at = state.get("speceyes_verdict"), ordered(state)
+            if verdict is not None and verdict["accepted"]:
+                if at == "speculate_first":
+                    return "judge"
+                return otherwise if at == "parallel" and _needs_tools(state) else "bypass"
+            if large is not None and at == "speculate_first":
+                large.dismiss(f"judge {state['speceyes_query']['id']}")
+            return otherwise
+
+        begins, ends = [otherwise], ["bypass", otherwise]
+        if large is None or set(orders) != {"judge_first"}:
+            begins.append("speculate")
+        if large is not None:
+            self._add(graph, "judge", self.judge, speceyes_model=large.model_id)
+            if set(orders) != {"speculate_first"}:
+                begins.append("judge")
+            if "speculate_first" in orders:
+                ends.append("judge")
+            after = {"judge_first": ["speculate"], "speculate_first": ["bypass"]}
+            then = {otherwise, *(node for name in orders for node in after.get(name, []))}
+            graph.add_conditional_edges("judge", Route(judged, chosen), sorted(then))
         graph.add_edge(START, "intake")
-        graph.add_conditional_edges("intake", Route(taken, chosen), [first, otherwise])
+        graph.add_conditional_edges("intake", Route(taken, chosen), begins)
         graph.add_edge("speculate", "gate")
-        graph.add_conditional_edges("gate", Route(gated, chosen), [after_speculation, otherwise])
+        graph.add_conditional_edges("gate", Route(gated, chosen), ends)
         graph.add_edge("bypass", END)
 
     def _add(self, graph: StateGraph[Any, Any, Any, Any], name: str, phase: Any, **known: Any) -> None:
@@ -329,6 +344,11 @@ def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[
         return system_message(prompts.judge_system), tuple(prompts.judge_tools)
     same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
     return (list(built.front), built.bound) if same else ([], ())
+
+
+def _needs_tools(state: SpecEyesState) -> bool:
+    judgment = state.get("speceyes_judgment")
+    return judgment is not None and judgment["tools_needed"]
 
 
 def _check_model(argument: str, model: object) -> None:

@@ -12,18 +12,19 @@ from typing import Annotated, Any, Literal, NotRequired
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langgraph.config import get_config
-from langgraph.graph import END, StateGraph
+from langgraph.graph import END
 from langgraph.runtime import Runtime
 
 from langgraph_speceyes.agent import is_user, observation_message
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
-from langgraph_speceyes.graph import Order, create_front_end
+from langgraph_speceyes.graph import FrontEnd
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images, parse_block
 from langgraph_speceyes.phases import FollowUps, Prompts
 from langgraph_speceyes.phases.calling import model_name
 from langgraph_speceyes.phases.decision import decide, signed
 from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.fallback import spent, tool_calls
+from langgraph_speceyes.phases.order import Order
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
 from langgraph_speceyes.tracing import RunNotes, masked_beneath
@@ -64,7 +65,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         judge: The large model ``M_L``; None leaves the judgment out.
         gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
         judge_threshold: Probability of tool need from which the judge screens a query out.
-        order: ``"judge_first"`` or ``"speculate_first"``.
+        order: ``"judge_first"``, ``"speculate_first"``, ``"parallel"`` or ``"auto"``.
         follow_ups: Which later turns of a thread the front end may answer: ``"judge"``, ``"agent"`` or ``"bypass"``.
         prompts: Instructions for judge and speculator.
         policy: Limits for images, and whether remote ones and which folders are allowed.
@@ -105,7 +106,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if tool_images not in ("tool", "user"):
             raise ArgumentError("tool_images", "tool or user", repr(tool_images))
         self.gate, self.policy, self.tool_images = resolve_gate(gate), policy, tool_images
-        front: StateGraph[Any, Any, Any, Any] = create_front_end(
+        front = FrontEnd(
             speculator,
             judge=judge,
             gate=self.gate,
@@ -122,7 +123,8 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self.notes = RunNotes(self.gate.score, {"judge": model_name(judge), "speculator": model_name(speculator)})
         self._beneath = nullcontext if trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
-        self.front = front.compile(name="speceyes", checkpointer=False)
+        self.front = front.graph().compile(name="speceyes", checkpointer=False)
+        self.chooser = front.chooser
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
@@ -157,6 +159,8 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             tool_steps=len(calls),
             tool_calls=calls,
         )
+        if self.chooser:
+            self.chooser.learn(decision)
         emit("decision", decision, state)
         self.notes.phase(get_config(), state, {"decision": decision})
         return {"messages": [signed(answer, decision)], "decision": decision}

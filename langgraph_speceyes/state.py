@@ -14,6 +14,28 @@ Phase = Literal["intake", "judge", "speculate", "gate", "agent"]
 Route = Literal["bypass", "fallback"]
 
 
+class OrderChoice(TypedDict):
+    """How judge and speculator were put in order for one query, and what that follows from.
+
+    Attributes:
+        order: ``"judge_first"``, ``"speculate_first"``, ``"parallel"`` or ``"no_judge"``.
+        explored: Whether both were asked to learn about them, whatever costs least.
+        queries: How many queries the figures are from.
+        seconds: Expected cost of the front end by order; empty where nothing is known, or the order is fixed.
+        beta: Screening ratio; None where not known.
+        alpha: Acceptance rate; None where not known.
+        agent_seconds: Mean latency of the agent; None where not known.
+    """
+
+    order: str
+    explored: bool
+    queries: int
+    seconds: dict[str, float]
+    beta: float | None
+    alpha: float | None
+    agent_seconds: float | None
+
+
 class Query(TypedDict):
     """One run.
 
@@ -22,12 +44,14 @@ class Query(TypedDict):
         began: When it began, in seconds since the epoch.
         follow_up: Whether there were turns before the question.
         reason: Why the front end leaves the question to the agent without a look; None when it looks.
+        order: Which of judge and speculator comes first; None without a judge.
     """
 
     id: str
     began: float
     follow_up: bool
     reason: str | None
+    order: OrderChoice | None
 
 
 class Judgment(TypedDict):
@@ -91,6 +115,7 @@ class Decision(TypedDict):
             none for the front end.
         reason: Why intake left the question to the agent; None otherwise.
         follow_up: Whether there were turns before the question.
+        order: Which of judge and speculator came first, and for `order="auto"` why; None without a judge.
         accepted: Whether the gate accepted the speculation; None when it was not asked.
         tool_need: The judge's probability that tools are needed; None without a judgment.
         judge_threshold: From which probability on the judge screens a query out; None without a judge.
@@ -112,6 +137,7 @@ class Decision(TypedDict):
     decided_by: Phase
     reason: str | None
     follow_up: bool
+    order: OrderChoice | None
     accepted: bool | None
     tool_need: float | None
     judge_threshold: float | None

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.decision import decide, signed
 from langgraph_speceyes.phases.events import emit
+from langgraph_speceyes.phases.order import OrderChooser
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
 
@@ -21,16 +22,21 @@ class Bypass:
         gate: The gate that accepted it.
         adapter: How an answer enters the state.
         model_id: The speculator's name, for the answer's metadata.
+        chooser: What learns from the decision.
     """
 
-    def __init__(self, gate: Gate, adapter: StateAdapter, model_id: str | None) -> None:
-        self.gate, self.adapter, self.model_id = gate, adapter, model_id
+    def __init__(
+        self, gate: Gate, adapter: StateAdapter, model_id: str | None, chooser: OrderChooser | None = None
+    ) -> None:
+        self.gate, self.adapter, self.model_id, self.chooser = gate, adapter, model_id, chooser
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Add the answer."""
         speculation = state.get("speceyes_speculation")
         assert speculation is not None, "only an accepted speculation is routed here"
         decision = decide(state, self.gate, "bypass")
+        if self.chooser:
+            self.chooser.learn(decision)
         emit("decision", decision, state)
         metadata = {"model_name": self.model_id} if self.model_id else {}
         answer = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)

@@ -62,6 +62,7 @@ def decide(
         decided_by=_decided_by(state),
         reason=query["reason"] if query else None,
         follow_up=bool(query and query["follow_up"]),
+        order=query["order"] if query else None,
         accepted=verdict["accepted"] if verdict else None,
         tool_need=judgment["tool_need"] if judgment else None,
         judge_threshold=judgment["threshold"] if judgment else None,

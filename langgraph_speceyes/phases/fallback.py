@@ -20,6 +20,7 @@ from langgraph_speceyes.phases.adopted import MESSAGES, AdoptedAgent
 from langgraph_speceyes.phases.calling import usage
 from langgraph_speceyes.phases.decision import decide, signed
 from langgraph_speceyes.phases.events import emit
+from langgraph_speceyes.phases.order import OrderChooser
 from langgraph_speceyes.phases.slots import Slots
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
@@ -42,6 +43,7 @@ class Fallback:
         output_mode: Whether all of the agent's new messages become part of the state, or its answer only.
         answers: Whether the answer must be a message; False where it may be elsewhere in the agent's state.
         notes: What is noted on runs.
+        chooser: What learns from the decision.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class Fallback:
         *,
         answers: bool,
         notes: RunNotes,
+        chooser: OrderChooser | None = None,
     ) -> None:
         self.agent, self.gate, self.slots, self.output_mode, self.answers = agent, gate, slots, output_mode, answers
-        self.notes = notes
+        self.notes, self.chooser = notes, chooser
 
     def node(self, trace_images: bool = False) -> SubgraphNode:
         """The phase as a node: run the agent on its part of the state.
@@ -116,6 +119,8 @@ class Fallback:
                 update[MESSAGES] = [] if said is None else [said]
             else:
                 update[MESSAGES] = self._history(before, [said if said and m is answer else m for m in messages])
+        if self.chooser:
+            self.chooser.learn(decision)
         emit("decision", decision, state)
         return {**update, "decision": decision}
 

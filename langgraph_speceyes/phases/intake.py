@@ -13,7 +13,8 @@ from langgraph_speceyes.images import ImagePolicy, find_images, load_image
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asked import FollowUps, read_question, unfit
 from langgraph_speceyes.phases.calling import ModelCall
-from langgraph_speceyes.state import Query, SpecEyesState
+from langgraph_speceyes.phases.order import OrderChooser
+from langgraph_speceyes.state import OrderChoice, Query, SpecEyesState
 
 
 class Intake:
@@ -28,6 +29,7 @@ class Intake:
         follow_ups: Which later turns of a thread the front end may answer (:func:`unfit`).
         judged: Whether there is a judge.
         policy: Which images may be loaded.
+        order: The fixed order, or what chooses it; None without a judge.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Intake:
         follow_ups: FollowUps,
         judged: bool,
         policy: ImagePolicy,
+        order: str | OrderChooser | None = None,
     ) -> None:
         self.calls, self.adapter, self.policy = calls, adapter, policy
-        self.follow_ups, self.judged = follow_ups, judged
+        self.follow_ups, self.judged, self.order = follow_ups, judged, order
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
@@ -54,7 +57,7 @@ class Intake:
             follow_up, reason = self._check(state)
         finally:
             self._retract(key, reason)
-        return self._update(Query(id=key, began=began, follow_up=follow_up, reason=reason))
+        return self._update(key, began, follow_up, reason)
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
@@ -64,7 +67,7 @@ class Intake:
             follow_up, reason = await asyncio.to_thread(self._check, state)
         finally:
             self._retract(key, reason)
-        return self._update(Query(id=key, began=began, follow_up=follow_up, reason=reason))
+        return self._update(key, began, follow_up, reason)
 
     def _announce(self) -> str:
         key = uuid.uuid4().hex
@@ -90,7 +93,13 @@ class Intake:
                 load_image(image, self.policy, argument=self.adapter.argument)
         return asked.follow_up, reason
 
-    def _update(self, query: Query) -> dict[str, Any]:
+    def _update(self, key: str, began: float, follow_up: bool, reason: str | None) -> dict[str, Any]:
+        order = self._order() if reason is None else None
+        if order is not None and order["order"] == "no_judge":
+            for prefix, call in self.calls:
+                if prefix == "judge":
+                    call.dismiss(f"judge {key}")
+        query = Query(id=key, began=began, follow_up=follow_up, reason=reason, order=order)
         return {
             "speceyes_query": query,
             "speceyes_judgment": None,
@@ -98,3 +107,12 @@ class Intake:
             "speceyes_verdict": None,
             "decision": None,
         }
+
+    def _order(self) -> OrderChoice | None:
+        if isinstance(self.order, OrderChooser):
+            return self.order.choose()
+        if self.order is None:
+            return None
+        return OrderChoice(
+            order=self.order, explored=False, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=None
+        )
