@@ -110,7 +110,7 @@ def test_streams_phases_decisions_and_the_agents_own_steps(client: SyncLangGraph
     assert set(within) > AGENT_NODES
     assert within[-1] == "answer"
     events = [part.data["event"] for part in parts if part.event.startswith("custom")]
-    assert events[0] == "judgment"
+    assert events[0] == "judge"
     assert events[-1] == "decision"
     said = "".join(part.data[0]["content"] for part in parts if is_token(part))
     assert hard[0].key in said

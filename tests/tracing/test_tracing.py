@@ -31,7 +31,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 STEPS = ["crop", "zoom", "ocr"]
 LOOP = [["question"], *(one for step in STEPS for one in (["model", ["Looks"]], [step])), ["model", ["Looks"]]]
-AGENT = ["agent", ["agent", *LOOP, ["answer"]]]
+AGENT = ["agent", ["visual_agent", *LOOP, ["answer"]]]
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ async def test_any_agent_and_what_it_runs(traced: Traced, image: bytes, path: st
     result = await run(graph, asked({"type": "image", "url": path}), mode, {"callbacks": [watching]})
     assert result["messages"][-1].additional_kwargs["image"] == image
     sent(captured)
-    beneath = ["agent", ["agent", ["act", ["look up"], ["Scripted"]]]]
+    beneath = ["agent", ["LangGraph", ["act", ["look up"], ["Scripted"]]]]
     assert captured.tree()[-1] == beneath
     assert captured.showing(payload[64:128]) <= {"LangGraph"}
     assert f"sha256:{hashlib.sha256(image).hexdigest()[:16]}" in str(captured.named("look up")[0])
@@ -318,7 +318,7 @@ async def test_middleware(traced: Traced, image: bytes, path: str, mode: str, ga
 
 async def test_standalone_agent(traced: Traced, image: bytes, path: str) -> None:
     captured = traced()
-    graph = looking()[0].compile(name="agent")
+    graph = looking()[0].compile(name="visual_agent")
     await graph.ainvoke(asked({"type": "image", "url": path}))
     sent(captured)
     assert captured.tree() == AGENT[1]
