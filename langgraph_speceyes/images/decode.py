@@ -22,6 +22,7 @@ from PIL import (  # the plugins register their formats when imported
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
+from PIL.JpegImagePlugin import JpegImageFile
 
 from langgraph_speceyes.errors import ImageError
 
@@ -128,7 +129,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
         rgba = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
-    if image.mode == "RGB" and image.format == "JPEG":
+    if isinstance(image, JpegImageFile) and image.mode == "RGB":
         # its own pixels, without a copy of them; the encoded bytes are let go
         image.fp = None
         return image

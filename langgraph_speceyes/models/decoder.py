@@ -94,7 +94,7 @@ class CachedDecoder:
     @staticmethod
     def fits(model: Any, processor: Any) -> bool:
         """Whether a model is of the kind: M-RoPE, full attention in every layer, features that can be passed in."""
-        inner = getattr(model, "model", None)
+        inner: Any = getattr(model, "model", None)
         if not hasattr(inner, "get_rope_index") or not hasattr(processor, "image_processor"):
             return False
         text = model.config.get_text_config(decoder=True)
@@ -252,10 +252,11 @@ class CachedDecoder:
             for index, key in enumerate(missing):
                 grid = tuple(grids[index].tolist())
                 # clones: a slice would keep the whole batch in memory
-                found[key] = one = Features(
+                made = Features(
                     key, grid, seen.pooler_output[index].clone(), tuple(layer[index].clone() for layer in deep)
                 )
-                self.features.put(key, one, one.nbytes)
+                found[key] = made
+                self.features.put(key, made, made.nbytes)
             self.encoded += len(missing)
         return [one for key in keys if (one := found[key]) is not None]
 
