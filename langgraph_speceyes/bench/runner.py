@@ -20,6 +20,7 @@ from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
 from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, Part
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.images import block_of, clear_cache, load_image
+from langgraph_speceyes.models.scope import cache_scope
 from langgraph_speceyes.phases.fallback import spent, tool_calls
 from langgraph_speceyes.state import Decision
 
@@ -228,7 +229,9 @@ class _Asking:
             clear_cache()
         began = time.perf_counter()
         try:
-            result = await graph.ainvoke({"messages": [message]})
+            # nor from prompts that another has prefilled
+            with cache_scope(f"{id(graph)}"):
+                result = await graph.ainvoke({"messages": [message]})
         except Exception as trouble:
             return {}, time.perf_counter() - began, describe_error(trouble)
         return result, time.perf_counter() - began, None

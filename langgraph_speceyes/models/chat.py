@@ -30,6 +30,7 @@ from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ResizeRule
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
 from langgraph_speceyes.models.processor import load_processor
+from langgraph_speceyes.models.scope import current_scope
 from langgraph_speceyes.models.template import RAW_OUTPUT, images_as_user_turns, turns
 from langgraph_speceyes.models.tool_calls import parse_tool_calls
 
@@ -283,6 +284,7 @@ class LocalChatModel(BaseChatModel):
             stop=tuple(stop or self.stop or ()),
             temperature=float(kwargs.get("temperature", self.temperature)),
             seed=kwargs.get("seed", self.seed),
+            scope=current_scope(),
         )
 
     def _generate(

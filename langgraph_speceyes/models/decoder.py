@@ -105,14 +105,18 @@ class CachedDecoder:
         """Drop what is cached."""
         self.prefixes, self.features = PrefixCache(self.prefixes.limit), ByteBudget(self.features.limit)
 
-    def prepare(self, requests: Sequence[tuple[str, Sequence[Image.Image]]]) -> list[Prompt]:
-        """Tokens, positions and image features of prompts; images that are not cached are encoded together."""
-        features = self._encode([image for _, images in requests for image in images])
+    def prepare(self, requests: Sequence[tuple[str, Sequence[Image.Image], str]]) -> list[Prompt]:
+        """Tokens, positions and image features of prompts; images that are not cached are encoded together.
+
+        Args:
+            requests: Text, images and cache scope of each.
+        """
+        features = self._encode([(image, scope) for _, images, scope in requests for image in images])
         prompts, at = [], 0
-        for text, images in requests:
+        for text, images, scope in requests:
             mine = features[at : at + len(images)]
             at += len(images)
-            prompts.append(self._prompt(text, mine))
+            prompts.append(self._prompt(text, mine, scope))
         return prompts
 
     def run(self, prompts: Sequence[Prompt], choose: Choose) -> None:
@@ -221,7 +225,7 @@ class CachedDecoder:
         ids = np.concatenate([prompt.ids, np.asarray(spoken, dtype=np.int64)])
         self.prefixes.put(Prefix(ids, layers))
 
-    def _prompt(self, text: str, features: list[Features]) -> Prompt:
+    def _prompt(self, text: str, features: list[Features], scope: str) -> Prompt:
         parts = text.split(self.processor.image_token)
         whole = parts[0]
         for one, rest in zip(features, parts[1:], strict=True):
@@ -236,13 +240,16 @@ class CachedDecoder:
         spans = image_spans(tokens, self.image_token)
         for (begin, end), one in zip(spans, features, strict=True):
             # negative, so that no token can be mistaken for it
-            ids[begin:end] = -1 - (int.from_bytes(one.digest[:8], "little") >> 1)
+            ids[begin:end] = _number(one.digest)
+        if scope:
+            # prompts of other scopes differ from the first token on
+            ids[0] = _number(hashlib.blake2b(scope.encode(), digest_size=8).digest())
         return Prompt(tokens, ids, positions[:, 0], int(delta), spans, features)
 
-    def _encode(self, images: Sequence[Image.Image]) -> list[Features]:
-        keys = [_digest(image) for image in images]
+    def _encode(self, images: Sequence[tuple[Image.Image, str]]) -> list[Features]:
+        keys = [(scope, _digest(image)) for image, scope in images]
         found = {key: self.features.get(key) for key in keys}
-        missing = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}
+        missing = {key: image for key, (image, _) in zip(keys, images, strict=True) if found[key] is None}
         if missing:
             batch = self.processor.image_processor(images=list(missing.values()), return_tensors="pt")
             pixels = batch["pixel_values"].to(self.model.device, self.model.dtype)
@@ -253,12 +260,17 @@ class CachedDecoder:
                 grid = tuple(grids[index].tolist())
                 # clones: a slice would keep the whole batch in memory
                 made = Features(
-                    key, grid, seen.pooler_output[index].clone(), tuple(layer[index].clone() for layer in deep)
+                    key[1], grid, seen.pooler_output[index].clone(), tuple(layer[index].clone() for layer in deep)
                 )
                 found[key] = made
                 self.features.put(key, made, made.nbytes)
             self.encoded += len(missing)
         return [one for key in keys if (one := found[key]) is not None]
+
+
+def _number(digest: bytes) -> int:
+    """A token id that no tokenizer has: below zero."""
+    return -1 - (int.from_bytes(digest[:8], "little") >> 1)
 
 
 def _digest(image: Image.Image) -> bytes:

@@ -45,6 +45,7 @@ class Request:
         stop: The answer ends before the first of these.
         temperature: 0 is greedy.
         seed: Seed of the sampling, when the temperature is above 0.
+        scope: Which requests it shares what is cached with.
         on_step: Called on the engine's thread after each token of this request.
     """
 
@@ -55,6 +56,7 @@ class Request:
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     seed: int | None = None
+    scope: str = ""
     on_step: Callable[[Step], None] | None = field(default=None, compare=False)
 
     @property
@@ -133,7 +135,7 @@ class Engine:
             if temperature > 0:
                 generator = torch.Generator(device=self.model.device)
                 generator.seed() if seed is None else generator.manual_seed(seed)
-            prompts = decoder.prepare([(r.text, r.images) for r in requests])
+            prompts = decoder.prepare([(r.text, r.images, r.scope) for r in requests])
 
             def choose(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, list[bool]]:
                 if generator is None:
@@ -237,20 +239,23 @@ class _Recorder:
 
     def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> None:
         """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are."""
-        ids = chosen.tolist()
-        logprobs: list[float] = [0.0] * len(ids)
-        values: list[list[float]] = [[]] * len(ids)
-        indices: list[list[int]] = [[]] * len(ids)
-        if self.top is not None and logits is not None:
+        logprobs: list[float] = [0.0] * len(rows)
+        values: list[list[float]] = [[]] * len(rows)
+        indices: list[list[int]] = [[]] * len(rows)
+        if self.top is None or logits is None:
+            ids = chosen.tolist()
+        else:
             logits = logits.float()
             norm = logits.logsumexp(-1, keepdim=True)
             picked = logits.gather(-1, chosen[:, None].to(logits.device))
             top = logits.topk(self.top, dim=-1)
-            # one transfer for everything: values and ids side by side
-            packed = torch.cat([picked - norm, top.values - norm, top.indices.to(logits.dtype)], dim=-1).cpu()
+            # one transfer for everything, ids beside values: float32 holds integers up to 2**24
+            named = torch.cat([chosen[:, None].to(logits.device), top.indices], dim=-1).to(logits.dtype)
+            packed = torch.cat([picked - norm, top.values - norm, named], dim=-1).cpu()
             logprobs = packed[:, 0].tolist()
             values = packed[:, 1 : 1 + self.top].tolist()
-            indices = packed[:, 1 + self.top :].long().tolist()
+            whole = packed[:, 1 + self.top :].long()
+            ids, indices = whole[:, 0].tolist(), whole[:, 1:].tolist()
         for place, row in enumerate(rows):
             request = self.requests[row]
             if self.finished[row] is not None:

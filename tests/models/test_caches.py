@@ -17,6 +17,7 @@ from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models.prefix import ByteBudget, Prefix, PrefixCache, image_spans, shared_length
+from langgraph_speceyes.models.scope import cache_scope
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair, load_pair
 
@@ -151,6 +152,25 @@ def test_streams_stops_and_seeds_work_from_the_cache(cached: Pair, ask: Ask) -> 
     assert cached.large.invoke(asked, max_tokens=12, stop=[word]).text == text[: text.index(word)]
     warm = [cached.large.invoke(asked, max_tokens=12, temperature=3.0, seed=seed).text for seed in (1, 1, 2)]
     assert warm[0] == warm[1] != warm[2]
+
+
+def test_scopes_share_nothing(cached: Pair, ask: Ask) -> None:
+    large = decoder(cached.large)
+    ((_, message),) = ask("dense", 1)
+    asked = conversation(message, 0)
+
+    def read(scope: str) -> tuple[int, int]:
+        before = large.encoded
+        with cache_scope(scope):
+            said = cached.large.invoke(asked, max_tokens=4)
+        return said.usage_metadata["input_token_details"]["cache_read"], large.encoded - before  # type: ignore[index]
+
+    assert read("one") == (0, 1)
+    first = read("one")
+    assert first[0] > 0
+    assert first[1] == 0
+    assert read("two") == (0, 1)
+    assert read("one") == first
 
 
 def test_a_negative_budget_is_refused() -> None:
