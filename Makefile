@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm soak results docs lint format help
+.PHONY: demo test test-vllm soak results bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -26,6 +26,9 @@ test-vllm: $(STAMP) ## The tests of hosted models against a real vLLM server on 
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak
+
+bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed
+	$(BIN)/speceyes bench --out results/speed
 
 docs: $(STAMP) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -214,6 +214,77 @@ def report_runs(
         show_report(_out, found, out / PAGE)
 
 
+@app.command("bench")
+def measure_speed(
+    bench: Annotated[
+        str, typer.Argument(help="embedded, or vstar, hrbench, pope or own beside --data, or a path that shows which.")
+    ] = "embedded",
+    out: Annotated[Path | None, typer.Option(help="Folder for everything measured, and the plots.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="latency, throughput, batching, prefill, switches, overhead, gate or stream, or a key of the JSON; "
+            "may be given several times."
+        ),
+    ] = None,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="Questions of each split; the default is 52, with --quick 4.")
+    ] = None,
+    stream: Annotated[int, typer.Option(min=1, help="Queries of the long stream.")] = 10_000,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer questions, repeats and sizes.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Where a named benchmark's files are.")] = None,
+    split: Splits = None,
+    part: Annotated[
+        str | None,
+        typer.Option(help="test or calibration: of the embedded world its part, else one half of the images."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another number draws other embedded scenes.")] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out a row that cannot be used.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most calls in one forward pass of a local model.")] = 16,
+    models: Annotated[
+        str | None, typer.Option(help="A function of yours that returns bench.methods.Models (package.function).")
+    ] = None,
+    speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
+    protocol: Protocol = "native",
+    coordinates: Coordinates = "absolute",
+    gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast it is: what the bypass costs and saves, caches, batching, throughput, memory."""
+    with _errors():
+        import asyncio
+
+        from langgraph_speceyes.bench.benchmark import Benchmark
+        from langgraph_speceyes.bench.evaluation import load_models
+        from langgraph_speceyes.bench.speed import run
+
+        quiet_libraries()
+        console = _err if as_json else _out
+        benchmark = Benchmark(bench, data, tuple(split) if split else None, part=part, seed=seed, skip_bad=skip_bad)
+        with console.status("Loading the models") as status:
+            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size)
+            measured = asyncio.run(
+                run(
+                    found,
+                    benchmark,
+                    only=only or (),
+                    questions=questions,
+                    quick=quick,
+                    stream=stream,
+                    report=status.update,
+                )
+            )
+            if out:
+                measured.save(out)
+    if as_json:
+        print(json.dumps(measured.to_dict(), allow_nan=False))
+    else:
+        from langgraph_speceyes.display import show_bench
+
+        show_bench(_out, measured, out, aims=bench == "embedded" and not (models or speculator))
+
+
 @app.command()
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of speceyes with --full, on calibration questions.")],

@@ -16,6 +16,7 @@ from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.calibrate import Calibrated
+    from langgraph_speceyes.bench.speed import Figure, Measured
 
 
 def show_summary(console: Console, figures: dict[str, Any]) -> None:
@@ -153,6 +154,53 @@ def show_check(console: Console, figures: dict[str, dict[str, Any]]) -> None:
         table.add_row(label, *cells)
     console.print(table)
     console.print("overall: all questions together; its speed-up is the mean of the splits'", highlight=False)
+
+
+def show_bench(console: Console, measured: Measured, out: Path | None, *, aims: bool) -> None:
+    """What a speed benchmark found, each figure over its interval.
+
+    Args:
+        console: Where to print.
+        measured: What was found.
+        out: Where everything is kept, if it is.
+        aims: Show what the embedded pair is meant to reach.
+    """
+    from langgraph_speceyes.bench.speed import AIMS
+    from langgraph_speceyes.bench.speed.figures import NOT_ASKED
+
+    table = Table(title="speed, 95 % intervals in brackets", title_justify="left")
+    table.add_column("")
+    for name in ("figure", "interval", "n", *(["aim"] if aims else [])):
+        table.add_column(name, justify="right", no_wrap=True)
+    for key, figure in measured.figures.items():
+        if figure.reason is None:
+            table.add_row(key, *_figure_cells(figure), *([AIMS[key]] if aims else []), style="bold")
+        elif figure.reason != NOT_ASKED:
+            table.add_row(f"{key}\n[dim]left out: {escape(figure.reason)}[/]", "-", "", "")
+    for name, part in measured.parts.items():
+        if part.rows:
+            table.add_section()
+            table.add_row(f"[dim]{name}[/]")
+        for label, figure, unit in part.rows:
+            if figure.reason is None:
+                table.add_row(f"  {escape(label)}" + (f" ({unit})" if unit else ""), *_figure_cells(figure))
+    console.print(table)
+    setting = measured.setting
+    console.print(
+        f"{setting['questions']} questions, {setting['cores']} cores, {setting['seconds']:.0f} s, "
+        f"at most {setting['peak_memory_mib']:.0f} MiB",
+        highlight=False,
+    )
+    if out:
+        console.print(f"everything measured, and plots, in {out}", highlight=False, soft_wrap=True)
+
+
+def _figure_cells(figure: Figure) -> tuple[str, str, str]:
+    if figure.median is None or figure.low is None or figure.high is None:
+        return "-", "", str(figure.n)
+    if figure.low == figure.high:
+        return f"{figure.median:.4g}", "", str(figure.n)
+    return f"{figure.median:.4g}", f"{figure.low:.4g} .. {figure.high:.4g}", str(figure.n)
 
 
 def show_answer(console: Console, answer: str, decision: Decision, saved: list[Path]) -> None:

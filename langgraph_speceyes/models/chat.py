@@ -26,7 +26,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from transformers import AutoModelForImageTextToText
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ResizeRule
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
 from langgraph_speceyes.models.processor import load_processor
@@ -210,6 +210,15 @@ class LocalChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name, "temperature": self.temperature, "max_tokens": self.max_tokens}
+
+    def preload(self, image: ImageRef) -> None:
+        """Load an image at the size at which the model sees it, for the calls to come.
+
+        Raises:
+            ImageError: It cannot be loaded.
+        """
+        if (rule := self._bicubic_rule) is not None:
+            load_resized(image, rule, self.policy)
 
     def expect(self, key: Hashable) -> None:
         """Announce a call: one made later with `batch_key=key` is waited for, up to `max_wait_s`."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
@@ -27,10 +29,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Step:
-    """One generated token with its K strongest candidates, strongest first (empty when none were asked for)."""
+    """One generated token with its K strongest candidates, strongest first (none when none were asked for).
+
+    Attributes:
+        chosen: The token.
+        ids: The candidates' token ids, ``[K]``, int32.
+        logprobs: Their natural log-probabilities, ``[K]``, float32.
+    """
 
     chosen: Candidate
-    top: tuple[Candidate, ...]
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+
+    @property
+    def top(self) -> list[Candidate]:
+        """The candidates."""
+        pairs = zip(self.ids.tolist(), self.logprobs.tolist(), strict=True)
+        return [Candidate(id, logprob) for id, logprob in pairs]
 
 
 @dataclass(frozen=True)
@@ -240,8 +255,7 @@ class _Recorder:
     def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> None:
         """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are."""
         logprobs: list[float] = [0.0] * len(rows)
-        values: list[list[float]] = [[]] * len(rows)
-        indices: list[list[int]] = [[]] * len(rows)
+        values, indices = np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.int32)
         if self.top is None or logits is None:
             ids = chosen.tolist()
         else:
@@ -253,9 +267,9 @@ class _Recorder:
             named = torch.cat([chosen[:, None].to(logits.device), top.indices], dim=-1).to(logits.dtype)
             packed = torch.cat([picked - norm, top.values - norm, named], dim=-1).cpu()
             logprobs = packed[:, 0].tolist()
-            values = packed[:, 1 : 1 + self.top].tolist()
-            whole = packed[:, 1 + self.top :].long()
-            ids, indices = whole[:, 0].tolist(), whole[:, 1:].tolist()
+            values = packed[:, 1 : 1 + self.top].numpy()
+            whole = packed[:, 1 + self.top :].int()
+            ids, indices = whole[:, 0].tolist(), whole[:, 1:].numpy()
         for place, row in enumerate(rows):
             request = self.requests[row]
             if self.finished[row] is not None:
@@ -264,8 +278,9 @@ class _Recorder:
                 self.finished[row] = "stop"
                 continue
             keep = request.top or 0
-            pairs = zip(indices[place][:keep], values[place][:keep], strict=True)
-            step = Step(Candidate(ids[place], logprobs[place]), tuple(Candidate(i, v) for i, v in pairs))
+            # copies: a row would keep the whole batch's step in memory
+            kept = indices[place, :keep].copy(), values[place, :keep].copy()
+            step = Step(Candidate(ids[place], logprobs[place]), *kept)
             self.steps[row].append(step)
             if request.stop and self._stopped(row):
                 self.finished[row] = "stop"

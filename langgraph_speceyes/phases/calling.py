@@ -7,14 +7,15 @@ import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langgraph_speceyes.errors import MissingLogprobsError
-from langgraph_speceyes.images import ImagePolicy, inline_images
+from langgraph_speceyes.errors import ImageError, MissingLogprobsError
+from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_images
 
 Value = TypeVar("Value")
 
@@ -55,6 +56,13 @@ class ModelCall:
     def model_id(self) -> str | None:
         """The model's name, where it has one."""
         return model_name(self.model)
+
+    def preload(self, image: ImageRef) -> None:
+        """Let a local model take its own, small copy of an image while the whole one is at hand."""
+        if (load := getattr(self.model, "preload", None)) is not None:
+            # what its own policy refuses is the call's failure, later
+            with suppress(ImageError):
+                load(image)
 
     def expect(self, key: str) -> None:
         """Tell a batching model that a call is on its way."""

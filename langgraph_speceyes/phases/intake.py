@@ -20,7 +20,8 @@ from langgraph_speceyes.state import OrderChoice, Query, SpecEyesState
 class Intake:
     """Find the question, leave to the agent what the front end cannot know, check images, announce the calls to come.
 
-    Images are decoded here, within `policy`: a damaged one fails before any model runs, and later readers find it in
+    Images are decoded here, within `policy`: a damaged one fails before any model runs. Local models take their small
+    copies at once, so that a crowd of large images is not decoded again and again; later readers find the whole one in
     the cache. The records of an earlier turn are cleared.
 
     Args:
@@ -91,6 +92,8 @@ class Intake:
         if reason is None:
             for image in find_images([asked.message]):
                 load_image(image, self.policy, argument=self.adapter.argument)
+                for _, call in self.calls:
+                    call.preload(image)
         return asked.follow_up, reason
 
     def _update(self, key: str, began: float, follow_up: bool, reason: str | None) -> dict[str, Any]:

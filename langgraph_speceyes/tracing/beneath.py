@@ -16,7 +16,15 @@ from langsmith.run_trees import RunTree
 from langgraph_speceyes.tracing.client import masking_view
 from langgraph_speceyes.tracing.mask import mask_images
 
-_MASKED = TracePolicy(process_inputs=mask_images, process_outputs=mask_images)
+
+def _masked_state(state: Any) -> Any:
+    """A state with digests in place of images; the bypass's own records hold none and are not searched."""
+    if not isinstance(state, dict):
+        return mask_images(state)
+    return {k: v if k == "decision" or str(k).startswith("speceyes_") else mask_images(v) for k, v in state.items()}
+
+
+_MASKED = TracePolicy(process_inputs=_masked_state, process_outputs=_masked_state)
 
 
 def trace_policy(trace_images: bool = False) -> TracePolicy | None:

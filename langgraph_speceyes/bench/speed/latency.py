@@ -1,0 +1,137 @@
+"""One question at a time: what the front end costs where it accepts nothing, and what it saves where it does."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from langgraph_speceyes.bench.methods import METHODS, Models
+from langgraph_speceyes.bench.speed.figures import Figure, Part, left_out, mean_speedup, paired, spread, typical
+from langgraph_speceyes.bench.speed.subjects import NOT_LOCAL, Bench, Run, as_local, changed, rounds, speceyes
+
+KEYS = ("gate_off_ratio_judge", "gate_off_ratio_all", "speedup_plain", "speedup_cached", "speedup_dense")
+PLAIN, AGENT, SPECEYES, JUDGE_ONLY, REJECTED = "plain agent", "agent", "SpecEyes", "judge only", "all rejected"
+DENSE = "dense"
+_ALL, _NONE = sys.float_info.min, math.nextafter(1.0, 0.0)
+
+
+async def measure(bench: Bench) -> Part:
+    """Every question through all of them, one run at a time.
+
+    The agent without and with caches; SpecEyes as calibrated, with every question judged tool-needing, and with every
+    speculation rejected. Each run begins with empty caches.
+
+    `gate_off_ratio_judge` and `gate_off_ratio_all` are medians of the questions'
+    latency ratios, over the questions that really went that way; `speedup_plain` and `speedup_cached` are the mean of
+    the splits' ratios of mean latencies; intervals by percentile bootstrap over questions.
+    """
+    models, graphs, missing = bench.models, {}, dict[str, str]()
+    graphs[AGENT] = METHODS["agent"](models), models
+    graphs[SPECEYES] = speceyes(models), models
+    plain = changed(models, prefixes=False, features=False)
+    if isinstance(plain, Models):
+        graphs[PLAIN] = METHODS["agent"](plain), plain
+    else:
+        missing["speedup_plain"] = plain
+    if not models.judging or models.large is None:
+        missing["gate_off_ratio_judge"] = "there is no judge"
+        graphs[REJECTED] = speceyes(models, threshold=_NONE), models
+    else:
+        graphs[JUDGE_ONLY] = speceyes(models, judge_threshold=_ALL), models
+        graphs[REJECTED] = speceyes(models, judge_threshold=_NONE, threshold=_NONE), models
+    if models.large is None or as_local(models.large) is None:
+        # the second of two runs would find its prompt in the server's cache
+        missing |= dict.fromkeys(("gate_off_ratio_judge", "gate_off_ratio_all"), f"{NOT_LOCAL}: no caches to empty")
+        graphs.pop(JUDGE_ONLY, None)
+        graphs.pop(REJECTED, None)
+    bench.report(f"latency: {len(bench.items)} questions, {len(graphs)} ways")
+    for graph, own in graphs.values():
+        await bench.warm(graph, models=own)
+    found = await rounds(graphs, bench.items)
+    splits = [item.split for item in bench.items]
+    figures = {
+        "gate_off_ratio_judge": _ratio(found, JUDGE_ONLY, "judge"),
+        "gate_off_ratio_all": _ratio(found, REJECTED, "gate"),
+        "speedup_plain": _speedup(found, splits, PLAIN),
+        "speedup_cached": _speedup(found, splits, AGENT),
+        "speedup_dense": _speedup(found, splits, AGENT, DENSE),
+    }
+    part = Part(figures | {key: left_out(reason) for key, reason in missing.items()})
+    part.details = {
+        "questions": [
+            {"id": item.id, "split": item.split, "runs": {name: run.to_dict() for name, run in runs.items()}}
+            for item, runs in zip(bench.items, found, strict=True)
+        ],
+        "seconds": {name: spread([runs[name].seconds for runs in found]) for name in graphs},
+        "cpu_s": {name: spread([runs[name].cpu_s for runs in found]) for name in graphs},
+        "by_split": {
+            split: {name: _speedup(found, splits, name, split).to_dict() for name in (PLAIN, AGENT) if name in graphs}
+            for split in dict.fromkeys(splits)
+        },
+        "routes": _routes(found),
+        "failed": sum(run.error is not None for runs in found for run in runs.values()),
+        "caches_emptied": as_local(models.large) is not None and as_local(models.speculator) is not None,
+    }
+    for route, phases in part.details["routes"].items():
+        seconds = [r[SPECEYES].seconds for r in found if _route(r[SPECEYES]) == route]
+        part.rows.append((f"latency, {route}", _milliseconds(typical(seconds)), "ms"))
+        part.details["routes"][route] = {"questions": len(seconds), "phases": phases}
+    for name in graphs:
+        part.rows.append((f"latency, {name}", _milliseconds(typical([r[name].seconds for r in found])), "ms"))
+    return part
+
+
+def _ratio(found: Sequence[dict[str, Run]], name: str, decided_by: str) -> Figure:
+    """Against the agent, over the questions that the phase in question sent to it."""
+    pairs = []
+    for runs in found:
+        run = runs.get(name)
+        if run is None or run.error or runs[AGENT].error or run.decision is None:
+            continue
+        if run.decision["route"] == "fallback" and run.decision["decided_by"] == decided_by:
+            pairs.append((run.seconds, runs[AGENT].seconds))
+    return paired([a for a, _ in pairs], [b for _, b in pairs]) if pairs else left_out("no question went this way")
+
+
+def _speedup(found: Sequence[dict[str, Run]], splits: Sequence[str], slow: str, only: str | None = None) -> Figure:
+    rows = [
+        (split, runs[slow].seconds, runs[SPECEYES].seconds)
+        for split, runs in zip(splits, found, strict=True)
+        if slow in runs and only in (None, split) and not runs[slow].error and not runs[SPECEYES].error
+    ]
+    if not rows:
+        return left_out(f"no question of the split {only}" if only else "no questions")
+    return mean_speedup([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+
+
+def _route(run: Run) -> str:
+    if run.decision is None:
+        return "failed"
+    if run.decision["route"] == "bypass":
+        return "accepted"
+    return {"judge": "judged tool-needing", "gate": "rejected by the gate"}.get(run.decision["decided_by"], "to agent")
+
+
+def _routes(found: Sequence[dict[str, Run]]) -> dict[str, Any]:
+    """Mean seconds of each phase by route.
+
+    `other` is what no phase accounts for: intake, which decodes the image, and the graph.
+    """
+    kept: dict[str, list[dict[str, float]]] = {}
+    for runs in found:
+        run = runs[SPECEYES]
+        if run.decision is None:
+            continue
+        phases = {k: v for k, v in run.decision["seconds"].items() if k != "total"}
+        kept.setdefault(_route(run), []).append(phases | {"other": max(0.0, run.seconds - sum(phases.values()))})
+    return {
+        route: {phase: sum(r.get(phase, 0.0) for r in rows) / len(rows) for phase in {p: 0 for r in rows for p in r}}
+        for route, rows in sorted(kept.items())
+    }
+
+
+def _milliseconds(figure: Figure) -> Figure:
+    median, low, high = (None if v is None else v * 1e3 for v in (figure.median, figure.low, figure.high))
+    return Figure(median, low, high, figure.n, figure.reason)

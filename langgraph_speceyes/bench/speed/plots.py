@@ -1,0 +1,172 @@
+"""The plots of a speed benchmark, as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langgraph_speceyes.bench.report.plots import COLOURS, INK, MARKERS, PHASE_COLOURS, Drawing, Plot
+from langgraph_speceyes.bench.speed.figures import Figure as Value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw(folder: Path, figures: Mapping[str, Value], details: Mapping[str, Mapping[str, Any]]) -> list[Plot]:
+    """Draw what was measured.
+
+    Args:
+        folder: Where the files go.
+        figures: By key.
+        details: Of each measurement.
+
+    Returns:
+        The plots; of each there are a PNG and an SVG file.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    drawing = _Speed(folder)
+    latency = details.get("latency", {})
+    drawn = [
+        drawing.routes(latency.get("routes", {})),
+        drawing.speedups(latency.get("by_split", {}), figures),
+        drawing.throughput(details.get("throughput", {}).get("curve", []), details.get("throughput", {})),
+        drawing.switches(details.get("switches", {}).get("ratios", {})),
+        drawing.stream(details.get("stream", {})),
+    ]
+    return [plot for plot in drawn if plot]
+
+
+class _Speed(Drawing):
+    """Draws with the report's style; each method returns None without anything to draw."""
+
+    def routes(self, routes: Mapping[str, Any]) -> Plot | None:
+        """Mean latency by route, the phases stacked."""
+        if not routes:
+            return None
+
+        def paint(figure: Figure) -> None:
+            ax: Axes = figure.subplots()
+            names = list(routes)
+            for row, name in enumerate(names):
+                left = 0.0
+                for phase, colour in PHASE_COLOURS.items():
+                    length = 1e3 * routes[name]["phases"].get(phase, 0.0)
+                    ax.barh(row, length, left=left, color=colour, label=phase if row == 0 else None)
+                    left += length
+                ax.text(left, row, f" {left:.0f} ms", va="center")
+            ax.set_yticks(range(len(names)), [f"{n}\nn = {routes[n]['questions']}" for n in names])
+            ax.invert_yaxis()
+            ax.margins(x=0.12)
+            ax.set_xlabel("mean latency (ms)")
+            figure.legend(loc="outside lower center", ncols=len(PHASE_COLOURS))
+
+        caption = "One question at a time, from empty caches. Grey: intake, which decodes the image, and the graph."
+        return self._save("latency-routes", "Latency by route", caption, paint, 1.3 + 0.55 * len(routes))
+
+    def speedups(self, by_split: Mapping[str, Any], figures: Mapping[str, Value]) -> Plot | None:
+        """Speed-up by split, against the agent without and with caches."""
+        kinds = {"plain agent": "speedup_plain", "agent": "speedup_cached"}
+        rows: dict[str, dict[str, dict[str, Any]]] = {
+            kind: {
+                **{s: found[kind] for s, found in by_split.items() if kind in found},
+                "mean of splits": figures[key].to_dict(),
+            }
+            for kind, key in kinds.items()
+            if key in figures
+        }
+        if not by_split:
+            return None
+
+        def paint(figure: Figure) -> None:
+            ax: Axes = figure.subplots()
+            names = [*by_split, "mean of splits"]
+            labels = {"plain agent": "agent without caches", "agent": "agent with the same caches"}
+            for k, (kind, found) in enumerate(rows.items()):
+                kept = [(x, found[n]) for x, n in enumerate(names) if n in found and found[n]["median"] is not None]
+                values = [v["median"] for _, v in kept]
+                bars = [[v["median"] - v["low"] for _, v in kept], [v["high"] - v["median"] for _, v in kept]]
+                places = [x + 0.16 * (k - 0.5) for x, _ in kept]
+                ax.errorbar(
+                    places, values, yerr=bars, fmt=MARKERS[k], color=COLOURS[k], ms=5, lw=1.2, label=labels[kind]
+                )
+            ax.axhline(1, color=INK, lw=0.8, ls=":")
+            ax.set_xticks(range(len(names)), names)
+            ax.set_ylim(bottom=0)
+            ax.grid(True, axis="y")
+            ax.set_ylabel("speed-up (x)")
+            figure.legend(loc="outside lower center", ncols=2)
+
+        caption = "Mean latency of the agent over that of SpecEyes; bars are 95 % bootstrap intervals over questions."
+        return self._save("speedups", "Speed-up by split", caption, paint, 3.0)
+
+    def throughput(self, curve: list[dict[str, Any]], details: Mapping[str, Any]) -> Plot | None:
+        """Queries a second against concurrency, with the limit of a serial agent."""
+        if not curve:
+            return None
+
+        def paint(figure: Figure) -> None:
+            from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+            ax: Axes = figure.subplots()
+            at = [row["concurrency"] for row in curve]
+            for k, name in enumerate(n for n in ("SpecEyes", "SpecEyes, no batching", "agent") if n in curve[0]):
+                ax.plot(at, [row[name] for row in curve], color=COLOURS[k], marker=MARKERS[k], ms=4, lw=1.4, label=name)
+            if curve[0]["concurrency"] == 1 and curve[0]["accepted"] < 1:
+                limit = curve[0]["agent"] / (1 - curve[0]["accepted"])
+                ax.axhline(limit, color=INK, lw=0.9, ls=":", label="limit with a serial agent, 1 / (1 - beta alpha)")
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_locator(FixedLocator(at))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            ax.set_ylim(bottom=0)
+            ax.grid(True)
+            ax.set_xlabel("questions under way at once")
+            ax.set_ylabel("questions a second")
+            figure.legend(loc="outside lower center", ncols=4)
+
+        caption = "One pass for each point, from empty caches."
+        return self._save("throughput", "Throughput against concurrency", caption, paint, 3.2)
+
+    def switches(self, ratios: Mapping[str, Any]) -> Plot | None:
+        """Latency with one thing switched off over everything on."""
+        kept = {name: r for name, r in ratios.items() if r["median"] is not None}
+        if not kept:
+            return None
+
+        def paint(figure: Figure) -> None:
+            ax: Axes = figure.subplots()
+            for row, found in enumerate(kept.values()):
+                value, low, high = found["median"], found["low"], found["high"]
+                ax.barh(row, value - 1, left=1, color=COLOURS[0], alpha=0.6)
+                ax.plot([low, high], [row, row], color=INK, lw=1.4)
+                ax.text(max(high, 1), row, f"  {value:.2f} x", va="center")
+            ax.axvline(1, color=INK, lw=0.8, ls=":")
+            ax.set_yticks(range(len(kept)), list(kept))
+            ax.invert_yaxis()
+            ax.margins(x=0.12)
+            ax.set_xlabel("latency without it / with it")
+
+        caption = "Median over questions and 95 % bootstrap interval, one question at a time, from empty caches."
+        return self._save("switches", "What each is worth", caption, paint, 1.0 + 0.4 * len(kept))
+
+    def stream(self, found: Mapping[str, Any]) -> Plot | None:
+        """Memory along the long stream."""
+        samples = found.get("quarters")
+        if not samples:
+            return None
+
+        def paint(figure: Figure) -> None:
+            ax: Axes = figure.subplots()
+            at = [0, *(s["queries"] for s in samples)]
+            ax.plot(at, [found["rss_before_mib"], *(s["rss_mib"] for s in samples)], color=COLOURS[0], marker="o", ms=4)
+            ax.set_ylim(0, 1.15 * max(found["rss_before_mib"], *(s["rss_mib"] for s in samples)))
+            ax.grid(True)
+            ax.set_xlabel("outcomes so far")
+            ax.set_ylabel("resident memory (MiB)")
+
+        caption = "Resident memory of the process along one run of the funnel, with stand-ins for the models."
+        return self._save("stream", "Memory along a long stream", caption, paint, 2.4)
