@@ -249,10 +249,20 @@ def measure_speed(
     protocol: Protocol = "native",
     coordinates: Coordinates = "absolute",
     gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    simulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure nothing, simulate 1 to 64 accelerators: a setting of the paper (vstar, hrbench4k, hrbench8k, "
+            "pope), or the folder of a run; may be given several times."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast it is: what the bypass costs and saves, caches, batching, throughput, memory."""
     with _errors():
+        if simulate:
+            _simulate(simulate, out, as_json)
+            return
         import asyncio
 
         from langgraph_speceyes.bench.benchmark import Benchmark
@@ -445,6 +455,21 @@ def write(
             for _ in write_vstar(asked, folder):
                 progress.advance(bar)
     _out.print(f"{len(asked)} images with their questions in {folder}", highlight=False, soft_wrap=True)
+
+
+def _simulate(names: list[str], out: Path | None, as_json: bool) -> None:
+    """Predict what other hardware would do, setting by setting."""
+    from langgraph_speceyes.bench.simulation import run as predict
+    from langgraph_speceyes.bench.simulation import save, show
+
+    found = [predict(name) for name in names]
+    if out:
+        save(found, out)
+    if as_json:
+        print(json.dumps([one.to_dict() for one in found], allow_nan=False))
+    else:
+        for one in found:
+            show(_out, one)
 
 
 def _run(evaluation: Evaluation, console: Console) -> list[Any]:
