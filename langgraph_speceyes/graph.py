@@ -168,6 +168,10 @@ def create_speceyes(
     return graph
 
 
+_LATER = {("speculate", "judge_first"), ("judge", "speculate_first")}
+"""Calls that not every question comes to."""
+
+
 class FrontEnd:
     """Judge, speculator and gate, built from what a caller gives, and their place in a graph.
 
@@ -235,7 +239,8 @@ class FrontEnd:
         self.gate.check_models(speculator=self.small.model_id)
         self.chooser = OrderChooser() if judge is not None and order == "auto" else None
         at_once = self.chooser or (order if judge is not None else None)
-        self.intake = Intake(calls, adapter, follow_ups, judge is not None, policy, at_once)
+        first = [call for name, call in calls if (name, order) not in _LATER or judge is None]
+        self.intake = Intake(calls, adapter, follow_ups, judge is not None, policy, at_once, first)
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=strict)
         self.compare = GatePhase(self.gate, strict=strict)
         self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.chooser)

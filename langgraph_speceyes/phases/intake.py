@@ -20,9 +20,9 @@ from langgraph_speceyes.state import OrderChoice, Query, SpecEyesState
 class Intake:
     """Find the question, leave to the agent what the front end cannot know, check images, announce the calls to come.
 
-    Images are decoded here, within `policy`: a damaged one fails before any model runs. Local models take their small
-    copies at once, so that a crowd of large images is not decoded again and again; later readers find the whole one in
-    the cache. The records of an earlier turn are cleared.
+    Images are decoded here, within `policy`: a damaged one fails before any model runs. Local models that every
+    question comes to take their small copies at once, so that a crowd of large images is not decoded again and again;
+    later readers find the whole one in the cache. The records of an earlier turn are cleared.
 
     Args:
         calls: The front end's model calls with the prefix of their batch keys.
@@ -31,6 +31,7 @@ class Intake:
         judged: Whether there is a judge.
         policy: Which images may be loaded.
         order: The fixed order, or what chooses it; None without a judge.
+        first: The calls that every question comes to.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Intake:
         judged: bool,
         policy: ImagePolicy,
         order: str | OrderChooser | None = None,
+        first: Sequence[ModelCall] = (),
     ) -> None:
         self.calls, self.adapter, self.policy = calls, adapter, policy
-        self.follow_ups, self.judged, self.order = follow_ups, judged, order
+        self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
@@ -92,7 +94,7 @@ class Intake:
         if reason is None:
             for image in find_images([asked.message]):
                 load_image(image, self.policy, argument=self.adapter.argument)
-                for _, call in self.calls:
+                for call in self.first:
                     call.preload(image)
         return asked.follow_up, reason
 
