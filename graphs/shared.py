@@ -48,7 +48,8 @@ def factory(build: Callable[[], T]) -> Callable[[], Awaitable[T]]:
 @once
 def embedded_pair() -> Pair:
     """The embedded pair, the same for every graph of this process."""
-    pair = load_pair()
+    # prompts of the queries under way; a server's memory matters more than what is asked twice
+    pair = load_pair(cache_bytes=16 * 1024 * 1024)
     import torch  # not above: the hosted graph runs without it
 
     torch.set_num_threads(1)  # models this small lose time with more

@@ -25,6 +25,8 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SPECULATOR, AGENT, GATE = CHECKPOINTS / "speculator", CHECKPOINTS / "agent", CHECKPOINTS / "gate.json"
 SPECULATOR_NAME, AGENT_NAME = "speceyes-embedded-speculator", "speceyes-embedded-agent"
 MAX_STEPS = 5
+CACHE_BYTES = 64 * 1024 * 1024
+"""Enough for the prompts of the forty newest questions."""
 
 PROMPTS = Prompts(
     judge_system=prompts.SYSTEM,
@@ -118,8 +120,8 @@ def load_pair(**options: Any) -> Pair:
         from langgraph_speceyes.models.chat import LocalChatModel
     except ModuleNotFoundError as missing:
         raise MissingExtraError("the embedded pair", "local") from missing
-    small: dict[str, Any] = {"model_name": SPECULATOR_NAME, "max_tokens": 32}
-    large: dict[str, Any] = {"model_name": AGENT_NAME, "max_tokens": 96}
+    small: dict[str, Any] = {"model_name": SPECULATOR_NAME, "max_tokens": 32, "cache_bytes": CACHE_BYTES}
+    large: dict[str, Any] = {"model_name": AGENT_NAME, "max_tokens": 96, "cache_bytes": CACHE_BYTES}
     return Pair(
         speculator=LocalChatModel.from_pretrained(str(SPECULATOR), **(small | options)),
         large=LocalChatModel.from_pretrained(str(AGENT), **(large | options)),
