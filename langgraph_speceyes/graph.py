@@ -18,6 +18,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from langgraph_speceyes.agent import DualNode, Route, VisualAgent
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.phases import (
     Bypass,
     Fallback,
@@ -37,7 +38,6 @@ from langgraph_speceyes.phases import (
     extended,
 )
 from langgraph_speceyes.phases.asked import FOLLOW_UPS
-from langgraph_speceyes.phases.calling import model_name
 from langgraph_speceyes.phases.fallback import OUTPUT_MODES
 from langgraph_speceyes.phases.order import ORDERS, Order, OrderChooser
 from langgraph_speceyes.phases.prompts import system_message
@@ -303,11 +303,11 @@ class FrontEnd:
             return otherwise
 
         begins, ends = [otherwise], ["bypass", otherwise]
-        if large is None or set(orders) != {"judge_first"}:
+        if large is None or order != "judge_first":
             begins.append("speculate")
         if large is not None:
             self._add(graph, "judge", self.judge, speceyes_model=large.model_id)
-            if set(orders) != {"speculate_first"}:
+            if order != "speculate_first":
                 begins.append("judge")
             if "speculate_first" in orders:
                 ends.append("judge")

@@ -16,18 +16,18 @@ from langgraph.graph import END
 from langgraph.runtime import Runtime
 
 from langgraph_speceyes.agent import is_user, observation_message
+from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 from langgraph_speceyes.graph import FrontEnd
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images, parse_block
 from langgraph_speceyes.phases import FollowUps, Prompts
-from langgraph_speceyes.phases.calling import model_name
 from langgraph_speceyes.phases.decision import decide, signed
 from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.fallback import spent, tool_calls
 from langgraph_speceyes.phases.order import Order
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
-from langgraph_speceyes.tracing import RunNotes, masked_beneath
+from langgraph_speceyes.tracing import masked_beneath
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
@@ -36,7 +36,6 @@ except ModuleNotFoundError as missing:
     raise MissingExtraError("SpecEyesMiddleware", "middleware") from missing
 
 ToolImages = Literal["tool", "user"]
-IMAGE_FOLLOWS = "The image is in the next user message."
 
 
 class SpecEyesAgentState(AgentState[Any]):
@@ -120,7 +119,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             strict=strict,
             trace_images=trace_images,
         )
-        self.notes = RunNotes(self.gate.score, {"judge": model_name(judge), "speculator": model_name(speculator)})
+        self.notes = front.notes
         self._beneath = nullcontext if trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front.graph().compile(name="speceyes", checkpointer=False)

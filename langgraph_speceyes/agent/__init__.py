@@ -12,6 +12,7 @@ from langgraph_speceyes.agent.question import (
     observation_message,
     question_alone,
     question_images,
+    turn_begin,
     with_instruction,
 )
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
@@ -56,6 +57,7 @@ __all__ = [
     "question_alone",
     "question_images",
     "tool_schemas",
+    "turn_begin",
     "visual_tools",
     "with_instruction",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -61,11 +60,17 @@ def find_question(messages: Sequence[BaseMessage]) -> int:
         kinds = ", ".join(message.type for message in messages[-3:])
         found = f"messages of type {kinds}" if kinds else "no messages"
         raise InputError("messages", "a human message with an image and a question", found)
-    turn = takewhile(is_user, reversed(messages[: last + 1]))
-    if not any(question_text(message) for message in turn):
+    if not any(question_text(message) for message in messages[turn_begin(messages, last) : last + 1]):
         raise InputError("messages", "a question in the last human message", "no text")
     if not question_images(messages[: last + 1]):
         raise InputError("messages", "an image in the human messages", "none")
+    return last
+
+
+def turn_begin(messages: Sequence[BaseMessage], last: int) -> int:
+    """Return the index of the first message of a user's turn, which may be several in a row, from that of its last."""
+    while last and is_user(messages[last - 1]):
+        last -= 1
     return last
 
 
@@ -79,9 +84,7 @@ def question_alone(messages: Sequence[BaseMessage], question: int) -> tuple[list
     Returns:
         The rest of the conversation, and the question's index in it.
     """
-    begin = question
-    while begin and is_user(messages[begin - 1]):
-        begin -= 1
+    begin = turn_begin(messages, question)
     turn = list(messages[begin : question + 1])
     if not find_images(turn):
         blocks = [block_of(image) for image in question_images(messages[: question + 1])]

@@ -100,7 +100,7 @@ def create_visual_agent(
     if type(max_steps) is not int or max_steps < 1:
         raise ArgumentError("max_steps", "a whole number of at least 1", repr(max_steps))
     speaks = _resolve_protocol(protocol, system, instruction)
-    space = _resolve_coordinates(coordinates)
+    space = resolve_coordinates(coordinates)
     by_name = resolve_tools(tools, _RESERVED)
     reads = reader if reader is not None else Reader()
     check_reader(by_name, reads)
@@ -153,7 +153,12 @@ def _resolve_protocol(protocol: str | AgentProtocol, system: str | None, instruc
     return protocol
 
 
-def _resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
+def resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
+    """Return the coordinate space of a name.
+
+    Raises:
+        ArgumentError: It is unknown.
+    """
     try:
         return CoordinateSpace(coordinates)
     except ValueError:

@@ -15,12 +15,13 @@ from langgraph_speceyes.agent.question import find_question, question_images
 from langgraph_speceyes.agent.toolbox import check_reader, resolve_tools
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
+from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, block_of
 
 
 def visual_tools(
-    tools: Sequence[str | ToolSpec] = ("crop", "zoom", "ocr"),
+    tools: Sequence[str | ToolSpec] = DEFAULT_TOOLS,
     *,
     coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
     resize: ResizeRule | None = None,
@@ -47,10 +48,7 @@ def visual_tools(
         ArgumentError: A tool is unknown, or `resized` coordinates have no rule.
         MissingExtraError: OCR is wanted and not installed.
     """
-    try:
-        space = CoordinateSpace(coordinates)
-    except ValueError:
-        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
+    space = resolve_coordinates(coordinates)
     if space is CoordinateSpace.RESIZED and resize is None:
         raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", None)
     found, reads = resolve_tools(tools), reader or Reader()

@@ -161,6 +161,14 @@ class Endpoint:
         return f"K = {self.k}: a gate with k={self.k} can be used as it is."
 
 
+def model_name(model: object) -> str | None:
+    """What a model is called, where it says so."""
+    for attribute in ("model_name", "model", "model_id"):
+        if isinstance(found := getattr(model, attribute, None), str):
+            return found
+    return None
+
+
 def stated_limit(text: str) -> int | None:
     """The most `top_logprobs` a server gives, as its refusal of more says; None where it does not say."""
     for pattern in _LIMITS:
@@ -245,10 +253,7 @@ class _Probe:
     """The questions, one after the other; who asks them, and how, is left to the caller."""
 
     def __init__(self, model: BaseChatModel) -> None:
-        self.model = next(
-            (name for a in ("model_name", "model", "model_id") if isinstance(name := getattr(model, a, None), str)),
-            type(model).__name__,
-        )
+        self.model = model_name(model) or type(model).__name__
         self.url = _shown(getattr(model, "openai_api_base", None) or getattr(model, "base_url", None))
         self.requests = 0
         self.said: dict[str, str] = {}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Literal
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
-from langgraph_speceyes.agent import is_user
+from langgraph_speceyes.agent import is_user, turn_begin
 from langgraph_speceyes.images import parse_block, question_text
 
 FollowUps = Literal["judge", "agent", "bypass"]
@@ -47,8 +46,8 @@ def read_question(messages: Sequence[AnyMessage]) -> Asked | None:
     last = next((i for i in range(len(messages) - 1, -1, -1) if is_user(messages[i])), None)
     if last is None:
         return None
-    turn = list(takewhile(is_user, reversed(messages[: last + 1])))[::-1]
-    before = messages[: last + 1 - len(turn)]
+    begin = turn_begin(messages, last)
+    before, turn = messages[:begin], messages[begin : last + 1]
     blocks = [block for message in turn for block in _blocks(message)]
     own = [block for block in blocks if parse_block(block) is not None]
     earlier = [] if own else _newest_images(before)

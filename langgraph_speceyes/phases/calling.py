@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
 from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_images
+from langgraph_speceyes.models.endpoint import model_name
 
 Value = TypeVar("Value")
 
@@ -102,14 +103,6 @@ class ModelCall:
 
     def _arguments(self, key: str) -> dict[str, Any]:
         return self._settings | ({"batch_key": key} if self._batched else {})
-
-
-def model_name(model: object) -> str | None:
-    """What a model is called, where it says so."""
-    for attribute in ("model_name", "model", "model_id"):
-        if isinstance(found := getattr(model, attribute, None), str):
-            return found
-    return None
 
 
 def within(seconds: float | None, do: Callable[[], Value]) -> Value:

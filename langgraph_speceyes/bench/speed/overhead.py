@@ -17,7 +17,7 @@ from langgraph_speceyes.bench.speed.canned import Answers, Canned
 from langgraph_speceyes.bench.speed.figures import Figure, Part, left_out, spread, typical
 from langgraph_speceyes.bench.speed.subjects import Bench, as_local, empty, question, speceyes
 from langgraph_speceyes.images import clear_cache
-from langgraph_speceyes.phases.calling import model_name
+from langgraph_speceyes.models.endpoint import model_name
 
 KEYS = ("overhead_ms",)
 
