@@ -13,7 +13,7 @@ from langgraph_speceyes.images import (
     ImagePolicy,
     ImageRef,
     ResizeRule,
-    load_image,
+    check_image,
     to_pixels,
 )
 
@@ -68,7 +68,7 @@ class View:
             ImageError: The image cannot be loaded.
         """
         ref = self.image(index)
-        size = load_image(ref, self.policy).size
+        size = check_image(ref, self.policy)
         resized = None if self.resize is None else self.resize.size(*size)
         pixels = to_pixels(list(box), space=self.coordinates, original=size, resized=resized)
         width, height = pixels[2] - pixels[0], pixels[3] - pixels[1]

@@ -8,7 +8,15 @@ from langgraph_speceyes.images.channel import MessagesChannel
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
 from langgraph_speceyes.images.inline import inline_images
 from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images
-from langgraph_speceyes.images.load import aload_image, clear_cache, configure_cache, encoded, load_image, load_resized
+from langgraph_speceyes.images.load import (
+    aload_image,
+    check_image,
+    clear_cache,
+    configure_cache,
+    encoded,
+    load_image,
+    load_resized,
+)
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, crop_reference, inline_reference, parse_reference
 from langgraph_speceyes.images.region import Region
@@ -27,6 +35,7 @@ __all__ = [
     "ResizeRule",
     "aload_image",
     "block_of",
+    "check_image",
     "clear_cache",
     "configure_cache",
     "crop_reference",

@@ -54,6 +54,11 @@ class ImageCache:
             self._images.clear()
             self._used = 0
 
+    def find(self, key: str) -> Image.Image | None:
+        """The image of a key, if it is kept."""
+        with self._lock:
+            return self._find(key)
+
     def get(self, key: str, load: Callable[[], Image.Image]) -> Image.Image:
         """Return the image of a key, loading it if it is not kept.
 

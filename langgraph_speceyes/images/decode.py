@@ -22,6 +22,7 @@ from PIL import (  # the plugins register their formats when imported
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
+from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import JpegImageFile
 
 from langgraph_speceyes.errors import ImageError
@@ -36,11 +37,16 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """Formats that are opened. Others of Pillow's run external programs, or decode before their size is known."""
 
+WHOLE = "whole size"
+"""Key of a smaller image's `info` for (width, height) of the whole one."""
+
 _FILTERS_LOCK = threading.Lock()
+_TURNED = frozenset({5, 6, 7, 8})
+"""Orientations that swap the sides."""
 _WHITE = (255, 255, 255, 255)
 
 
-def decode(data: bytes, policy: ImagePolicy, argument: str, name: str) -> Image.Image:
+def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, times: int = 1) -> Image.Image:
     """Decode an image completely.
 
     Args:
@@ -48,17 +54,20 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str) -> Image.
         policy: Limits, checked against the header before any pixel is decoded.
         argument: Name of the argument that errors blame.
         name: What the error calls the image.
+        times: How many times smaller the image may be: 1, 2, 4 or 8. Only JPEG can be decoded smaller, as averages
+            over blocks of its pixels; truncated and damaged data is found all the same.
 
     Returns:
-        An RGB image: EXIF orientation applied, transparency composited on white, 16-bit grey scaled to 8.
+        An RGB image: EXIF orientation applied, transparency composited on white, 16-bit grey scaled to 8. Where it is
+        smaller, its `info` has the whole one's size under :data:`WHOLE`.
 
     Raises:
         ImageError: The bytes are no image of :data:`FORMATS`, are truncated or damaged, or over a limit.
     """
     image = _open(data, policy, argument, name)
-    check_pixels(image.size, policy, argument, name)
-    if min(image.size) < policy.min_side:
-        raise ImageError(argument, f"sides of at least {policy.min_side} pixels", f"{_by(image.size)} in {name}")
+    check_size(image.size, policy, argument, name)
+    size = _oriented_size(image)
+    smaller = type(image) is JpegImageFile and _reduced(image, times)
     try:
         image.load()
     except Exception as error:  # decoders of damaged data raise nearly anything
@@ -73,7 +82,39 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str) -> Image.
         raise ImageError(argument, "an image of a known mode", f"mode {image.mode} in {name} ({error})") from error
     # A leftover orientation would be applied a second time by whoever saves and reopens the image.
     rgb.info.clear()
+    if smaller:
+        rgb.info[WHOLE] = size
     return rgb
+
+
+def read_size(data: bytes, policy: ImagePolicy, argument: str, name: str) -> tuple[int, int]:
+    """Read (width, height) from the header, EXIF orientation applied.
+
+    Raises:
+        ImageError: As :func:`decode`, as far as the header tells.
+    """
+    image = _open(data, policy, argument, name)
+    check_size(image.size, policy, argument, name)
+    return _oriented_size(image)
+
+
+def _oriented_size(image: ImageFile) -> tuple[int, int]:
+    return (image.height, image.width) if _orientation(image) in _TURNED else image.size
+
+
+def _orientation(image: ImageFile) -> int:
+    with contextlib.suppress(Exception):  # as damaged as it may be
+        return int(image.getexif().get(Base.Orientation, 1))
+    return 1
+
+
+def _reduced(image: JpegImageFile, times: int) -> bool:
+    """Have a JPEG decoded so many times smaller, if it can be."""
+    uneven = image.width % times or image.height % times
+    # turned, a row of blocks that is only partly there might be the first one
+    if times == 1 or min(image.size) < times or (uneven and _orientation(image) != 1):
+        return False
+    return image.draft(None, (image.width // times, image.height // times)) is not None
 
 
 def check_pixels(size: tuple[float, float], policy: ImagePolicy, argument: str, name: str) -> None:
@@ -84,6 +125,17 @@ def check_pixels(size: tuple[float, float], policy: ImagePolicy, argument: str, 
     """
     if size[0] * size[1] > policy.max_pixels:
         raise ImageError(argument, f"at most {policy.max_pixels} pixels (max_pixels)", f"{_by(size)} in {name}")
+
+
+def check_size(size: tuple[int, int], policy: ImagePolicy, argument: str, name: str) -> None:
+    """Check a whole image's (width, height) against the policy.
+
+    Raises:
+        ImageError: There are too many pixels, or too few on a side.
+    """
+    check_pixels(size, policy, argument, name)
+    if min(size) < policy.min_side:
+        raise ImageError(argument, f"sides of at least {policy.min_side} pixels", f"{_by(size)} in {name}")
 
 
 def _by(size: tuple[float, float]) -> str:

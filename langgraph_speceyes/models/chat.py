@@ -211,14 +211,19 @@ class LocalChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name, "temperature": self.temperature, "max_tokens": self.max_tokens}
 
-    def preload(self, image: ImageRef) -> None:
+    def preload(self, image: ImageRef) -> bool:
         """Load an image at the size at which the model sees it, for the calls to come.
+
+        Returns:
+            Whether that can be done: the processor's way of resizing is known.
 
         Raises:
             ImageError: It cannot be loaded.
         """
-        if (rule := self._bicubic_rule) is not None:
-            load_resized(image, rule, self.policy)
+        if (rule := self._bicubic_rule) is None:
+            return False
+        load_resized(image, rule, self.policy)
+        return True
 
     def expect(self, key: Hashable) -> None:
         """Announce a call: one made later with `batch_key=key` is waited for, up to `max_wait_s`."""

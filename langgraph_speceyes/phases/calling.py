@@ -58,12 +58,18 @@ class ModelCall:
         """The model's name, where it has one."""
         return model_name(self.model)
 
-    def preload(self, image: ImageRef) -> None:
-        """Let a local model take its own, small copy of an image while the whole one is at hand."""
-        if (load := getattr(self.model, "preload", None)) is not None:
-            # what its own policy refuses is the call's failure, later
-            with suppress(ImageError):
-                load(image)
+    def preload(self, image: ImageRef) -> bool:
+        """Let a local model take its own, small copy of an image.
+
+        Returns:
+            Whether that showed the image to be sound and within the call's policy.
+        """
+        if (load := getattr(self.model, "preload", None)) is None:
+            return False
+        # what only its own policy refuses is the call's failure, later
+        with suppress(ImageError):
+            return bool(load(image)) and getattr(self.model, "policy", None) == self.policy
+        return False
 
     def expect(self, key: str) -> None:
         """Tell a batching model that a call is on its way."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph_speceyes.errors import InputError
-from langgraph_speceyes.images import ImagePolicy, find_images, load_image
+from langgraph_speceyes.images import ImagePolicy, check_image, find_images
 from langgraph_speceyes.phases.adapter import StateAdapter
 from langgraph_speceyes.phases.asked import FollowUps, read_question, unfit
 from langgraph_speceyes.phases.calling import ModelCall
@@ -21,8 +21,8 @@ class Intake:
     """Find the question, leave to the agent what the front end cannot know, check images, announce the calls to come.
 
     Images are decoded here, within `policy`: a damaged one fails before any model runs. Local models that every
-    question comes to take their small copies at once, so that a crowd of large images is not decoded again and again;
-    later readers find the whole one in the cache. The records of an earlier turn are cleared.
+    question comes to take their small copies at once, so that a crowd of large images is not decoded again and again.
+    The records of an earlier turn are cleared.
 
     Args:
         calls: The front end's model calls with the prefix of their batch keys.
@@ -93,9 +93,10 @@ class Intake:
         reason = unfit(asked, self.follow_ups, self.judged)
         if reason is None:
             for image in find_images([asked.message]):
-                load_image(image, self.policy, argument=self.adapter.argument)
-                for call in self.first:
-                    call.preload(image)
+                # every one of them, whatever the first one says
+                sound = [call.preload(image) for call in self.first]
+                if not any(sound):
+                    check_image(image, self.policy, argument=self.adapter.argument)
         return asked.follow_up, reason
 
     def _update(self, key: str, began: float, follow_up: bool, reason: str | None) -> dict[str, Any]:
