@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """Formats that are opened. Others of Pillow's run external programs, or decode before their size is known."""
 
+SMALLER = 4
+"""How many times smaller a JPEG is decoded, if it is. An eighth takes hardly less time, and crops need more."""
 WHOLE = "whole size"
 """Key of a smaller image's `info` for (width, height) of the whole one."""
 
@@ -46,7 +48,7 @@ _TURNED = frozenset({5, 6, 7, 8})
 _WHITE = (255, 255, 255, 255)
 
 
-def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, times: int = 1) -> Image.Image:
+def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, smaller: bool = False) -> Image.Image:
     """Decode an image completely.
 
     Args:
@@ -54,8 +56,8 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, times: in
         policy: Limits, checked against the header before any pixel is decoded.
         argument: Name of the argument that errors blame.
         name: What the error calls the image.
-        times: How many times smaller the image may be: 1, 2, 4 or 8. Only JPEG can be decoded smaller, as averages
-            over blocks of its pixels; truncated and damaged data is found all the same.
+        smaller: Whether it may be decoded at a quarter of its width and height, where it is a JPEG: as averages over
+            blocks of its pixels; truncated and damaged data is found all the same.
 
     Returns:
         An RGB image: EXIF orientation applied, transparency composited on white, 16-bit grey scaled to 8. Where it is
@@ -67,7 +69,7 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, times: in
     image = _open(data, policy, argument, name)
     check_size(image.size, policy, argument, name)
     size = _oriented_size(image)
-    smaller = type(image) is JpegImageFile and _reduced(image, times)
+    smaller = smaller and type(image) is JpegImageFile and _shrunk(image)
     try:
         image.load()
     except Exception as error:  # decoders of damaged data raise nearly anything
@@ -108,13 +110,13 @@ def _orientation(image: ImageFile) -> int:
     return 1
 
 
-def _reduced(image: JpegImageFile, times: int) -> bool:
-    """Have a JPEG decoded so many times smaller, if it can be."""
-    uneven = image.width % times or image.height % times
+def _shrunk(image: JpegImageFile) -> bool:
+    """Have a JPEG decoded smaller, if it can be."""
+    uneven = image.width % SMALLER or image.height % SMALLER
     # turned, a row of blocks that is only partly there might be the first one
-    if times == 1 or min(image.size) < times or (uneven and _orientation(image) != 1):
+    if min(image.size) < SMALLER or (uneven and _orientation(image) != 1):
         return False
-    return image.draft(None, (image.width // times, image.height // times)) is not None
+    return image.draft(None, (image.width // SMALLER, image.height // SMALLER)) is not None
 
 
 def check_pixels(size: tuple[float, float], policy: ImagePolicy, argument: str, name: str) -> None:

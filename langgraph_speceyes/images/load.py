@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -13,7 +12,7 @@ from PIL import Image
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.block import parse_block
 from langgraph_speceyes.images.cache import ImageCache
-from langgraph_speceyes.images.decode import WHOLE, check_pixels, check_size, decode, read_size
+from langgraph_speceyes.images.decode import SMALLER, WHOLE, check_pixels, check_size, decode, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
@@ -28,7 +27,6 @@ _GAP = 3.0
 # a JPEG is decoded smaller from this many pixels a side on: below it, decoding it twice, for a look at all of it and
 # for crops, costs more than it saves
 _LARGE = 2048
-_SMALLER = (8, 4)
 # how much larger than wanted it stays, at least
 _ROOM = 2.0
 
@@ -110,9 +108,9 @@ def load_resized(
 
     Returns:
         What :func:`load_image` returns, resized (bicubic) by the rule; shared, never change it. Sides that shrink to a
-        sixth or less are halved or better by averaging first, and a large JPEG is decoded at a quarter or an eighth of
-        its size where the model sees at most half of that: much faster, and no value differs by more than a few of
-        255. A region that the model sees no larger than it is is not enlarged.
+        sixth or less are halved or better by averaging first, and a large JPEG is decoded at a quarter of its size
+        where the model sees at most half of that: much faster, and no value differs by more than a few of 255. A region
+        that the model sees no larger than it is is not enlarged.
 
     Raises:
         ImageError: As :func:`load_image`.
@@ -121,15 +119,7 @@ def load_resized(
     check_source(ref, policy, store, argument)
 
     def resized() -> Image.Image:
-        if ref.region is None:
-            return _overview(ref, rule, policy, store, argument)
-        original, region = _find(ref, policy, store, argument, None)
-        size = rule.size(*(region.size if region else original.size))
-        if region and size[0] <= region.width and size[1] <= region.height:
-            # it would be enlarged only to be shrunk again
-            region = replace(region, scale=1.0)
-        loaded = _cut(original, region)
-        return loaded.resize(size, Image.Resampling.BICUBIC, reducing_gap=_GAP)
+        return _seen(ref, rule, policy, store, argument)
 
     # limits are part of the key: what a lax policy has loaded is not there for a strict one
     fragment = ref.region.fragment if ref.region else ""
@@ -143,7 +133,7 @@ def check_image(
     *,
     argument: str = "messages",
 ) -> tuple[int, int]:
-    """Check that an image is sound and within the limits, by decoding it: a large JPEG at an eighth of its size.
+    """Check that an image is sound and within the limits, by decoding it: a large JPEG at a quarter of its size.
 
     Args:
         image: A reference, its text form, or an image block.
@@ -161,7 +151,7 @@ def check_image(
     check_source(ref, policy, store, argument)
     if ref.region is not None:
         return load_image(ref, policy, store, argument=argument).size
-    return _size_of(_whole(ref, lambda size: _SMALLER[0], policy, store, argument, None))
+    return _size_of(_whole(ref, lambda size: True, policy, store, argument, None))
 
 
 def encoded(
@@ -191,7 +181,7 @@ def encoded(
         data = read_source(ref, policy, store, argument)
         mime = sniff_mime(data)
         if mime in PASSED_THROUGH:
-            _whole(ref, lambda size: _SMALLER[0], policy, store, argument, data)
+            _whole(ref, lambda size: True, policy, store, argument, data)
             return data, mime
         loaded = _load(ref, policy, store, argument, data)
     else:
@@ -226,59 +216,60 @@ def _load(
     return _CACHE.get(ref.source_key + region.fragment, lambda: _cut(original, region))
 
 
-def _overview(
-    ref: ImageRef, rule: ResizeRule, policy: ImagePolicy, store: ImageStore | None, argument: str
-) -> Image.Image:
-    """A whole image at the size at which a model sees it.
+def _seen(ref: ImageRef, rule: ResizeRule, policy: ImagePolicy, store: ImageStore | None, argument: str) -> Image.Image:
+    """An image or a region at the size at which a model sees it.
 
     How it is decoded follows from its size and the rule alone, never from what is cached: else one question could be
     answered in two ways.
     """
 
-    def times(whole: tuple[int, int]) -> int:
-        wanted = rule.size(*whole)
-        room = min(side / (_ROOM * small) for side, small in zip(whole, wanted, strict=True))
-        return next((times for times in _SMALLER if times <= room), 1)
+    def wanted(whole: tuple[int, int]) -> tuple[Region, tuple[int, int]]:
+        """The part that is seen, and the size at which it is."""
+        part = Region(0, 0, *whole) if ref.region is None else _inside(ref.region, whole, policy, argument, ref)
+        return part, rule.size(*part.size)
 
-    loaded = _whole(ref, times, policy, store, argument, None)
-    whole = _size_of(loaded)
-    box = None
-    if loaded.size != whole:
-        # without what of the last blocks lies beyond the image
-        scale = times(whole)
-        box = (0, 0, whole[0] / scale, whole[1] / scale)
-    return loaded.resize(rule.size(*whole), Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
+    def smaller(whole: tuple[int, int]) -> bool:
+        part, size = wanted(whole)
+        return min(part.width / size[0], part.height / size[1]) >= SMALLER * _ROOM
+
+    loaded = _whole(ref, smaller, policy, store, argument, None)
+    part, size = wanted(_size_of(loaded))
+    if part.size != (part.width, part.height) and (size[0] > part.width or size[1] > part.height):
+        return _cut(loaded, part).resize(size, Image.Resampling.BICUBIC, reducing_gap=_GAP)
+    # what the model sees no larger than it is, is not enlarged only to be shrunk again
+    by = SMALLER if WHOLE in loaded.info else 1
+    left, top = part.x // by, part.y // by
+    right, bottom = -(-(part.x + part.width) // by), -(-(part.y + part.height) // by)
+    if (left, top, right, bottom) != (0, 0, *loaded.size):
+        loaded = _cut(loaded, Region(left, top, right - left, bottom - top))
+    x, y = part.x / by - left, part.y / by - top
+    box = (x, y, x + part.width / by, y + part.height / by)
+    return loaded.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
 
 
 def _whole(
     ref: ImageRef,
-    times: Callable[[tuple[int, int]], int],
+    smaller: Callable[[tuple[int, int]], bool],
     policy: ImagePolicy,
     store: ImageStore | None,
     argument: str,
     data: bytes | None,
 ) -> Image.Image:
-    """A whole image; of its (width, height) follows how many times smaller it may be if it is a large JPEG."""
-    name = "inline data" if ref.kind == "inline" else describe(ref.source)
-    key = ref.source_key
-
-    def smaller(size: tuple[int, int]) -> tuple[int, str]:
-        found = times(size) if min(size) >= _LARGE else 1
-        return found, key if found == 1 else f"{key} 1/{found}"
-
-    kept = [image for k in (key, *(f"{key} 1/{n}" for n in _SMALLER)) if (image := _CACHE.find(k)) is not None]
-    if kept:
-        size = _size_of(kept[0])
-        # again on a hit: it may have been loaded under another policy
-        check_size(size, policy, argument, name)
-        if (found := _CACHE.find(smaller(size)[1])) is not None:
-            return found
-    if data is None:
-        data = read_source(ref.whole, policy, store, argument)
-    encoded_bytes = data
-    size = read_size(data, policy, argument, name)
-    by, place = smaller(size) if sniff_mime(data) == "image/jpeg" else (1, key)
-    return _CACHE.get(place, lambda: decode(encoded_bytes, policy, argument, name, by))
+    """A whole image; of its (width, height) follows whether it may be decoded smaller if it is a large JPEG."""
+    name, key = _name(ref), ref.source_key
+    small = f"{key} 1/{SMALLER}"
+    for image in (_CACHE.find(key), _CACHE.find(small)):
+        if image is not None:
+            size = _size_of(image)
+            # again on a hit: it may have been loaded under another policy
+            check_size(size, policy, argument, name)
+            if (image.size != size) == (min(size) >= _LARGE and smaller(size)):
+                return image
+    encoded_bytes = read_source(ref.whole, policy, store, argument) if data is None else data
+    size = read_size(encoded_bytes, policy, argument, name)
+    if sniff_mime(encoded_bytes) == "image/jpeg" and min(size) >= _LARGE and smaller(size):
+        return _CACHE.get(small, lambda: decode(encoded_bytes, policy, argument, name, smaller=True))
+    return _CACHE.get(key, lambda: decode(encoded_bytes, policy, argument, name))
 
 
 def _size_of(image: Image.Image) -> tuple[int, int]:
@@ -291,18 +282,24 @@ def _find(
     ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str, data: bytes | None
 ) -> tuple[Image.Image, Region | None]:
     """The whole image, and what of the region lies inside it."""
-    name = "inline data" if ref.kind == "inline" else describe(ref.source)
-    original = _whole(ref, lambda size: 1, policy, store, argument, data)
-    region = ref.region
-    if region is None:
-        return original, None
-    width, height = min(region.width, original.width - region.x), min(region.height, original.height - region.y)
+    original = _whole(ref, lambda size: False, policy, store, argument, data)
+    inside = None if ref.region is None else _inside(ref.region, original.size, policy, argument, ref)
+    return original, inside
+
+
+def _inside(region: Region, whole: tuple[int, int], policy: ImagePolicy, argument: str, ref: ImageRef) -> Region:
+    """What of a region lies inside an image of (width, height)."""
+    width, height = min(region.width, whole[0] - region.x), min(region.height, whole[1] - region.y)
     if width < 1 or height < 1:
-        found = f"region {region.fragment} of {original.width} x {original.height} pixels"
+        found = f"region {region.fragment} of {whole[0]} x {whole[1]} pixels"
         raise ImageError(argument, "a region inside the image", found)
     inside = Region(region.x, region.y, width, height, region.scale)
-    check_pixels(inside.size, policy, argument, f"the enlarged region of {name}")
-    return original, inside
+    check_pixels(inside.size, policy, argument, f"the enlarged region of {_name(ref)}")
+    return inside
+
+
+def _name(ref: ImageRef) -> str:
+    return "inline data" if ref.kind == "inline" else describe(ref.source)
 
 
 def _cut(original: Image.Image, region: Region | None) -> Image.Image:

@@ -31,10 +31,10 @@ from tests.images.pictures import encode, picture
 def counted(monkeypatch: pytest.MonkeyPatch, delay: float = 0.0) -> list[str]:
     decoded: list[str] = []
 
-    def count(data: bytes, policy: ImagePolicy, argument: str, name: str, times: int) -> Image.Image:
+    def count(data: bytes, policy: ImagePolicy, argument: str, name: str, smaller: bool = False) -> Image.Image:
         decoded.append(name)
         time.sleep(delay)
-        return decode(data, policy, argument, name, times)
+        return decode(data, policy, argument, name, smaller)
 
     monkeypatch.setattr(load_module, "decode", count)
     return decoded
