@@ -1,4 +1,4 @@
-"""Calls that arrive together share one forward pass."""
+"""Calls that are under way together share forward passes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import weakref
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from langgraph_speceyes.errors import ArgumentError, ClosedError, QueueFullError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Given = TypeVar("Given", covariant=True)
+Made = TypeVar("Made", contravariant=True)
 
 # An expectation that nobody kept (a cancelled run) is forgotten after this many seconds.
 _FORGET_S = 60.0
@@ -24,9 +26,9 @@ class BatchStats:
     """What a batcher has done so far.
 
     Attributes:
-        batches: Forward batches run.
-        calls: Calls served in them.
-        largest: Size of the largest batch.
+        batches: Groups of calls that began together.
+        calls: Calls in them.
+        largest: Most calls that were under way together.
     """
 
     batches: int = 0
@@ -42,16 +44,34 @@ class _Entry(Generic[Item, Result]):
     arrived: float = field(default_factory=time.monotonic)
 
 
+class Feed(Protocol[Given, Made]):
+    """How a function that serves items takes further ones and hands out results.
+
+    Items have numbers: those it began with are 0, 1, ..., those it takes later follow.
+    """
+
+    def more(self) -> Sequence[Given]:
+        """Items that wait, as many as there is room for beside those that are not done yet; none is fine."""
+
+    def done(self, number: int, result: Made, /) -> None:
+        """An item's result."""
+
+    def fail(self, number: int, error: Exception, /) -> None:
+        """An item's failure, which leaves the others as they are."""
+
+
 class MicroBatcher(Generic[Item, Result]):
     """A queue in front of a function that serves many items at once, on a thread of its own.
 
     A batch starts as soon as it is full, or as soon as nobody is known to be on the way: callers announce themselves
     with :meth:`expect`, so a lone call never waits, and calls that are known to come are waited for, but never longer
-    than `max_wait_s` after the first one arrived. Items are served first come, first served; an item that cannot share
-    a batch with the first one (another `group`) waits for the next.
+    than `max_wait_s` after the first one arrived. The function may let further items join while it runs. Items are
+    served first come, first served; an item that cannot share a batch with the first one (another `group`) waits for
+    the next, and nobody joins ahead of it.
 
     Args:
-        run: Serves a list of items, one result each in their order; runs on the batcher's thread.
+        run: Serves items, each of which it hands back as done or failed; runs on the batcher's thread. What it raises
+            is the failure of the items left, each of which is first tried once more alone.
         group: Items with equal groups may share a batch.
         max_batch: Most items in one batch.
         max_wait_s: Longest wait for announced items, in seconds.
@@ -64,7 +84,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Result]],
+        run: Callable[[Sequence[Item], Feed[Item, Result]], None],
         *,
         group: Callable[[Item], Hashable] = lambda item: None,
         max_batch: int = 16,
@@ -162,22 +182,62 @@ class MicroBatcher(Generic[Item, Result]):
         self._waiting = left
         return batch
 
-    def _serve_one(self, batch: list[_Entry[Item, Result]]) -> None:
+    def _join(self, group: Hashable, room: int) -> list[_Entry[Item, Result]]:
+        """Items out of the queue to join a batch, none ahead of one that cannot."""
+        joining: list[_Entry[Item, Result]] = []
+        with self._change:
+            while self._waiting and len(joining) < room and self._waiting[0].group == group and not self._closed:
+                entry = self._waiting.pop(0)
+                if entry.future.set_running_or_notify_cancel():
+                    joining.append(entry)
+        return joining
+
+    def _count(self, new: int, together: int) -> None:
         self.stats.batches += 1
-        self.stats.calls += len(batch)
-        self.stats.largest = max(self.stats.largest, len(batch))
+        self.stats.calls += new
+        self.stats.largest = max(self.stats.largest, together)
+
+    def _serve_one(self, batch: list[_Entry[Item, Result]], *, alone: bool = False) -> None:
+        self._count(len(batch), len(batch))
+        feed = _Feed(self, batch, alone)
+        error: BaseException = RuntimeError("the batch ended without a result for this call")
         try:
-            results = self._run([entry.item for entry in batch])
-        except BaseException as error:
-            if len(batch) == 1:
-                batch[0].future.set_exception(error)
-                return
-            # one bad item must not fail its neighbours: serve them one by one
-            for entry in batch:
-                self._serve_one([entry])
+            self._run([entry.item for entry in batch], feed)
+        except BaseException as raised:
+            error = raised
+        left = list(feed.under_way.values())
+        if len(left) == 1 or alone:
+            for entry in left:
+                entry.future.set_exception(error)
             return
-        for entry, result in zip(batch, results, strict=True):
-            entry.future.set_result(result)
+        # one bad item must not fail its neighbours: serve them one by one
+        for entry in left:
+            self._serve_one([entry], alone=True)
+
+
+class _Feed(Generic[Item, Result]):
+    """The items of one batch that are under way, by number."""
+
+    def __init__(self, batcher: MicroBatcher[Item, Result], batch: list[_Entry[Item, Result]], alone: bool) -> None:
+        self.under_way = dict(enumerate(batch))
+        self._batcher, self._group, self._next, self._alone = batcher, batch[0].group, len(batch), alone
+
+    def more(self) -> Sequence[Item]:
+        # looked at without the lock first: this is asked after every token
+        if self._alone or not self._batcher._waiting:
+            return ()
+        joining = self._batcher._join(self._group, self._batcher.max_batch - len(self.under_way))
+        if joining:
+            self.under_way.update(enumerate(joining, self._next))
+            self._next += len(joining)
+            self._batcher._count(len(joining), len(self.under_way))
+        return [entry.item for entry in joining]
+
+    def done(self, number: int, result: Result, /) -> None:
+        self.under_way.pop(number).future.set_result(result)
+
+    def fail(self, number: int, error: Exception, /) -> None:
+        self.under_way.pop(number).future.set_exception(error)
 
 
 def _serve(reference: weakref.ref[MicroBatcher[Item, Result]], change: threading.Condition) -> None:
@@ -202,4 +262,4 @@ def _serve(reference: weakref.ref[MicroBatcher[Item, Result]], change: threading
         del batcher, batch
 
 
-__all__ = ["BatchStats", "MicroBatcher"]
+__all__ = ["BatchStats", "Feed", "MicroBatcher"]

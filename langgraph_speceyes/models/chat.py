@@ -164,7 +164,7 @@ class LocalChatModel(BaseChatModel):
             raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
         chat._engine = Engine(model, processor, prefix_bytes=cache_bytes, feature_bytes=cache_bytes)
         chat._batcher = MicroBatcher(
-            chat._engine.generate, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
+            chat._engine.serve, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
         )
         return chat
 
@@ -320,7 +320,11 @@ class LocalChatModel(BaseChatModel):
     ) -> ChatResult:
         # images are decoded and templates rendered off the event loop
         request = await asyncio.to_thread(self._request, messages, stop, kwargs)
-        completion = await asyncio.wrap_future(self._batcher.submit(request, kwargs.get("batch_key")))
+        try:
+            completion = await asyncio.wrap_future(self._batcher.submit(request, kwargs.get("batch_key")))
+        except asyncio.CancelledError:
+            request.abandoned.set()
+            raise
         return self._result(request, completion, kwargs)
 
     def _stream(
@@ -334,9 +338,13 @@ class LocalChatModel(BaseChatModel):
         request = self._request(messages, stop, kwargs)
         future = self._submit_watched(request, kwargs, steps.put)
         spoken = _Spoken(self._engine, kwargs.get("tools"), request.stop)
-        while (step := steps.get()) is not None:
-            if delta := spoken.hear(step):
-                yield self._delta(delta, run_manager)
+        try:
+            while (step := steps.get()) is not None:
+                if delta := spoken.hear(step):
+                    yield self._delta(delta, run_manager)
+        finally:
+            future.cancel()
+            request.abandoned.set()
         yield self._last(request, future.result(), spoken, kwargs)
 
     async def _astream(
@@ -358,6 +366,7 @@ class LocalChatModel(BaseChatModel):
                         await run_manager.on_llm_new_token(delta)
         finally:
             future.cancel()
+            request.abandoned.set()
         yield self._last(request, future.result(), spoken, kwargs)
 
     def _submit_watched(

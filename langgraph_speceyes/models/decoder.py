@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from langgraph_speceyes.models.prefix import ByteBudget, Ids, Prefix, PrefixCache, image_spans
+from langgraph_speceyes.models.rows import ROOM, Layer, Rows
 
-Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[bool]]]
-"""Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens and who goes on."""
+Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[int], list[bool]]]
+"""Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens, on the device and as
+numbers, and who goes on."""
+More = Callable[[], Mapping[int, "Prompt"]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Prompt:
 
 
 class CachedDecoder:
-    """Runs prompts in one left-padded batch, each from the longest prefix that is cached.
+    """Runs prompts in one left-padded batch that newcomers join, each from the longest prefix that is cached.
 
     Everything that belongs to one prompt (positions, `rope_deltas`, keys and values) is passed explicitly: the model's
     own state, which is shared between requests, is never read.
@@ -119,40 +122,47 @@ class CachedDecoder:
             prompts.append(self._prompt(text, mine, scope))
         return prompts
 
-    def run(self, prompts: Sequence[Prompt], choose: Choose) -> None:
+    def run(self, prompts: Mapping[int, Prompt], choose: Choose, more: More) -> None:
         """Prefill what is not cached, then decode until nobody goes on; finished prompts are cached.
 
+        Between two tokens newcomers are let in: nobody waits for the end of a longer answer.
+
         Args:
-            prompts: The prompts.
+            prompts: The first prompts, by number.
             choose: Takes each step's logits and says how it goes on.
+            more: Prompts that have come since it was last asked, by number.
         """
-        for prompt in prompts:
-            prompt.prefix, prompt.cached = self._cached(prompt)
-            self.reused += prompt.cached
-            self.prefilled += len(prompt.tokens) - prompt.cached
-        rows = list(range(len(prompts)))
-        spoken: list[list[int]] = [[] for _ in prompts]
-        cache, mask, logits = self._prefill(prompts)
-        while True:
-            tokens, going = choose(logits, rows)
-            chosen = tokens.tolist()
-            if not all(going):
-                for place, (row, goes) in enumerate(zip(rows, going, strict=True)):
-                    if not goes:
-                        self._keep(prompts[row], spoken[row], cache, mask, place)
-                left = [place for place, goes in enumerate(going) if goes]
-                if not left:
-                    return
-                cache.batch_select_indices(torch.tensor(left, device=mask.device))
-                mask, tokens = mask[left], tokens[left]
-                rows, chosen = [rows[p] for p in left], [chosen[p] for p in left]
-            for row, token in zip(rows, chosen, strict=True):
-                spoken[row].append(token)
-            index = torch.tensor([len(prompts[r].tokens) + len(spoken[r]) - 1 for r in rows], device=mask.device)
-            shift = torch.tensor([prompts[r].delta for r in rows], device=mask.device)
-            positions = torch.stack([index, *[index + shift] * 3])[:, :, None]
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
-            logits = self._forward(tokens[:, None], mask, positions, cache, None)
+        known = dict(prompts)
+        spoken: dict[int, list[int]] = {}
+        rows: Rows | None = None
+        new = dict(prompts)
+        while new or rows:
+            if new:
+                fresh, logits = self._begin(new)
+                spoken |= {number: [] for number in new}
+                self._take(fresh, logits, choose, known, spoken)
+                if len(fresh):
+                    rows = rows.join(fresh) if rows else fresh
+            if rows:
+                tokens, positions = rows.grow()
+                logits = self._forward(tokens, rows.mask, positions, rows.cache, None)
+                self._take(rows, logits, choose, known, spoken)
+            new = dict(more())
+            known |= new
+
+    def _take(
+        self, rows: Rows, logits: Tensor, choose: Choose, known: dict[int, Prompt], spoken: dict[int, list[int]]
+    ) -> None:
+        """Choose each row's next token; rows that end are cached and let go."""
+        rows.tokens, chosen, going = choose(logits, rows.numbers)
+        left = []
+        for place, (number, token, goes) in enumerate(zip(rows.numbers, chosen, going, strict=True)):
+            if goes:
+                spoken[number].append(token)
+                left.append(place)
+            else:
+                self._keep(known.pop(number), spoken.pop(number), rows, place)
+        rows.keep(left)
 
     def _cached(self, prompt: Prompt) -> tuple[Prefix | None, int]:
         prefix, shared = self.prefixes.longest(prompt.ids)
@@ -163,14 +173,20 @@ class CachedDecoder:
                 shared = begin
         return (prefix, shared) if shared else (None, 0)
 
-    def _prefill(self, prompts: Sequence[Prompt]) -> tuple[DynamicCache, Tensor, Tensor]:
+    def _begin(self, prompts: Mapping[int, Prompt]) -> tuple[Rows, Tensor]:
+        """Prefill prompts side by side, each from the longest prefix that is cached; their next-token logits too."""
+        several = list(prompts.values())
+        for prompt in several:
+            prompt.prefix, prompt.cached = self._cached(prompt)
+            self.reused += prompt.cached
+            self.prefilled += len(prompt.tokens) - prompt.cached
         device = self.model.device
-        past, fresh = max(p.cached for p in prompts), max(len(p.tokens) - p.cached for p in prompts)
-        ids = torch.full((len(prompts), fresh), int(self.tokenizer.pad_token_id), dtype=torch.long)
-        mask = torch.zeros(len(prompts), past + fresh, dtype=torch.long)
-        positions = torch.zeros(4, len(prompts), fresh, dtype=torch.long)
+        past, fresh = max(p.cached for p in several), max(len(p.tokens) - p.cached for p in several)
+        ids = torch.full((len(several), fresh), int(self.tokenizer.pad_token_id), dtype=torch.long)
+        mask = torch.zeros(len(several), past + fresh, dtype=torch.long)
+        positions = torch.zeros(4, len(several), fresh, dtype=torch.long)
         pictures: list[Features] = []
-        for row, prompt in enumerate(prompts):
+        for row, prompt in enumerate(several):
             new = len(prompt.tokens) - prompt.cached
             ids[row, fresh - new :] = torch.tensor(prompt.tokens[prompt.cached :])
             mask[row, past - prompt.cached : past] = 1
@@ -179,27 +195,29 @@ class CachedDecoder:
             positions[1:, row, fresh - new :] = prompt.positions[:, prompt.cached :]
             spans = zip(prompt.spans, prompt.features, strict=True)
             pictures += [one for (begin, _), one in spans if begin >= prompt.cached]
-        cache = DynamicCache(self._past(prompts, past) if past else None, config=None if past else self.model.config)
+        cache = self._past(several, past, fresh) if past else Cache(layer_class_to_replicate=Layer)
         mask = mask.to(device)
-        return cache, mask, self._forward(ids.to(device), mask, positions.to(device), cache, pictures)
+        logits = self._forward(ids.to(device), mask, positions.to(device), cache, pictures)
+        index = torch.tensor([len(p.tokens) for p in several], device=device)
+        shift = torch.tensor([p.delta for p in several], device=device)
+        return Rows(list(prompts), cache, mask, index, index, shift), logits
 
-    def _past(self, prompts: Sequence[Prompt], past: int) -> list[tuple[Tensor, Tensor]]:
-        """The prompts' prefixes side by side, right-aligned."""
+    def _past(self, prompts: Sequence[Prompt], past: int, fresh: int) -> Cache:
+        """The prompts' prefixes side by side, right-aligned, with room for what is new."""
         like = next(p.prefix for p in prompts if p.prefix is not None)
         layers = []
-        for layer, (keys, values) in enumerate(like.layers):
-            pair = []
-            for which, one in enumerate((keys, values)):
-                both = one.new_zeros(len(prompts), one.shape[0], past, one.shape[2])
-                for row, prompt in enumerate(prompts):
-                    if prompt.prefix is not None:
-                        both[row, :, past - prompt.cached :] = prompt.prefix.layers[layer][which][:, : prompt.cached]
-                pair.append(both)
-            layers.append((pair[0], pair[1]))
-        return layers
+        for number, (one, _) in enumerate(like.layers):
+            layer = Layer(len(prompts), one, past, fresh + ROOM)
+            for row, prompt in enumerate(prompts):
+                if prompt.prefix is not None:
+                    keys, values = prompt.prefix.layers[number]
+                    layer.keys[row, :, past - prompt.cached :] = keys[:, : prompt.cached]
+                    layer.values[row, :, past - prompt.cached :] = values[:, : prompt.cached]
+            layers.append(layer)
+        return Cache(layers=layers)
 
     def _forward(
-        self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache, pictures: Sequence[Features] | None
+        self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache, pictures: Sequence[Features] | None
     ) -> Tensor:
         seen = None
         if pictures:
@@ -217,13 +235,10 @@ class CachedDecoder:
         logits: Tensor = out.logits[:, -1]
         return logits
 
-    def _keep(self, prompt: Prompt, spoken: Sequence[int], cache: DynamicCache, mask: Tensor, place: int) -> None:
-        if self.prefixes.limit == 0:
-            return
-        real = mask[place].bool()
-        layers = tuple((layer.keys[place][:, real], layer.values[place][:, real]) for layer in cache.layers)
-        ids = np.concatenate([prompt.ids, np.asarray(spoken, dtype=np.int64)])
-        self.prefixes.put(Prefix(ids, layers))
+    def _keep(self, prompt: Prompt, spoken: Sequence[int], rows: Rows, place: int) -> None:
+        if self.prefixes.limit:
+            ids = np.concatenate([prompt.ids, np.asarray(spoken, dtype=np.int64)])
+            self.prefixes.put(Prefix(ids, rows.prefix(place)))
 
     def _prompt(self, text: str, features: list[Features], scope: str) -> Prompt:
         parts = text.split(self.processor.image_token)

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.models.decoder import CachedDecoder
+from langgraph_speceyes.models.batcher import Feed
+from langgraph_speceyes.models.decoder import CachedDecoder, Prompt
 from langgraph_speceyes.models.patches import flatten_patches
 
 
@@ -62,6 +63,7 @@ class Request:
         seed: Seed of the sampling, when the temperature is above 0.
         scope: Which requests it shares what is cached with.
         on_step: Called on the engine's thread after each token of this request.
+        abandoned: Set once nobody waits for it any more: it ends at the next token.
     """
 
     text: str
@@ -73,6 +75,7 @@ class Request:
     seed: int | None = None
     scope: str = ""
     on_step: Callable[[Step], None] | None = field(default=None, compare=False)
+    abandoned: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def sampling(self) -> tuple[float, int | None]:
@@ -132,9 +135,27 @@ class Engine:
         Raises:
             ArgumentError: A request asks for more candidates than the vocabulary has.
         """
+        alone = _Alone()
+        self.serve(requests, alone)
+        return [alone.found[number] for number in range(len(requests))]
+
+    def serve(self, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
+        """Generate for several prompts, each done as soon as it is; greedy ones are joined by what the feed has.
+
+        Args:
+            requests: Requests with equal `sampling`.
+            feed: Is given the completions, and gives further requests.
+
+        Raises:
+            ArgumentError: A request asks for more candidates than the vocabulary has.
+        """
         for request in requests:
             check_top(request.top, self.vocab_size)
-        return self._plain(requests) if self.decoder is None else self._cached(self.decoder, requests)
+        if self.decoder is not None:
+            self._cached(self.decoder, requests, feed)
+            return
+        for number, completion in enumerate(self._plain(requests)):
+            feed.done(number, completion)
 
     def clear(self) -> None:
         """Drop what is cached."""
@@ -142,27 +163,52 @@ class Engine:
             if self.decoder is not None:
                 self.decoder.clear()
 
-    def _cached(self, decoder: CachedDecoder, requests: Sequence[Request]) -> list[Completion]:
-        recorder = _Recorder(requests, self)
+    def _cached(self, decoder: CachedDecoder, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
+        recorder = _Recorder(self)
         temperature, seed = requests[0].sampling
+        prompts: dict[int, Prompt] = {}
+
+        def ready(several: Sequence[Request]) -> dict[int, Prompt]:
+            numbers = recorder.add(several)
+            inputs = [(r.text, r.images, r.scope) for r in several]
+            try:
+                made = dict(zip(numbers, decoder.prepare(inputs), strict=True))
+            except Exception:
+                made = {}
+                # one bad request must not fail its neighbours
+                for number, one in zip(numbers, inputs, strict=True):
+                    try:
+                        made[number] = decoder.prepare([one])[0]
+                    except Exception as error:
+                        feed.fail(number, error)
+            prompts.update(made)
+            return made
+
+        def more() -> dict[int, Prompt]:
+            # a sampled answer would depend on who joins
+            new = [] if temperature > 0 else feed.more()
+            return ready(new) if new else {}
+
+        def choose(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, list[int], list[bool]]:
+            if generator is None:
+                tokens = logits.argmax(-1)
+            else:
+                shares = (logits.float() / temperature).softmax(-1)
+                tokens = shares.multinomial(1, generator=generator)[:, 0]
+            ids = recorder.step(tokens, logits, rows)
+            going = [recorder.finished[row] is None for row in rows]
+            for row, goes in zip(rows, going, strict=True):
+                if not goes:
+                    prompt = prompts.pop(row)
+                    feed.done(row, recorder.completion(row, len(prompt.tokens), prompt.cached))
+            return tokens, ids, going
+
         with self._lock, torch.inference_mode():
             generator = None
             if temperature > 0:
                 generator = torch.Generator(device=self.model.device)
                 generator.seed() if seed is None else generator.manual_seed(seed)
-            prompts = decoder.prepare([(r.text, r.images, r.scope) for r in requests])
-
-            def choose(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, list[bool]]:
-                if generator is None:
-                    tokens = logits.argmax(-1)
-                else:
-                    shares = (logits.float() / temperature).softmax(-1)
-                    tokens = shares.multinomial(1, generator=generator)[:, 0]
-                recorder.step(tokens, logits, rows)
-                return tokens, [recorder.finished[row] is None for row in rows]
-
-            decoder.run(prompts, choose)
-        return [recorder.completion(i, len(p.tokens), p.cached) for i, p in enumerate(prompts)]
+            decoder.run(ready(requests), choose, more)
 
     def _plain(self, requests: Sequence[Request]) -> list[Completion]:
         images = [list(r.images) for r in requests]
@@ -174,7 +220,8 @@ class Engine:
         ).to(self.model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        recorder = _Recorder(requests, self)
+        recorder = _Recorder(self)
+        recorder.add(requests)
         temperature, seed = requests[0].sampling
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         config = GenerationConfig(
@@ -223,18 +270,34 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(int(e) for e in ends)
 
 
+class _Alone:
+    """A feed of requests that nobody joins."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Completion] = {}
+
+    def more(self) -> Sequence[Request]:
+        return ()
+
+    def done(self, number: int, result: Completion) -> None:
+        self.found[number] = result
+
+    def fail(self, number: int, error: Exception) -> None:
+        raise error
+
+
 class _Recorder:
     """Watches a generation: keeps the candidates of each step and ends each row when it is done.
 
     What is kept is O(tokens * K): the full distribution of a step is dropped before the next one.
     """
 
-    def __init__(self, requests: Sequence[Request], engine: Engine) -> None:
-        self.requests, self.engine = requests, engine
-        self.steps: list[list[Step]] = [[] for _ in requests]
-        self.finished: list[str | None] = [None] * len(requests)
-        self.text: list[str | None] = [None] * len(requests)
-        self.top = max((r.top for r in requests if r.top is not None), default=None)
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self._added = engine, 0
+        self.requests: dict[int, Request] = {}
+        self.steps: dict[int, list[Step]] = {}
+        self.finished: dict[int, str | None] = {}
+        self.text: dict[int, str] = {}
         self._logits: Tensor | None = None
         recorder = self
 
@@ -245,34 +308,52 @@ class _Recorder:
 
         class End(StoppingCriteria):
             def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-                recorder.step(input_ids[:, -1], recorder._logits, range(len(requests)))
+                rows = list(recorder.requests)
+                recorder.step(input_ids[:, -1], recorder._logits, rows)
                 recorder._logits = None
-                done = [reason is not None for reason in recorder.finished]
+                done = [recorder.finished[row] is not None for row in rows]
                 return torch.tensor(done, device=input_ids.device)
 
         self.processor, self.criteria = Watch(), End()
 
-    def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> None:
-        """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are."""
+    def add(self, requests: Sequence[Request]) -> list[int]:
+        """Take on requests; their numbers, counted from the first one on."""
+        numbers = list(range(self._added, self._added + len(requests)))
+        self._added += len(requests)
+        self.requests.update(zip(numbers, requests, strict=True))
+        self.steps.update((number, []) for number in numbers)
+        self.finished.update(dict.fromkeys(numbers))
+        return numbers
+
+    def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> list[int]:
+        """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are.
+
+        Returns:
+            The tokens.
+        """
+        requests = [self.requests[row] for row in rows]
+        most = max((r.top for r in requests if r.top is not None), default=None)
         logprobs: list[float] = [0.0] * len(rows)
         values, indices = np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.int32)
-        if self.top is None or logits is None:
-            ids = chosen.tolist()
+        if most is None or logits is None:
+            ids: list[int] = chosen.tolist()
         else:
             logits = logits.float()
             norm = logits.logsumexp(-1, keepdim=True)
             picked = logits.gather(-1, chosen[:, None].to(logits.device))
-            top = logits.topk(self.top, dim=-1)
+            top = logits.topk(most, dim=-1)
             # one transfer for everything, ids beside values: float32 holds integers up to 2**24
             named = torch.cat([chosen[:, None].to(logits.device), top.indices], dim=-1).to(logits.dtype)
             packed = torch.cat([picked - norm, top.values - norm, named], dim=-1).cpu()
             logprobs = packed[:, 0].tolist()
-            values = packed[:, 1 : 1 + self.top].numpy()
-            whole = packed[:, 1 + self.top :].int()
+            values = packed[:, 1 : 1 + most].numpy()
+            whole = packed[:, 1 + most :].int()
             ids, indices = whole[:, 0].tolist(), whole[:, 1:].numpy()
-        for place, row in enumerate(rows):
-            request = self.requests[row]
+        for place, (row, request) in enumerate(zip(rows, requests, strict=True)):
             if self.finished[row] is not None:
+                continue
+            if request.abandoned.is_set():
+                self.finished[row] = "abandoned"
                 continue
             if ids[place] in self.engine.end_ids:
                 self.finished[row] = "stop"
@@ -289,6 +370,7 @@ class _Recorder:
                 request.on_step(step)
             if len(self.steps[row]) >= request.max_tokens:
                 self.finished[row] = "length"
+        return ids
 
     def _stopped(self, row: int) -> bool:
         text = self.engine.decode([s.chosen.id for s in self.steps[row]])
@@ -302,7 +384,9 @@ class _Recorder:
         return True
 
     def completion(self, row: int, prompt_tokens: int, cached_tokens: int = 0) -> Completion:
-        text = self.text[row]
+        """What came of a request, which is forgotten."""
+        steps, text = self.steps.pop(row), self.text.pop(row, None)
+        del self.requests[row]
         if text is None:
-            text = self.engine.decode([s.chosen.id for s in self.steps[row]])
-        return Completion(text, tuple(self.steps[row]), self.finished[row] or "length", prompt_tokens, cached_tokens)
+            text = self.engine.decode([s.chosen.id for s in steps])
+        return Completion(text, tuple(steps), self.finished.pop(row) or "length", prompt_tokens, cached_tokens)

@@ -9,6 +9,7 @@ import pytest
 
 from langgraph_speceyes.errors import ArgumentError, QueueFullError, SpecEyesError
 from langgraph_speceyes.models import MicroBatcher
+from langgraph_speceyes.models.batcher import Feed
 
 
 class Doubler:
@@ -19,13 +20,14 @@ class Doubler:
         self.go = threading.Event()
         self.busy = threading.Event()
 
-    def __call__(self, items: Sequence[int]) -> list[int]:
+    def __call__(self, items: Sequence[int], feed: Feed[int, int]) -> None:
         self.batches.append(list(items))
         self.busy.set()
         assert self.go.wait(10)
         if any(i < 0 for i in items):
             raise ValueError("negative")
-        return [2 * i for i in items]
+        for number, item in enumerate(items):
+            feed.done(number, 2 * item)
 
 
 def held(**options: object) -> tuple[MicroBatcher[int, int], Doubler, Future[int]]:
@@ -136,5 +138,5 @@ def test_closing_fails_what_waits() -> None:
 def test_bad_settings_are_named(options: dict[str, int]) -> None:
     (name,) = options
     with pytest.raises(ArgumentError) as caught:
-        MicroBatcher(list, **options)  # type: ignore[arg-type]
+        MicroBatcher(Doubler(), **options)  # type: ignore[arg-type]
     assert caught.value.argument == name

@@ -186,12 +186,13 @@ def _decoded(logits: Any, shape: Shape) -> tuple[list[Any], float]:
     from langgraph_speceyes.models.engine import Request, _Recorder
 
     engine: Any = SimpleNamespace(end_ids=frozenset())
-    recorder = _Recorder([Request("", max_tokens=shape.tokens, top=shape.k)] * shape.batch, engine)
+    recorder = _Recorder(engine)
+    recorder.add([Request("", max_tokens=shape.tokens, top=shape.k)] * shape.batch)
     chosen = logits.argmax(-1)
     began = time.perf_counter()
     for _ in range(shape.tokens):
         recorder.step(chosen, logits, range(shape.batch))
-    return recorder.steps, time.perf_counter() - began
+    return list(recorder.steps.values()), time.perf_counter() - began
 
 
 def _scored(steps: Sequence[Sequence[Any]]) -> float:
