@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ Result = TypeVar("Result")
 Given = TypeVar("Given", covariant=True)
 Made = TypeVar("Made", contravariant=True)
 
+_logger = logging.getLogger(__name__)
 # An expectation that nobody kept (a cancelled run) is forgotten after this many seconds.
 _FORGET_S = 60.0
 
@@ -200,12 +202,14 @@ class MicroBatcher(Generic[Item, Result]):
     def _serve_one(self, batch: list[_Entry[Item, Result]], *, alone: bool = False) -> None:
         self._count(len(batch), len(batch))
         feed = _Feed(self, batch, alone)
-        error: BaseException = RuntimeError("the batch ended without a result for this call")
+        error: BaseException = (unfinished := RuntimeError("the batch ended without a result for this call"))
         try:
             self._run([entry.item for entry in batch], feed)
         except BaseException as raised:
             error = raised
         left = list(feed.under_way.values())
+        if error is not unfinished and not left:
+            _logger.error("a batch failed after all its calls were served", exc_info=error)
         if len(left) == 1 or alone:
             for entry in left:
                 entry.future.set_exception(error)

@@ -107,7 +107,7 @@ class Rows:
         """Let the other rows go."""
         if len(places) == len(self):
             return
-        left = torch.tensor(list(places), device=self.mask.device)
+        left = torch.tensor(list(places), dtype=torch.long, device=self.mask.device)
         self.numbers = [self.numbers[place] for place in places]
         self.cache.batch_select_indices(left)
         self.mask, self.tokens = self.mask[left], self.tokens[left]
