@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -63,15 +62,14 @@ class Reader:
     Safe to share between threads; reads of one engine run one after the other.
 
     Args:
-        threads: Threads that one read uses; ``None`` for 2, or 1 on a single core.
+        threads: Threads that one read uses. More than one is faster only where cores are idle: they wait for each
+            other without sleeping.
 
     Raises:
         ArgumentError: ``threads`` is not a whole number above 0.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        if threads is None:
-            threads = min(2, os.cpu_count() or 1)
+    def __init__(self, threads: int = 1) -> None:
         if type(threads) is not int or threads < 1:
             raise ArgumentError("threads", "a whole number of at least 1", repr(threads))
         self.threads = threads

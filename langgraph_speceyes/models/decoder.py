@@ -22,6 +22,8 @@ Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[int], list[bool]]]
 """Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens, on the device and as
 numbers, and who goes on."""
 More = Callable[[], Mapping[int, "Prompt"]]
+_EAGER = 4
+"""Newcomers join at once while fewer rows than this are under way, else after as many tokens."""
 
 
 @dataclass(frozen=True)
@@ -135,19 +137,24 @@ class CachedDecoder:
         known = dict(prompts)
         spoken: dict[int, list[int]] = {}
         rows: Rows | None = None
-        new = dict(prompts)
+        new, waited = dict(prompts), 0
         while new or rows:
             if new:
                 fresh, logits = self._begin(new)
                 spoken |= {number: [] for number in new}
                 self._take(fresh, logits, choose, known, spoken)
-                if len(fresh):
-                    rows = rows.join(fresh) if rows else fresh
+                if rows:
+                    rows.join(fresh)
+                else:
+                    rows, waited = fresh, 0
             if rows:
                 tokens, positions = rows.grow()
                 logits = self._forward(tokens, rows.mask, positions, rows.cache, None)
                 self._take(rows, logits, choose, known, spoken)
-            new = dict(more())
+                waited += 1
+            # a few at a time: each joining is a forward pass of its own
+            new = dict(more()) if not rows or len(rows) < _EAGER or waited >= _EAGER else {}
+            waited = 0 if new else waited
             known |= new
 
     def _take(
@@ -155,14 +162,14 @@ class CachedDecoder:
     ) -> None:
         """Choose each row's next token; rows that end are cached and let go."""
         rows.tokens, chosen, going = choose(logits, rows.numbers)
-        left = []
+        ended = []
         for place, (number, token, goes) in enumerate(zip(rows.numbers, chosen, going, strict=True)):
             if goes:
                 spoken[number].append(token)
-                left.append(place)
             else:
                 self._keep(known.pop(number), spoken.pop(number), rows, place)
-        rows.keep(left)
+                ended.append(place)
+        rows.leave(ended)
 
     def _cached(self, prompt: Prompt) -> tuple[Prefix | None, int]:
         prefix, shared = self.prefixes.longest(prompt.ids)
@@ -207,7 +214,7 @@ class CachedDecoder:
         like = next(p.prefix for p in prompts if p.prefix is not None)
         layers = []
         for number, (one, _) in enumerate(like.layers):
-            layer = Layer(len(prompts), one, past, fresh + ROOM)
+            layer = Layer.of(one, len(prompts), past, room=fresh + ROOM)
             for row, prompt in enumerate(prompts):
                 if prompt.prefix is not None:
                     keys, values = prompt.prefix.layers[number]

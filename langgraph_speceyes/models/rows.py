@@ -1,4 +1,4 @@
-"""Prompts under way: their keys and values side by side, with room for the tokens to come."""
+"""Prompts under way: their keys and values side by side, with room for tokens and rows to come."""
 
 from __future__ import annotations
 
@@ -15,57 +15,75 @@ ROOM = 64
 
 
 class Layer(DynamicLayer):
-    """Keys and values of one layer, ``[rows, heads, tokens, size]``, written in place.
+    """Keys and values of one layer, written in place: a token costs one write and no copy of what is before it.
 
-    A token costs one write, where concatenating would copy everything before it.
-
-    Args:
-        rows: How many there are.
-        like: Keys or values of one row, ``[heads, tokens, size]``.
-        length: Tokens that are to be written by the caller.
-        room: Tokens that there is room for beyond those.
+    Attributes:
+        keys: ``[rows, heads, tokens, size]``, the part in use of what is held.
+        values: The same.
     """
 
-    def __init__(self, rows: int = 0, like: Tensor | None = None, length: int = 0, room: int = ROOM) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if like is not None:
-            self.lazy_initialization(like, like)
-            # zeros: what is masked is multiplied by zero, which garbage may survive
-            made = [like.new_zeros(rows, like.shape[0], length + room, like.shape[2]) for _ in range(2)]
-            self._held: tuple[Tensor, Tensor] | None = (made[0], made[1])
-            self._show(length)
-        else:
-            self._held = None
+        self._held: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(cls, like: Tensor, rows: int, tokens: int, *, room: int = ROOM, spare: int = 0) -> Layer:
+        """A layer whose tokens are still to be written.
+
+        Args:
+            like: Keys or values of one row, ``[heads, tokens, size]``.
+            rows: How many are in use.
+            tokens: How many are in use.
+            room: Further tokens that there is room for.
+            spare: Further rows that there is room for.
+        """
+        layer = cls()
+        layer.lazy_initialization(like, like)
+        # zeros: what is masked is multiplied by zero, which not all garbage survives
+        shape = (rows + spare, like.shape[0], tokens + room, like.shape[2])
+        layer._held = (like.new_zeros(shape), like.new_zeros(shape))
+        layer.show(rows, tokens)
+        return layer
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Rows and tokens that there is room for in all."""
+        assert self._held is not None
+        return self._held[0].shape[0], self._held[0].shape[2]
+
+    def show(self, rows: int, tokens: int) -> None:
+        """Say what of the room is in use."""
+        assert self._held is not None
+        self.keys, self.values = (held[:rows, :, :tokens] for held in self._held)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write further tokens; returns all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        begin = self.get_seq_length() if self._held is not None else 0
-        end = begin + key_states.shape[-2]
-        if self._held is None or end > self._held[0].shape[-2]:
-            self._held = (self._roomy(key_states, self.keys, end), self._roomy(value_states, self.values, end))
+        rows, begin = key_states.shape[0], self.get_seq_length() if self._held is not None else 0
+        end = begin + key_states.shape[2]
+        if self._held is None or end > self._held[0].shape[2]:
+            self._widen(key_states, begin, end)
+        assert self._held is not None
         for held, new in zip(self._held, (key_states, value_states), strict=True):
-            held[:, :, begin:end] = new
-        self._show(end)
+            held[:rows, :, begin:end] = new
+        self.show(rows, end)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows."""
-        if self._held is not None:
-            length = self.get_seq_length()
-            self._held = (self._held[0][indices], self._held[1][indices])
-            self._show(length)
-
-    def _show(self, length: int) -> None:
+    def move(self, source: int, target: int) -> None:
+        """Copy one row over another."""
         assert self._held is not None
-        self.keys, self.values = self._held[0][:, :, :length], self._held[1][:, :, :length]
+        tokens = self.get_seq_length()
+        for held in self._held:
+            held[target, :, :tokens] = held[source, :, :tokens]
 
-    def _roomy(self, new: Tensor, old: Tensor | None, length: int) -> Tensor:
-        made = new.new_empty(*new.shape[:2], length + ROOM, new.shape[3])
-        if self._held is not None and old is not None:
-            made[:, :, : old.shape[-2]] = old
-        return made
+    def _widen(self, like: Tensor, begin: int, end: int) -> None:
+        old = self._held
+        made = Layer.of(like[0], old[0].shape[0] if old else like.shape[0], end)._held
+        assert made is not None
+        for new, held in zip(made, old or (), strict=False):
+            new[:, :, :begin] = held[:, :, :begin]
+        self._held = made
 
 
 class Rows:
@@ -103,39 +121,61 @@ class Rows:
         real = self.mask[place].bool()
         return tuple((layer.keys[place][:, real], layer.values[place][:, real]) for layer in self.cache.layers)
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Let the other rows go."""
-        if len(places) == len(self):
+    def leave(self, places: Sequence[int]) -> None:
+        """Let rows go; the last ones take their places."""
+        if not places:
             return
-        left = torch.tensor(list(places), dtype=torch.long, device=self.mask.device)
-        self.numbers = [self.numbers[place] for place in places]
-        self.cache.batch_select_indices(left)
-        self.mask, self.tokens = self.mask[left], self.tokens[left]
-        self.index, self.shift = self.index[left], self.shift[left]
+        left = [place for place in range(len(self)) if place not in places]
+        # those that stay behind the new end move into the gaps before it
+        gaps = [place for place in places if place < len(left)]
+        moved = [place for place in left if place >= len(left)]
+        order = list(range(len(left)))
+        for source, target in zip(moved, gaps, strict=True):
+            order[target] = source
+            for layer in self.cache.layers:
+                layer.move(source, target)
+        for layer in self.cache.layers:
+            layer.show(len(left), layer.get_seq_length())
+        self.numbers = [self.numbers[place] for place in order]
+        chosen = torch.tensor(order, dtype=torch.long, device=self.mask.device)
+        self.mask, self.tokens = self.mask[chosen], self.tokens[chosen]
+        self.index, self.shift = self.index[chosen], self.shift[chosen]
 
-    def join(self, others: Rows) -> Rows:
-        """These rows, then others, in one batch; columns that no row uses are left out."""
-        parts = (self, others)
-        used = [int(part.mask.any(0).nonzero()[0]) for part in parts]
-        widths = [part.mask.shape[1] - first for part, first in zip(parts, used, strict=True)]
-        width = max(widths)
-        mask = self.mask.new_zeros(len(self) + len(others), width)
+    def join(self, others: Rows) -> None:
+        """Take further rows in."""
+        rows, theirs = len(self) + len(others), others.used
+        first: Layer = self.cache.layers[0]
+        if rows > first.capacity[0] or theirs > self.mask.shape[1]:
+            self._rebuild(rows, max(self.used, theirs))
+        width = self.mask.shape[1]
+        for mine, new in zip(self.cache.layers, others.cache.layers, strict=True):
+            mine.show(rows, width)
+            mine.keys[len(self) :, :, width - theirs :] = new.keys[:, :, -theirs:]
+            mine.values[len(self) :, :, width - theirs :] = new.values[:, :, -theirs:]
+        mask = self.mask.new_zeros(len(others), width)
+        mask[:, width - theirs :] = others.mask[:, -theirs:]
+        self.numbers += others.numbers
+        self.mask = torch.cat([self.mask, mask])
+        self.tokens = torch.cat([self.tokens, others.tokens])
+        self.index = torch.cat([self.index, others.index])
+        self.shift = torch.cat([self.shift, others.shift])
+
+    @property
+    def used(self) -> int:
+        """Columns from the first one on that a row uses."""
+        return self.mask.shape[1] - int(self.mask.any(0).nonzero()[0])
+
+    def _rebuild(self, rows: int, width: int) -> None:
+        """Make room for so many rows and columns; columns that no row uses are left out."""
+        kept = self.used
         layers = []
-        for number, layer in enumerate(self.cache.layers):
-            made = Layer(len(self) + len(others), layer.keys[0], width)
-            row = 0
-            for part, size in zip(parts, widths, strict=True):
-                theirs, end = part.cache.layers[number], row + len(part)
-                made.keys[row:end, :, width - size :] = theirs.keys[:, :, -size:]
-                made.values[row:end, :, width - size :] = theirs.values[:, :, -size:]
-                mask[row:end, width - size :] = part.mask[:, -size:]
-                row = end
+        for layer in self.cache.layers:
+            # twice the rows, so that this does not happen for every newcomer
+            made = Layer.of(layer.keys[0], len(self), width, spare=2 * rows - len(self))
+            made.keys[:, :, width - kept :] = layer.keys[:, :, -kept:]
+            made.values[:, :, width - kept :] = layer.values[:, :, -kept:]
             layers.append(made)
-        return Rows(
-            self.numbers + others.numbers,
-            Cache(layers=layers),
-            mask,
-            torch.cat([self.tokens, others.tokens]),
-            torch.cat([self.index, others.index]),
-            torch.cat([self.shift, others.shift]),
-        )
+        self.cache = Cache(layers=layers)
+        mask = self.mask.new_zeros(len(self), width)
+        mask[:, width - kept :] = self.mask[:, -kept:]
+        self.mask = mask
