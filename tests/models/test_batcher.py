@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from langgraph_speceyes.errors import ArgumentError, QueueFullError, SpecEyesError
 from langgraph_speceyes.models import MicroBatcher
@@ -132,6 +134,87 @@ def test_closing_fails_what_waits() -> None:
     with pytest.raises(SpecEyesError, match="closed"):
         batcher.submit(2)
     run.go.set()
+
+
+class Stepper:
+    """Serves items of so many steps each, letting others join between steps, and writes down who began when."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.most = 0
+        self.steps = threading.Semaphore(0)
+
+    def __call__(self, items: Sequence[tuple[str, int]], feed: Feed[tuple[str, int], str]) -> None:
+        left: dict[int, list[object]] = {}
+        count = 0
+
+        def take(new: Sequence[tuple[str, int]]) -> None:
+            nonlocal count
+            for name, steps in new:
+                self.begun.append((name, steps))
+                left[count] = [name, steps]
+                count += 1
+            self.most = max(self.most, len(left))
+
+        take(items)
+        while left:
+            assert self.steps.acquire(timeout=10)
+            for number, pair in list(left.items()):
+                pair[1] = int(str(pair[1])) - 1
+                if pair[1] == 0:
+                    del left[number]
+                    if str(pair[0]).startswith("bad"):
+                        feed.fail(number, ValueError(str(pair[0])))
+                    else:
+                        feed.done(number, str(pair[0]))
+            take(feed.more())
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1)), min_size=1, max_size=12), st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_who_joins_is_first_come_first_served(asked: list[tuple[int, int]], most: int) -> None:
+    run = Stepper()
+    batcher: MicroBatcher[tuple[str, int], str] = MicroBatcher(
+        run, max_batch=most, group=lambda item: item[0].split()[1]
+    )
+    # the first one holds the batch open until everybody waits
+    futures = [batcher.submit(("first 0", 1))]
+    while not run.begun:
+        time.sleep(0.001)
+    futures += [batcher.submit((f"{k} {group}", steps)) for k, (steps, group) in enumerate(asked)]
+    run.steps.release(200)
+    for future in futures:
+        future.result(10)
+    batcher.close()
+    assert run.most <= most
+    order = [name for name, _ in run.begun[1:]]
+    for k, (_, group) in enumerate(asked):
+        mine = order.index(f"{k} {group}")
+        # of one group nobody is overtaken; of another one by at most one batch's worth
+        assert all(order.index(f"{j} {g}") > mine for j, (_, g) in enumerate(asked) if j > k and g == group)
+        assert sum(order.index(f"{j} {g}") < mine for j, (_, g) in enumerate(asked) if j > k) < most
+
+
+def test_newcomers_do_not_wait_for_the_longest_answer() -> None:
+    run = Stepper()
+    batcher: MicroBatcher[tuple[str, int], str] = MicroBatcher(run, max_batch=2)
+    long, bad = batcher.submit(("long", 50)), batcher.submit(("bad", 1))
+    while not run.begun:
+        time.sleep(0.001)
+    short = batcher.submit(("short", 1))
+    run.steps.release(5)
+    with pytest.raises(ValueError, match="bad"):
+        bad.result(10)
+    assert short.result(10) == "short"
+    assert not long.done()
+    run.steps.release(50)
+    assert long.result(10) == "long"
+
+
+def test_what_a_function_forgets_fails_instead_of_hanging() -> None:
+    batcher: MicroBatcher[int, int] = MicroBatcher(lambda items, feed: None)
+    with pytest.raises(RuntimeError, match="without a result"):
+        batcher.submit(1).result(10)
 
 
 @pytest.mark.parametrize("options", [{"max_batch": 0}, {"max_queue": 0}, {"max_wait_s": -1}])
