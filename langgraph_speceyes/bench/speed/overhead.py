@@ -121,10 +121,10 @@ def _forward(models: Models) -> Iterator[list[float]]:
     kept = [(batcher, batcher._run) for batcher in batchers.values()]
 
     def timed(run: Any) -> Any:
-        def within(items: Any) -> Any:
+        def within(items: Any, feed: Any) -> None:
             began = time.perf_counter()
             try:
-                return run(items)
+                run(items, feed)
             finally:
                 spent.append(time.perf_counter() - began)
 
