@@ -393,7 +393,12 @@ class FrontEnd:
             after = {"judge_first": ["speculate"], "speculate_first": [answered]}
             then = {otherwise, *(node for name in orders for node in after.get(name, []))}
             graph.add_conditional_edges("judge", Route(judged, chosen), sorted(then))
-        graph.add_conditional_edges(begin, Route(taken, chosen), begins)
+        if begin == START and order != "auto":
+            # nothing to choose, and a conditional edge at the start would be a run of its own in a trace
+            for node in begins[1:]:
+                graph.add_edge(START, node)
+        else:
+            graph.add_conditional_edges(begin, Route(taken, chosen), begins)
         graph.add_edge("speculate", "gate")
         graph.add_conditional_edges("gate", Route(gated, chosen), ends)
 

@@ -290,13 +290,17 @@ class Person:
 
 async def test_an_interrupt_of_a_cancelled_agent_never_surfaces(image: str, call: Any) -> None:
     agent = Person()
-    graph = create_speceyes(agent.graph, speculator=after(agent.asked), hedge=True).compile(checkpointer=InMemorySaver())
+    graph = create_speceyes(agent.graph, speculator=after(agent.asked), hedge=True).compile(
+        checkpointer=InMemorySaver()
+    )
     result = await call(graph, asked(image), CONFIG)
     assert "__interrupt__" not in result
     assert [m.text for m in result["messages"]] == ["What colour?", "blue"]
     state = graph.get_state(CONFIG)
     assert (state.next, state.interrupts) == ((), ())
-    parts = list(graph.stream(asked(image), {"configurable": {"thread_id": "2"}}, stream_mode="updates", subgraphs=True))
+    parts = list(
+        graph.stream(asked(image), {"configurable": {"thread_id": "2"}}, stream_mode="updates", subgraphs=True)
+    )
     assert not any("__interrupt__" in update for _, update in parts)
 
 

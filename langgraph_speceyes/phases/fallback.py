@@ -111,7 +111,8 @@ class Fallback:
         asked = time.perf_counter()
         with self.slots.hold(watch.stopped if watch else None) if self.slots else nullcontext():
             began = time.perf_counter()
-            config = config if watch is None else watch.begin(config)
+            if watch is not None:
+                watch.begin()
             result = self.agent.callee.invoke(self.agent.input(state, config), config)
             seconds = time.perf_counter() - began
         return Ran(result, *self.agent.output(result), seconds, began - asked if self.slots else None)
@@ -121,7 +122,8 @@ class Fallback:
         asked = time.perf_counter()
         async with self.slots.ahold() if self.slots else nullcontext():
             began = time.perf_counter()
-            config = config if watch is None else watch.begin(config)
+            if watch is not None:
+                watch.begin()
             # images are read and written off the event loop
             given = await asyncio.to_thread(self.agent.input, state, config)
             result = await self.agent.callee.ainvoke(given, config)

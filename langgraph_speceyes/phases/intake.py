@@ -104,9 +104,7 @@ class Intake:
             for prefix, call in self.calls:
                 if prefix == "judge":
                     call.dismiss(f"judge {key}")
-        query = Query(
-            id=key, began=began, seconds=seconds, follow_up=follow_up, reason=reason, order=order, hedge=None
-        )
+        query = Query(id=key, began=began, seconds=seconds, follow_up=follow_up, reason=reason, order=order, hedge=None)
         return {
             "speceyes_query": query,
             "speceyes_judgment": None,

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphInterrupt
 from langgraph.graph import END
@@ -22,6 +23,8 @@ from langgraph_speceyes.state import Hedge
 
 FOUND = ("speceyes_judgment", "speceyes_speculation", "speceyes_verdict")
 """What the front end leaves."""
+SCRATCHPAD = "__pregel_scratchpad"
+"""Where LangGraph counts what a node runs."""
 
 
 class Race:
@@ -49,7 +52,7 @@ class Race:
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         watch, held = Watch(), HeldStream()
-        agent = begun(lambda: self._watched(state, held.config(config), watch))
+        agent = begun(lambda: self._watched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
             found = self._look(state, config)
@@ -69,7 +72,7 @@ class Race:
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         watch, held = Watch(), HeldStream()
-        agent = asyncio.create_task(self._awatched(state, held.config(config), watch))
+        agent = asyncio.create_task(self._awatched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
             found = await self._alook(state, config)
@@ -88,21 +91,27 @@ class Race:
         return self._update(state, config, found, hedge, ran)
 
     def _watched(self, state: Any, config: RunnableConfig, watch: Watch) -> Ran:
+        # a graph adds the ambient config's callbacks to those of its own
+        token = var_child_runnable_config.set(config)
         try:
             return self.fallback.run(state, config, watch)
         finally:
             watch.end()
+            var_child_runnable_config.reset(token)
 
     async def _awatched(self, state: Any, config: RunnableConfig, watch: Watch) -> Ran:
+        # a graph adds the ambient config's callbacks to those of its own
+        token = var_child_runnable_config.set(config)
         try:
             return await self.fallback.arun(state, config, watch)
         finally:
             watch.end()
+            var_child_runnable_config.reset(token)
 
     def _look(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         # events of a graph within a graph are shown to those only who ask for subgraphs; these are for all
         write, last = get_stream_writer(), {}
-        for mode, part in self.front.stream(state, config, stream_mode=["custom", "values"]):
+        for mode, part in self.front.stream(state, _apart(config), stream_mode=["custom", "values"]):
             if mode == "custom":
                 write(part)
             else:
@@ -111,7 +120,7 @@ class Race:
 
     async def _alook(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         write, last = get_stream_writer(), {}
-        async for mode, part in self.front.astream(state, config, stream_mode=["custom", "values"]):
+        async for mode, part in self.front.astream(state, _apart(config), stream_mode=["custom", "values"]):
             if mode == "custom":
                 write(part)
             else:
@@ -139,6 +148,19 @@ def raced(state: Mapping[str, Any]) -> str:
     if state.get("decision") is not None:
         return END
     return "bypass" if accepted(state) else "agent"
+
+
+def _apart(config: RunnableConfig) -> RunnableConfig:
+    """A node's config for a graph that is not counted among those it runs.
+
+    LangGraph numbers the graphs of a node as they begin, and the agent's checkpoints lie under its number.
+    """
+    settings = {key: value for key, value in config["configurable"].items() if key != SCRATCHPAD}
+    apart: RunnableConfig = {**config, "configurable": settings}
+    if limit := config.get("max_concurrency"):
+        # two calls at most, and the thread that LangGraph streams with, which waits for ever if it is the only one
+        apart["max_concurrency"] = max(limit, 3)
+    return apart
 
 
 def _interrupted(agent: Future[Ran] | asyncio.Future[Ran]) -> bool:

@@ -7,11 +7,10 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import merge_configs
 
 from langgraph_speceyes.phases.calling import usage
 from langgraph_speceyes.state import Hedge
@@ -38,21 +37,27 @@ class Watch(BaseCallbackHandler):
         self._ended: float | None = None
         self._input = self._output = self._tools = 0
 
-    def begin(self, config: RunnableConfig) -> RunnableConfig:
-        """Begin the run.
+    def config(self, config: RunnableConfig) -> RunnableConfig:
+        """The config of a watched run.
 
         Args:
-            config: Its config.
+            config: A node's config.
+        """
+        callbacks: Any = config.get("callbacks")
+        if not isinstance(callbacks, BaseCallbackManager):
+            return {**config, "callbacks": [*(callbacks or ()), self]}
+        callbacks = callbacks.copy()
+        callbacks.add_handler(self, inherit=True)
+        return {**config, "callbacks": callbacks}
 
-        Returns:
-            The config to run it with.
+    def begin(self) -> None:
+        """Begin the run.
 
         Raises:
             Stopped: It is no longer needed.
         """
         self._step()
         self._began = time.perf_counter()
-        return merge_configs(config, {"callbacks": [self]})
 
     def end(self) -> None:
         """Note that the run is over."""
