@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
+from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
 from PIL import Image
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.models.batcher import MicroBatcher
+from langgraph_speceyes.phases.held import HeldStream
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -113,8 +115,6 @@ class Steps:
             self.steps.append("last")
             return {"messages": [AIMessage("from the agent")], "notes": [*state["notes"], "done"]}
 
-        from langchain_core.runnables import RunnableLambda
-
         graph = StateGraph(Notes)
         graph.add_node("use", use)
         graph.add_node("wait", RunnableLambda(wait, afunc=await_))
@@ -195,6 +195,31 @@ async def test_what_the_gate_accepts_cancels_the_agent_and_nothing_of_it_is_left
         assert agent.steps == ["first"]
 
 
+async def test_a_task_does_not_wait_for_a_thread_that_its_agent_left_behind(image: str) -> None:
+    entered, go, steps = threading.Event(), threading.Event(), list[str]()
+
+    def block(state: MessagesState) -> dict[str, Any]:
+        entered.set()
+        assert go.wait(PATIENCE_S)
+        try:
+            Scripted(answer="?").invoke("what now?")
+        except BaseException as stopped:
+            steps.append(type(stopped).__name__)
+            raise
+        steps.append("went on")
+        return {}
+
+    agent = StateGraph(MessagesState)
+    agent.add_node("block", block)
+    agent.add_edge(START, "block")
+    graph = create_speceyes(agent, speculator=after(entered), hedge=True).compile()
+    assert (await graph.ainvoke(asked(image)))["decision"]["hedge"]["cancelled"] is True
+    go.set()
+    while not steps:
+        await asyncio.sleep(0.005)
+    assert steps == ["Stopped"]
+
+
 async def test_a_question_that_falls_back_gains_what_the_agent_did_by_then(image: str, call: Any) -> None:
     agent = Steps()
 
@@ -270,11 +295,12 @@ async def test_trouble_in_front_falls_back_and_strict_cancels_the_agent(image: s
 class Person:
     """An agent that asks a person after a first step."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: threading.Event | None = None) -> None:
         self.asked, self.steps = threading.Event(), 0
 
         def prepare(state: MessagesState) -> dict[str, Any]:
             self.steps += 1
+            assert event is None or event.wait(PATIENCE_S)
             return {"messages": [AIMessage("let me ask")]}
 
         def confirm(state: MessagesState) -> dict[str, Any]:
@@ -306,33 +332,19 @@ async def test_an_interrupt_of_a_cancelled_agent_never_surfaces(image: str, call
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resumes(
-    image: str, late: bool, call: Any
+    image: str, late: bool, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = Person()
+    decided = threading.Event()
+    release = HeldStream.release
+
+    def noted(held: HeldStream) -> None:
+        release(held)
+        decided.set()
+
+    monkeypatch.setattr(HeldStream, "release", noted)
+    # the agent asks before the front end is done, or behind it
+    agent = Person(decided if late else None)
     small = speculator(REJECTED) if late else after(agent.asked, REJECTED)
-    if late:
-        # the front end is done before the agent asks
-        gate = threading.Event()
-        small = Scripted(content=small.content)
-        original = agent.graph.nodes["prepare"].runnable
-
-        class Done(Scripted):
-            def _generate(self, *args: Any, **kwargs: Any) -> Any:
-                made = super()._generate(*args, **kwargs)
-                threading.Timer(0.05, gate.set).start()
-                return made
-
-        small = Done(content=small.content)
-
-        def prepare(state: MessagesState) -> Any:
-            assert gate.wait(PATIENCE_S)
-            return original.invoke(state)
-
-        agent.graph = StateGraph(MessagesState)
-        agent.graph.add_node("prepare", prepare)
-        agent.graph.add_node("confirm", Person().graph.nodes["confirm"].runnable)
-        agent.graph.add_edge(START, "prepare")
-        agent.graph.add_edge("prepare", "confirm")
     graph = create_speceyes(agent.graph, speculator=small, hedge=True).compile(checkpointer=InMemorySaver())
     stopped = await call(graph, asked(image), CONFIG)
     assert [one.value for one in stopped["__interrupt__"]] == ["may I?"]
@@ -513,12 +525,10 @@ class Telling:
         self.graph.add_edge("act", "tell")
 
 
-def _shown(graph: Any, given: Any, subgraphs: bool) -> list[tuple[int, str, Any]]:
+def _shown(graph: Any, given: Any) -> list[tuple[int, str, Any]]:
     """What a stream shows of the agent, and the answers in it, without identities."""
-    shown = []
+    shown: list[tuple[int, str, Any]] = []
     for ns, mode, part in graph.stream(given, stream_mode=["updates", "messages", "custom"], subgraphs=True):
-        if not subgraphs and ns:
-            continue
         if mode == "messages" and not isinstance(part[0], HumanMessage):
             shown.append((len(ns), mode, part[0].text))
         elif mode == "updates" and set(part) & {"act", "tell"}:
@@ -535,7 +545,7 @@ def test_streams_show_an_agent_that_answers_whole_and_nothing_of_one_that_is_can
         agent = Telling()
         small = after(agent.told, gap) if hedge else speculator(gap)
         graph = create_speceyes(agent.graph, speculator=small, hedge=hedge).compile()
-        found.append(_shown(graph, asked(image), subgraphs=True))
+        found.append(_shown(graph, asked(image)))
     without, hedged = found
     assert hedged == without
     assert ("from within" in str(hedged)) == (gap == REJECTED)
@@ -552,12 +562,7 @@ async def test_async_streams_show_nothing_of_a_cancelled_agent(image: str) -> No
 
 
 async def test_context_and_context_variables_reach_the_agent(image: str, call: Any) -> None:
-    from langgraph.runtime import Runtime
-
     variable = contextvars.ContextVar[str]("variable")
-
-    class Wanted(dict[str, str]):
-        pass
 
     def act(state: MessagesState, runtime: Runtime[Any]) -> dict[str, Any]:
         return {"messages": [AIMessage(f"{runtime.context['who']} {variable.get()}")]}

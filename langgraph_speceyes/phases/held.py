@@ -52,7 +52,8 @@ class HeldStream:
 
     def _setting(self, value: Any) -> Any:
         if isinstance(value, StreamProtocol):
-            return StreamProtocol(self._holding(value), value.modes)
+            send: Any = value
+            return StreamProtocol(self._holding(send), value.modes)
         if isinstance(value, Runtime):
             return value.override(stream_writer=self._holding(value.stream_writer))
         return value

@@ -110,8 +110,9 @@ class Race:
 
     def _look(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
         # events of a graph within a graph are shown to those only who ask for subgraphs; these are for all
-        write, last = get_stream_writer(), {}
-        for mode, part in self.front.stream(state, _apart(config), stream_mode=["custom", "values"]):
+        write, last = get_stream_writer(), dict[str, Any]()
+        parts: Any = self.front.stream(state, _apart(config), stream_mode=["custom", "values"])
+        for mode, part in parts:
             if mode == "custom":
                 write(part)
             else:
@@ -119,8 +120,9 @@ class Race:
         return {key: last[key] for key in FOUND}
 
     async def _alook(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        write, last = get_stream_writer(), {}
-        async for mode, part in self.front.astream(state, _apart(config), stream_mode=["custom", "values"]):
+        write, last = get_stream_writer(), dict[str, Any]()
+        parts: Any = self.front.astream(state, _apart(config), stream_mode=["custom", "values"])
+        async for mode, part in parts:
             if mode == "custom":
                 write(part)
             else:
@@ -130,9 +132,10 @@ class Race:
     def _update(
         self, state: Any, config: RunnableConfig, found: dict[str, Any], hedge: Hedge, ran: Ran | None
     ) -> dict[str, Any]:
-        update = {**found, "speceyes_query": {**state["speceyes_query"], "hedge": hedge}}
+        update: dict[str, Any] = {**found, "speceyes_query": {**state["speceyes_query"], "hedge": hedge}}
         if ran is not None:
-            update |= self.fallback.update({**state, **update}, ran)
+            both: Any = {**state, **update}
+            update |= self.fallback.update(both, ran)
         self.fallback.notes.phase(config, state, update)
         return update
 
