@@ -330,18 +330,23 @@ async def test_an_interrupt_of_a_cancelled_agent_never_surfaces(image: str, call
     assert not any("__interrupt__" in update for _, update in parts)
 
 
-@pytest.mark.parametrize("late", [False, True])
-async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resumes(
-    image: str, late: bool, call: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decided = threading.Event()
-    release = HeldStream.release
+def _decided(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the front end has left a question to the agent."""
+    decided, release = threading.Event(), HeldStream.release
 
     def noted(held: HeldStream) -> None:
         release(held)
         decided.set()
 
     monkeypatch.setattr(HeldStream, "release", noted)
+    return decided
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resumes(
+    image: str, late: bool, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = _decided(monkeypatch)
     # the agent asks before the front end is done, or behind it
     agent = Person(decided if late else None)
     small = speculator(REJECTED) if late else after(agent.asked, REJECTED)
@@ -415,6 +420,8 @@ async def test_an_agent_that_waits_for_a_slot_when_it_is_cancelled_never_runs(im
     with slots.hold():
         result = await call(graph, asked(image))
         assert result["decision"]["hedge"]["seconds"] == 0.0
+        # nobody is left in the queue
+        assert all(ticket.cancelled() for ticket in slots._queue)
         assert result["decision"]["seconds"].keys() >= {"intake", "total"}
     with slots.hold():
         pass
@@ -536,6 +543,55 @@ def _shown(graph: Any, given: Any) -> list[tuple[int, str, Any]]:
         elif mode == "custom":
             shown.append((0, mode, part.get("note") or part["event"]))
     return shown
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stream_shows_an_agent_that_is_interrupted_once(
+    image: str, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided, asks = _decided(monkeypatch), threading.Event()
+    agent = StateGraph(MessagesState)
+
+    def prepare(state: MessagesState) -> dict[str, Any]:
+        assert not late or decided.wait(PATIENCE_S)
+        # the same message in both runs
+        return {"messages": [AIMessage("let me ask", id="one")]}
+
+    def confirm(state: MessagesState) -> dict[str, Any]:
+        asks.set()
+        return {"messages": [AIMessage(interrupt("may I?"))]}
+
+    agent.add_node("prepare", prepare)
+    agent.add_node("confirm", confirm)
+    agent.add_edge(START, "prepare")
+    agent.add_edge("prepare", "confirm")
+    small = speculator(REJECTED) if late else after(asks, REJECTED)
+    graph = create_speceyes(agent, speculator=small, hedge=True).compile(checkpointer=InMemorySaver())
+    parts = list(graph.stream(asked(image), CONFIG, stream_mode=["updates", "messages"], subgraphs=True))
+    stops = [ns for ns, mode, part in parts if mode == "updates" and "__interrupt__" in part]
+    assert {ns[0].partition(":")[0] for ns in stops if ns} == {"agent"}
+    assert [part[0].text for _, mode, part in parts if mode == "messages"].count("let me ask") == 1
+
+
+def test_the_agents_namespace_does_not_depend_on_who_begins_first(image: str) -> None:
+    slots, asked_first, left = Slots(1), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with slots.hold():
+            left.set()
+            assert asked_first.wait(PATIENCE_S)
+
+    class First(Scripted):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            asked_first.set()
+            return super()._generate(*args, **kwargs)
+
+    threading.Thread(target=hold).start()
+    assert left.wait(PATIENCE_S)
+    small = First(content=[peaked("blue", 64, REJECTED)])
+    graph = create_speceyes(Agent().graph, speculator=small, hedge=True, max_concurrent_agents=slots).compile()
+    parts = list(graph.stream(asked(image), stream_mode="updates", subgraphs=True))
+    assert [len(ns) for ns, update in parts if "act" in update] == [1]
 
 
 @pytest.mark.parametrize("gap", [ACCEPTED, REJECTED])
