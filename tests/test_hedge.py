@@ -28,6 +28,7 @@ from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_ques
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.models.batcher import MicroBatcher
 from langgraph_speceyes.phases.held import HeldStream
+from langgraph_speceyes.phases.watch import Watch
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -549,7 +550,13 @@ def _shown(graph: Any, given: Any) -> list[tuple[int, str, Any]]:
 def test_a_stream_shows_an_agent_that_is_interrupted_once(
     image: str, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decided, asks = _decided(monkeypatch), threading.Event()
+    decided, ended, end = _decided(monkeypatch), threading.Event(), Watch.end
+
+    def over(watch: Watch) -> None:
+        end(watch)
+        ended.set()
+
+    monkeypatch.setattr(Watch, "end", over)
     agent = StateGraph(MessagesState)
 
     def prepare(state: MessagesState) -> dict[str, Any]:
@@ -558,18 +565,19 @@ def test_a_stream_shows_an_agent_that_is_interrupted_once(
         return {"messages": [AIMessage("let me ask", id="one")]}
 
     def confirm(state: MessagesState) -> dict[str, Any]:
-        asks.set()
         return {"messages": [AIMessage(interrupt("may I?"))]}
 
     agent.add_node("prepare", prepare)
     agent.add_node("confirm", confirm)
     agent.add_edge(START, "prepare")
     agent.add_edge("prepare", "confirm")
-    small = speculator(REJECTED) if late else after(asks, REJECTED)
+    small = speculator(REJECTED) if late else after(ended, REJECTED)
     graph = create_speceyes(agent, speculator=small, hedge=True).compile(checkpointer=InMemorySaver())
     parts = list(graph.stream(asked(image), CONFIG, stream_mode=["updates", "messages"], subgraphs=True))
     stops = [ns for ns, mode, part in parts if mode == "updates" and "__interrupt__" in part]
     assert {ns[0].partition(":")[0] for ns in stops if ns} == {"agent"}
+    ran = [ns[0].partition(":")[0] for ns, mode, part in parts if mode == "updates" and "prepare" in part]
+    assert ran == (["race", "agent"] if late else ["agent"])
     assert [part[0].text for _, mode, part in parts if mode == "messages"].count("let me ask") == 1
 
 
