@@ -196,6 +196,29 @@ async def test_what_the_gate_accepts_cancels_the_agent_and_nothing_of_it_is_left
         assert agent.steps == ["first"]
 
 
+async def test_what_a_cancelled_agent_changes_in_place_stays_with_it(image: str, call: Any) -> None:
+    class Shared(MessagesState):
+        notes: list[str]
+        lock: Any
+
+    changed = threading.Event()
+
+    def change(state: Shared) -> dict[str, Any]:
+        state["notes"].append("mine")
+        state["messages"][0].content = "another question"
+        changed.set()
+        return {}
+
+    agent = StateGraph(Shared)
+    agent.add_node("change", change)
+    agent.add_edge(START, "change")
+    graph = create_speceyes(agent, speculator=after(changed), hedge=True).compile()
+    # a lock cannot be copied
+    result = await call(graph, {**asked(image), "notes": ["given"], "lock": threading.Lock()})
+    assert result["notes"] == ["given"]
+    assert [m.text for m in result["messages"]] == ["What colour?", "blue"]
+
+
 async def test_a_task_does_not_wait_for_a_thread_that_its_agent_left_behind(image: str) -> None:
     entered, go, steps = threading.Event(), threading.Event(), list[str]()
 

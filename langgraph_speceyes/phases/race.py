@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -94,7 +95,7 @@ class Race:
         # a graph adds the ambient config's callbacks to those of its own
         token = var_child_runnable_config.set(config)
         try:
-            return self.fallback.run(state, config, watch)
+            return self.fallback.run(_copied(state), config, watch)
         finally:
             watch.end()
             var_child_runnable_config.reset(token)
@@ -103,7 +104,7 @@ class Race:
         # a graph adds the ambient config's callbacks to those of its own
         token = var_child_runnable_config.set(config)
         try:
-            return await self.fallback.arun(state, config, watch)
+            return await self.fallback.arun(await asyncio.to_thread(_copied, state), config, watch)
         finally:
             watch.end()
             var_child_runnable_config.reset(token)
@@ -164,6 +165,20 @@ def _apart(config: RunnableConfig) -> RunnableConfig:
         # two calls at most, and the thread that LangGraph streams with, which waits for ever if it is the only one
         apart["max_concurrency"] = max(limit, 3)
     return apart
+
+
+def _copied(state: Any) -> Any:
+    """A state that an agent may change in place, as some do, and be cancelled.
+
+    Values that cannot be copied are shared, as they are between the nodes of any graph.
+    """
+    copied = {}
+    for key, value in state.items():
+        try:
+            copied[key] = copy.deepcopy(value)
+        except Exception:
+            copied[key] = value
+    return copied
 
 
 def _interrupted(agent: Future[Ran] | asyncio.Future[Ran]) -> bool:
