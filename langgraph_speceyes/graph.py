@@ -28,6 +28,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.phases import (
+    AdoptedAgent,
     Bypass,
     Fallback,
     FollowUps,
@@ -46,7 +47,6 @@ from langgraph_speceyes.phases import (
     adopt,
     extended,
 )
-from langgraph_speceyes.phases.adopted import AdoptedAgent
 from langgraph_speceyes.phases.asked import FOLLOW_UPS
 from langgraph_speceyes.phases.fallback import OUTPUT_MODES
 from langgraph_speceyes.phases.order import ORDERS, Order, OrderChooser
