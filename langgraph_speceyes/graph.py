@@ -3,16 +3,24 @@
 START -> intake -> judge -> speculate -> gate -> bypass -> END
             |        |          |          |
             +--------+----------+----------+--> agent -> END
+
+With `hedge=True` judge, speculator, gate and agent run at the same time in one node, which ends where they would:
+
+START -> intake -> race -> bypass -> END
+            |        |
+            +--------+--> agent -> END
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from os import PathLike
-from typing import Any
+from typing import Any, NotRequired
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langgraph_speceyes.agent import DualNode, Route, VisualAgent
@@ -20,6 +28,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.phases import (
+    AdoptedAgent,
     Bypass,
     Fallback,
     FollowUps,
@@ -30,6 +39,7 @@ from langgraph_speceyes.phases import (
     OutputMode,
     Prompts,
     QueryFromState,
+    Race,
     Slots,
     Speculate,
     StateAdapter,
@@ -41,6 +51,7 @@ from langgraph_speceyes.phases.asked import FOLLOW_UPS
 from langgraph_speceyes.phases.fallback import OUTPUT_MODES
 from langgraph_speceyes.phases.order import ORDERS, Order, OrderChooser
 from langgraph_speceyes.phases.prompts import system_message
+from langgraph_speceyes.phases.race import raced
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, InputState, Records, SpecEyesState
 from langgraph_speceyes.tracing import RunNotes, trace_policy
@@ -48,6 +59,7 @@ from langgraph_speceyes.tracing import RunNotes, trace_policy
 JUDGE_CANDIDATES = 20
 """Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
 NODES = ("intake", "judge", "speculate", "gate", "bypass", "agent")
+HEDGED_NODES = ("intake", "race", "bypass", "agent")
 
 
 def create_speceyes(
@@ -68,6 +80,7 @@ def create_speceyes(
     max_answer_tokens: int = 64,
     timeout_s: float | None = None,
     max_concurrent_agents: int | Slots | None = None,
+    hedge: bool = False,
     strict: bool = False,
     trace_images: bool = False,
 ) -> StateGraph[Any, Any, Any, Any]:
@@ -107,19 +120,24 @@ def create_speceyes(
         max_answer_tokens: Most tokens of a speculation.
         timeout_s: Longest wait for each of judge and speculator, in seconds.
         max_concurrent_agents: Cap on agent runs at once; a :class:`Slots` shared by several graphs caps them together.
+        hedge: Start the agent at once, at the same time as judge and speculator, and cancel it when the gate accepts.
+            It takes the front end's latency off the questions that fall back, and costs the agent's work on those that
+            are bypassed (`decision["hedge"]`). Not for agents whose tools change anything outside: a cancelled agent
+            may already have used them, and one that stops for an interrupt uses them again.
         strict: Raise :class:`PhaseError` when judge, speculator or gate fail, instead of falling back to the agent.
         trace_images: Whether runs in LangSmith show images; by default every run that this graph starts, the agent's
             included, shows their digests. The graph's own run holds what the caller passes: for inline images see
             :func:`masked_client`.
 
     Returns:
-        An uncompiled graph with the nodes `intake`, `judge`, `speculate`, `gate`, `bypass` and `agent`. Compile it with
-        your checkpointer and store, or add it compiled to a larger graph.
+        An uncompiled graph with the nodes `intake`, `judge`, `speculate`, `gate`, `bypass` and `agent`; with `hedge`
+        `race` is in the place of `judge`, `speculate` and `gate`. Compile it with your checkpointer and store, or add
+        it compiled to a larger graph.
 
     Raises:
         ArgumentError: The agent's state lacks `messages` and there are no functions to read and write it; it has a key
             that the bypass needs; an unknown choice; a threshold outside (0, 1); K below 2 or above the speculator's
-            vocabulary; an unknown score.
+            vocabulary; an unknown score; `hedge` with an agent that keeps memory of its own.
         GateMismatchError: The gate file was calibrated for other models.
     """
     adapted = query_from_state is not None
@@ -144,7 +162,7 @@ def create_speceyes(
         trace_images=trace_images,
     )
     for key in (*adopted.given, *adopted.returned):
-        if key in NODES or key == "decision" or key in Records.__annotations__:
+        if key in (HEDGED_NODES if hedge else NODES) or key == "decision" or key in Records.__annotations__:
             expected = "an agent without a bypass, and without the names of the bypass's nodes and records in its state"
             raise ArgumentError("agent", expected, repr(key))
     decision = {"decision": Decision}
@@ -164,7 +182,13 @@ def create_speceyes(
     )
     graph.add_node("agent", fallback.node(trace_images), trace_policy=trace_policy(trace_images))
     graph.add_edge("agent", END)
-    front.wire(graph, otherwise="agent")
+    if not hedge:
+        front.wire(graph, otherwise="agent")
+        return graph
+    _check_forgetful(adopted)
+    race = Race(front.ahead({*adopted.given, *adopted.returned}), fallback)
+    graph.add_node("race", race.node(trace_images), trace_policy=trace_policy(trace_images))
+    front.wire_race(graph)
     return graph
 
 
@@ -257,6 +281,40 @@ class FrontEnd:
         self.wire(graph, otherwise=END)
         return graph
 
+    def ahead(self, keys: Collection[str]) -> Pregel[Any, Any, Any, Any]:
+        """Judge, speculator and gate alone, between intake and what follows from their records.
+
+        Args:
+            keys: Keys of the state around it.
+
+        Returns:
+            A compiled graph, whose output holds the phases' records.
+        """
+        # nothing is reduced in it: values come and go as they are
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(
+            extended(Records, dict.fromkeys(keys, NotRequired[Any]), name="FrontState")
+        )
+        self._wire_front(graph, START, END, END, None)
+        # over before the node is: nothing of it is worth a checkpoint of its own
+        return graph.compile(name="front", checkpointer=False)
+
+    def wire_race(self, graph: StateGraph[Any, Any, Any, Any]) -> None:
+        """Add intake and bypass around the nodes `race` and `agent` of a graph.
+
+        Args:
+            graph: A graph whose state holds the phases' records.
+        """
+        self._add(graph, "intake", self.intake)
+        self._add(graph, "bypass", self.bypass)
+
+        def taken(state: SpecEyesState) -> str:
+            return "agent" if state["speceyes_query"]["reason"] else "race"
+
+        graph.add_edge(START, "intake")
+        graph.add_conditional_edges("intake", Route(taken, self.notes.route), ["agent", "race"])
+        graph.add_conditional_edges("race", Route(raced, self.notes.route), ["bypass", "agent", END])
+        graph.add_edge("bypass", END)
+
     def wire(self, graph: StateGraph[Any, Any, Any, Any], otherwise: str) -> None:
         """Add the phases to a graph.
 
@@ -264,11 +322,32 @@ class FrontEnd:
             graph: A graph whose state holds the phases' records.
             otherwise: The node that a query goes to which is not answered here.
         """
-        small, large, order, chosen = self.small, self.large, self.order, self.notes.route
         self._add(graph, "intake", self.intake)
+        self._add(graph, "bypass", self.bypass)
+        graph.add_edge(START, "intake")
+        self._wire_front(graph, "intake", "bypass", otherwise, self.notes.route)
+        graph.add_edge("bypass", END)
+
+    def _wire_front(
+        self,
+        graph: StateGraph[Any, Any, Any, Any],
+        begin: str,
+        answered: str,
+        otherwise: str,
+        chosen: Callable[[RunnableConfig, Any], None] | None,
+    ) -> None:
+        """Add judge, speculator and gate, in their order.
+
+        Args:
+            graph: A graph whose state holds the phases' records.
+            begin: The node before them.
+            answered: The node that a query goes to which is answered here.
+            otherwise: The node that any other query goes to.
+            chosen: Told of every choice.
+        """
+        small, large, order = self.small, self.large, self.order
         self._add(graph, "speculate", self.speculate, speceyes_model=small.model_id)
         self._add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
-        self._add(graph, "bypass", self.bypass)
 
         orders = ("judge_first", "speculate_first", "parallel", "no_judge") if order == "auto" else (order,)
 
@@ -287,7 +366,7 @@ class FrontEnd:
             if at == "parallel":
                 return []  # the gate, one step later, looks at both
             if not _needs_tools(state):
-                return "speculate" if at == "judge_first" else "bypass"
+                return "speculate" if at == "judge_first" else answered
             if at == "judge_first":
                 small.dismiss(f"speculate {state['speceyes_query']['id']}")
             return otherwise
@@ -297,12 +376,12 @@ class FrontEnd:
             if verdict is not None and verdict["accepted"]:
                 if at == "speculate_first":
                     return "judge"
-                return otherwise if at == "parallel" and _needs_tools(state) else "bypass"
+                return otherwise if at == "parallel" and _needs_tools(state) else answered
             if large is not None and at == "speculate_first":
                 large.dismiss(f"judge {state['speceyes_query']['id']}")
             return otherwise
 
-        begins, ends = [otherwise], ["bypass", otherwise]
+        begins, ends = [otherwise], [answered, otherwise]
         if large is None or order != "judge_first":
             begins.append("speculate")
         if large is not None:
@@ -311,14 +390,17 @@ class FrontEnd:
                 begins.append("judge")
             if "speculate_first" in orders:
                 ends.append("judge")
-            after = {"judge_first": ["speculate"], "speculate_first": ["bypass"]}
+            after = {"judge_first": ["speculate"], "speculate_first": [answered]}
             then = {otherwise, *(node for name in orders for node in after.get(name, []))}
             graph.add_conditional_edges("judge", Route(judged, chosen), sorted(then))
-        graph.add_edge(START, "intake")
-        graph.add_conditional_edges("intake", Route(taken, chosen), begins)
+        if begin == START and order != "auto":
+            # nothing to choose, and a conditional edge at the start would be a run of its own in a trace
+            for node in begins[1:]:
+                graph.add_edge(START, node)
+        else:
+            graph.add_conditional_edges(begin, Route(taken, chosen), begins)
         graph.add_edge("speculate", "gate")
         graph.add_conditional_edges("gate", Route(gated, chosen), ends)
-        graph.add_edge("bypass", END)
 
     def _add(self, graph: StateGraph[Any, Any, Any, Any], name: str, phase: Any, **known: Any) -> None:
         """Add a phase as a node with a sync and an async form; `known` is metadata of its runs."""
@@ -354,6 +436,18 @@ def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[
 def _needs_tools(state: SpecEyesState) -> bool:
     judgment = state.get("speceyes_judgment")
     return judgment is not None and judgment["tools_needed"]
+
+
+def _check_forgetful(agent: AdoptedAgent) -> None:
+    """A cancelled agent must leave nothing behind for the next turn."""
+    inner = agent.runnable
+    lasting = isinstance(inner, Pregel) and any(
+        isinstance(one, Pregel) and one.checkpointer is True
+        for one in (inner, *(graph for _, graph in inner.get_subgraphs(recurse=True)))
+    )
+    if agent.remote or lasting:
+        found = "one on another server" if agent.remote else "one compiled with checkpointer=True"
+        raise ArgumentError("hedge", "an agent that remembers nothing between turns but its state", found)
 
 
 def _check_model(argument: str, model: object) -> None:

@@ -36,22 +36,47 @@ class OrderChoice(TypedDict):
     agent_seconds: float | None
 
 
+class Hedge(TypedDict):
+    """What the agent did while the front end was still at work (`create_speceyes(hedge=True)`).
+
+    Attributes:
+        cancelled: Whether that work was thrown away: the gate accepted, or the agent stopped for an interrupt.
+        interrupted: Whether the agent stopped for an interrupt before it had an answer, and so had to begin anew when
+            the question was its own.
+        seconds: How long the agent had run when the front end was done, or until it stopped for an interrupt, without
+            its wait for a slot: thrown away, or gained by beginning early. 0.0 if it had not begun.
+        tokens: Tokens that its model calls had read and written by then: those of finished calls only, and zero where
+            a model does not say.
+        tool_steps: Tool calls it had begun by then, as far as they are tools of LangChain.
+    """
+
+    cancelled: bool
+    interrupted: bool
+    seconds: float
+    tokens: dict[str, int]
+    tool_steps: int
+
+
 class Query(TypedDict):
     """One run.
 
     Attributes:
         id: Its identity in shared batches.
         began: When it began, in seconds since the epoch.
+        seconds: Wall time of intake: finding the question, decoding its images.
         follow_up: Whether there were turns before the question.
         reason: Why the front end leaves the question to the agent without a look; None when it looks.
         order: Which of judge and speculator comes first; None without a judge.
+        hedge: What the agent did beside the front end; None where it did not run beside it.
     """
 
     id: str
     began: float
+    seconds: float
     follow_up: bool
     reason: str | None
     order: OrderChoice | None
+    hedge: Hedge | None
 
 
 class Judgment(TypedDict):
@@ -127,10 +152,13 @@ class Decision(TypedDict):
         speculation: The small model's answer, also when it was rejected; None without one.
         answer_tokens: The speculation's tokens with their separability: ``[token, S_sep]`` pairs.
         tokens: Tokens read and written, by phase.
-        seconds: Wall time by phase, and `total`.
+        seconds: Wall time in seconds: `intake` (which decodes images), `judge`, `speculate` and `gate` as far as they
+            ran, `slot` (the agent's wait for one, with `max_concurrent_agents`), `agent`, and `total`, from intake to
+            the answer. Phases that ran at the same time add up to more than `total`.
         tool_steps: Tool calls the agent made.
         tool_calls: Those calls: name, arguments, box, image reference, text or error where known.
         error: Trouble in a front-end phase, which sent the query to the agent; None otherwise.
+        hedge: What the agent did while the front end was still at work; None where it did not run beside it.
     """
 
     route: Route
@@ -153,6 +181,7 @@ class Decision(TypedDict):
     tool_steps: int
     tool_calls: list[dict[str, Any]]
     error: str | None
+    hedge: Hedge | None
 
 
 class Records(TypedDict):

@@ -131,7 +131,7 @@ def test_a_run_that_stops_before_the_agent_goes_on_and_answers(saver: Any, pictu
     result = fresh.invoke(None, CONFIG)
     assert result["messages"][-1].text == "found it"
     assert result["decision"]["tool_steps"] == 3
-    assert set(result["decision"]["seconds"]) == {"judge", "speculate", "gate", "agent", "total"}
+    assert set(result["decision"]["seconds"]) == {"intake", "judge", "speculate", "gate", "agent", "total"}
 
 
 def test_an_agents_own_interrupt_reaches_the_caller_and_resumes(saver: Any, picture: Path) -> None:

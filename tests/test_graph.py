@@ -76,6 +76,7 @@ async def test_routes(
     assert decision["tool_need"] == (pytest.approx(need) if need else None)
     assert decision["error"] is None
     assert set(decision["seconds"]) == {
+        "intake",
         *(["judge"] if need else []),
         *(["speculate", "gate"] if decided_by != "judge" else []),
         *(["agent"] if route == "fallback" else []),

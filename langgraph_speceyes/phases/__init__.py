@@ -12,6 +12,7 @@ from langgraph_speceyes.phases.gate import GatePhase
 from langgraph_speceyes.phases.intake import Intake
 from langgraph_speceyes.phases.judge import Judge
 from langgraph_speceyes.phases.prompts import Prompts, image_question
+from langgraph_speceyes.phases.race import Race
 from langgraph_speceyes.phases.slots import Slots
 from langgraph_speceyes.phases.speculate import Speculate
 
@@ -27,6 +28,7 @@ __all__ = [
     "OutputMode",
     "Prompts",
     "QueryFromState",
+    "Race",
     "Slots",
     "Speculate",
     "StateAdapter",

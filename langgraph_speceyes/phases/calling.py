@@ -117,8 +117,11 @@ def within(seconds: float | None, do: Callable[[], Value]) -> Value:
     Raises:
         TimeoutError: It took longer.
     """
-    if seconds is None:
-        return do()
+    return do() if seconds is None else begun(do).result(timeout=seconds)
+
+
+def begun(do: Callable[[], Value]) -> Future[Value]:
+    """Run a function on a thread of its own, with the context variables of this one."""
     future: Future[Value] = Future()
     context = contextvars.copy_context()
 
@@ -130,7 +133,7 @@ def within(seconds: float | None, do: Callable[[], Value]) -> Value:
 
     # a daemon: a model that never returns must not keep the process alive
     threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=seconds)
+    return future
 
 
 def logprob_content(message: AIMessage) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ def decide(
     route: Route,
     *,
     agent_seconds: float | None = None,
+    slot_seconds: float | None = None,
     agent_tokens: dict[str, int] | None = None,
     tool_steps: int = 0,
     tool_calls: Sequence[dict[str, Any]] = (),
@@ -32,6 +33,7 @@ def decide(
         gate: The gate in use.
         route: Whose answer it is.
         agent_seconds: Wall time of the agent, if it ran.
+        slot_seconds: How long it waited for a slot, if it needed one.
         agent_tokens: Tokens the agent read and wrote, if it ran.
         tool_steps: Tool calls the agent made.
         tool_calls: Those calls.
@@ -45,16 +47,18 @@ def decide(
         state.get("speceyes_verdict"),
     )
     scored = AnswerScore(**speculation["score"]) if speculation and speculation["score"] else None
+    query = state.get("speceyes_query")
     seconds = {
         phase: record["seconds"]
-        for phase, record in (("judge", judgment), ("speculate", speculation), ("gate", verdict))
+        for phase, record in (("intake", query), ("judge", judgment), ("speculate", speculation), ("gate", verdict))
         if record is not None
     }
     tokens = {name: r["tokens"] for name, r in (("judge", judgment), ("speculate", speculation)) if r is not None}
+    if slot_seconds is not None:
+        seconds["slot"] = slot_seconds
     if agent_seconds is not None:
         seconds["agent"] = agent_seconds
         tokens["agent"] = agent_tokens or {"input": 0, "output": 0}
-    query = state.get("speceyes_query")
     seconds["total"] = time.time() - query["began"] if query else sum(seconds.values())
     errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
     return Decision(
@@ -78,6 +82,7 @@ def decide(
         tool_steps=tool_steps,
         tool_calls=list(tool_calls),
         error=errors[0] if errors else None,
+        hedge=query["hedge"] if query else None,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -22,12 +22,31 @@ from langgraph_speceyes.phases.decision import decide, signed
 from langgraph_speceyes.phases.events import emit
 from langgraph_speceyes.phases.order import OrderChooser
 from langgraph_speceyes.phases.slots import Slots
+from langgraph_speceyes.phases.watch import Watch
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
 from langgraph_speceyes.tracing import RunNotes
 
 OutputMode = Literal["full_history", "last_message"]
 OUTPUT_MODES: tuple[OutputMode, ...] = ("full_history", "last_message")
+
+
+class Ran(NamedTuple):
+    """A run of the agent.
+
+    Attributes:
+        result: What it returned.
+        messages: Its messages, as messages.
+        others: The other keys that it returns.
+        seconds: Its wall time.
+        waited: How long it waited for a slot, in seconds; None where it needs none.
+    """
+
+    result: Mapping[str, Any]
+    messages: list[AnyMessage]
+    others: dict[str, Any]
+    seconds: float
+    waited: float | None
 
 
 class Fallback:
@@ -69,42 +88,66 @@ class Fallback:
         return SubgraphNode(self._run, self._arun, self.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        with self.slots.hold() if self.slots else nullcontext():
-            began = time.perf_counter()
-            result = self.agent.callee.invoke(self.agent.input(state, config), config)
-            seconds = time.perf_counter() - began
-        update = self._update(state, result, self.agent.output(result), seconds)
+        update = self.update(state, self.run(state, config))
         self.notes.phase(config, state, update)
         return update
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        update = self.update(state, await self.arun(state, config))
+        self.notes.phase(config, state, update)
+        return update
+
+    def run(self, state: SpecEyesState, config: RunnableConfig, watch: Watch | None = None) -> Ran:
+        """Run the agent.
+
+        Args:
+            state: The graph's state.
+            config: The node's config.
+            watch: What watches over the run, and can stop it.
+
+        Returns:
+            What came of it.
+        """
+        asked = time.perf_counter()
+        with self.slots.hold(watch.stopped if watch else None) if self.slots else nullcontext():
+            began = time.perf_counter()
+            if watch is not None:
+                watch.begin()
+            result = self.agent.callee.invoke(self.agent.input(state, config), config)
+            seconds = time.perf_counter() - began
+        return Ran(result, *self.agent.output(result), seconds, began - asked if self.slots else None)
+
+    async def arun(self, state: SpecEyesState, config: RunnableConfig, watch: Watch | None = None) -> Ran:
+        """Run the agent; see :meth:`run`."""
+        asked = time.perf_counter()
         async with self.slots.ahold() if self.slots else nullcontext():
             began = time.perf_counter()
+            if watch is not None:
+                watch.begin()
             # images are read and written off the event loop
             given = await asyncio.to_thread(self.agent.input, state, config)
             result = await self.agent.callee.ainvoke(given, config)
             seconds = time.perf_counter() - began
-        update = self._update(state, result, await asyncio.to_thread(self.agent.output, result), seconds)
-        self.notes.phase(config, state, update)
-        return update
+        output = await asyncio.to_thread(self.agent.output, result)
+        return Ran(result, *output, seconds, began - asked if self.slots else None)
 
-    def _update(
-        self,
-        state: SpecEyesState,
-        result: Mapping[str, Any],
-        output: tuple[list[AnyMessage], dict[str, Any]],
-        seconds: float,
-    ) -> dict[str, Any]:
-        messages, others = output
+    def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
+        """What a run of the agent does to the state around it.
+
+        Raises:
+            AgentError: The agent gave no answer.
+        """
+        messages, others = ran.messages, ran.others
         held: Sequence[AnyMessage] = state.get(MESSAGES) or []  # type: ignore[assignment]
         before = {m.id: m for m in held if m.id is not None}
         new = [m for m in messages if m.id is None or m.id not in before]
-        calls = tool_calls(new, result.get("steps"))
+        calls = tool_calls(new, ran.result.get("steps"))
         decision = decide(
             state,
             self.gate,
             "fallback",
-            agent_seconds=seconds,
+            agent_seconds=ran.seconds,
+            slot_seconds=ran.waited,
             agent_tokens=spent(new),
             tool_steps=len(calls),
             tool_calls=calls,

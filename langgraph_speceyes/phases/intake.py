@@ -54,23 +54,23 @@ class Intake:
             InputError: There is no message of the user.
             ImageError: An image of the question cannot be loaded.
         """
-        key, began = self._announce(), time.time()
+        key, began, clock = self._announce(), time.time(), time.perf_counter()
         reason: str | None = "not checked"
         try:
             follow_up, reason = self._check(state)
         finally:
             self._retract(key, reason)
-        return self._update(key, began, follow_up, reason)
+        return self._update(key, began, time.perf_counter() - clock, follow_up, reason)
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
-        key, began = self._announce(), time.time()
+        key, began, clock = self._announce(), time.time(), time.perf_counter()
         reason: str | None = "not checked"
         try:
             follow_up, reason = await asyncio.to_thread(self._check, state)
         finally:
             self._retract(key, reason)
-        return self._update(key, began, follow_up, reason)
+        return self._update(key, began, time.perf_counter() - clock, follow_up, reason)
 
     def _announce(self) -> str:
         key = uuid.uuid4().hex
@@ -99,13 +99,13 @@ class Intake:
                     check_image(image, self.policy, argument=self.adapter.argument)
         return asked.follow_up, reason
 
-    def _update(self, key: str, began: float, follow_up: bool, reason: str | None) -> dict[str, Any]:
+    def _update(self, key: str, began: float, seconds: float, follow_up: bool, reason: str | None) -> dict[str, Any]:
         order = self._order() if reason is None else None
         if order is not None and order["order"] == "no_judge":
             for prefix, call in self.calls:
                 if prefix == "judge":
                     call.dismiss(f"judge {key}")
-        query = Query(id=key, began=began, follow_up=follow_up, reason=reason, order=order)
+        query = Query(id=key, began=began, seconds=seconds, follow_up=follow_up, reason=reason, order=order, hedge=None)
         return {
             "speceyes_query": query,
             "speceyes_judgment": None,

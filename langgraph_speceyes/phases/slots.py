@@ -64,9 +64,18 @@ class Slots:
             self._leave()
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold a slot, blocking the thread until there is one."""
+    def hold(self, stop: Future[None] | None = None) -> Iterator[None]:
+        """Hold a slot, blocking the thread until there is one.
+
+        Args:
+            stop: When this is done, a thread that still waits leaves the queue.
+
+        Raises:
+            CancelledError: (of `concurrent.futures`) `stop` was done first.
+        """
         ticket = self._enter()
+        if stop is not None:
+            stop.add_done_callback(lambda _: ticket.cancel())
         try:
             ticket.result()
         except BaseException:

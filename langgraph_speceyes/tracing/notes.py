@@ -75,6 +75,10 @@ class RunNotes:
             facts |= {"accepted": verdict["accepted"], "error": verdict["error"]}
         if (decision := update.get("decision")) is not None:
             facts |= {name: decision.get(name) for name in _DECIDED}
+            if (hedge := decision.get("hedge")) is not None:
+                facts |= {
+                    f"hedge_{name}": hedge[name] for name in ("cancelled", "interrupted", "seconds", "tool_steps")
+                }
             judgment = update.get("speceyes_judgment") or state.get("speceyes_judgment")
             if judgment is not None:
                 facts["screened"] = not judgment["tools_needed"]

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from langgraph_speceyes.bench import statistics
 from langgraph_speceyes.bench.report import data, figures, write_report
+from langgraph_speceyes.bench.report.cases import timeline
 from langgraph_speceyes.bench.report.data import (
     Loaded,
     busy_shares,
@@ -575,3 +576,12 @@ def test_the_command_prints_the_object_or_the_table(tmp_path: Path) -> None:
     assert "report.html" in shown.stdout
     failed = CliRunner().invoke(app, ["report", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
     assert failed.exit_code == 2
+
+
+def test_a_timeline_begins_with_intake_and_shows_the_wait_for_a_slot() -> None:
+    seconds = {"judge": 0.1, "speculate": 0.2, "gate": 0.0, "intake": 0.3, "slot": 0.5, "agent": 2.0, "total": 3.2}
+    found = timeline(loaded([decided("1", "gate", "fallback", seconds=seconds)]))
+    assert found is not None
+    (bar,) = found.bars
+    assert [phase for phase, _, _ in bar.phases] == ["intake", "judge", "speculate", "slot", "agent", "other"]
+    assert [length for _, _, length in bar.phases] == pytest.approx([0.3, 0.1, 0.2, 0.5, 2.0, 0.1])

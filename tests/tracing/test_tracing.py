@@ -112,6 +112,28 @@ async def test_the_whole_way_to_the_agent(traced: Traced, image: bytes, path: st
     assert "What does the sign say?" in str(first["inputs"])
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("gap", [40.0, 0.01])
+@pytest.mark.parametrize("order", ["judge_first", "auto"])
+async def test_an_agent_beside_the_front_end(traced: Traced, image: bytes, mode: str, gap: float, order: Any) -> None:
+    captured = traced(mask_root=True)
+    agent, _ = looking()
+    graph = create_speceyes(agent, speculator=speculator(gap), judge=judge(0.1), order=order, hedge=True).compile()
+    decision = (await run(graph, asked(inline(image)), mode))["decision"]
+    sent(captured)
+    assert not holds_image(captured, image)
+    for one in (captured.root, captured.named("race")[0]):
+        noted = metadata(one)
+        assert noted["accepted"] == (gap == 40.0)
+        assert noted["screened"] is True
+        assert [tag for tag in one["tags"] if tag.startswith("speceyes:")] == [f"speceyes:{decision['route']}"]
+    root = metadata(captured.root)
+    assert root["route"] == decision["route"]
+    hedge = {name: root[f"hedge_{name}"] for name in ("cancelled", "interrupted", "seconds", "tool_steps")}
+    assert hedge == {name: decision["hedge"][name] for name in hedge}
+    assert {"judge", "speculate", "gate"} <= set(str(captured.tree()).replace("'", " ").replace("[", " ").split())
+
+
 async def test_metadata_and_tags(traced: Traced, path: str) -> None:
     captured = traced()
     agent, _ = looking()

@@ -114,7 +114,7 @@ def timeline(run: Loaded) -> Timeline | None:
         first = sorted(mine, key=lambda o: o["began"])[:_BARS]
         if not first:
             continue
-        order = ("speculate", "gate", "judge", "agent") if judges_second(mine) else PHASES
+        order = ("intake", "speculate", "gate", "judge", "slot", "agent") if judges_second(mine) else PHASES
         together = run.concurrency > 1
         origin = first[0]["began"]
         bars = [_bar(o, order, o["began"] - origin if together else 0.0) for o in first]

@@ -18,7 +18,7 @@ from langgraph_speceyes.bench.statistics import CONFIDENCE, RESAMPLES, Estimate
 
 AGENT, SPECULATOR = "agent", "speculator"
 NOTHING = Estimate(None, None, None, 0)
-PHASES = ("judge", "speculate", "gate", "agent")
+PHASES = ("intake", "judge", "speculate", "gate", "slot", "agent")
 
 Floats = NDArray[np.float64]
 Figure = Callable[[Floats], Any]

@@ -27,9 +27,11 @@ INK = "#24292f"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vPX*"
 PHASE_COLOURS = {
+    "intake": "#009E73",
     "judge": "#E69F00",
     "speculate": "#56B4E9",
     "gate": "#CC79A7",
+    "slot": "#8C564B",
     "agent": "#0072B2",
     "other": "#999999",
 }

@@ -117,7 +117,7 @@ def _route(run: Run) -> str:
 def _routes(found: Sequence[dict[str, Run]]) -> dict[str, Any]:
     """Mean seconds of each phase by route.
 
-    `other` is what no phase accounts for: intake, which decodes the image, and the graph.
+    `other` is what no phase accounts for: above all the graph.
     """
     kept: dict[str, list[dict[str, float]]] = {}
     for runs in found:

@@ -51,9 +51,11 @@ class _Speed(Drawing):
         def paint(figure: Figure) -> None:
             ax: Axes = figure.subplots()
             names = list(routes)
+            seen = {phase for name in names for phase in routes[name]["phases"]}
+            colours = {phase: colour for phase, colour in PHASE_COLOURS.items() if phase in seen}
             for row, name in enumerate(names):
                 left = 0.0
-                for phase, colour in PHASE_COLOURS.items():
+                for phase, colour in colours.items():
                     length = 1e3 * routes[name]["phases"].get(phase, 0.0)
                     ax.barh(row, length, left=left, color=colour, label=phase if row == 0 else None)
                     left += length
@@ -62,9 +64,9 @@ class _Speed(Drawing):
             ax.invert_yaxis()
             ax.margins(x=0.12)
             ax.set_xlabel("mean latency (ms)")
-            figure.legend(loc="outside lower center", ncols=len(PHASE_COLOURS))
+            figure.legend(loc="outside lower center", ncols=len(colours))
 
-        caption = "One question at a time, from empty caches. Grey: intake, which decodes the image, and the graph."
+        caption = "One question at a time, from empty caches. Grey: what no phase accounts for, above all the graph."
         return self._save("latency-routes", "Latency by route", caption, paint, 1.3 + 0.55 * len(routes))
 
     def speedups(self, by_split: Mapping[str, Any], figures: Mapping[str, Value]) -> Plot | None:

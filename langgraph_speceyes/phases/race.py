@@ -1,0 +1,192 @@
+"""The front end and the agent at the same time: the agent is cancelled when the gate accepts."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.config import get_stream_writer
+from langgraph.errors import GraphInterrupt
+from langgraph.graph import END
+from langgraph.pregel import Pregel
+
+from langgraph_speceyes.agent import SubgraphNode
+from langgraph_speceyes.phases.calling import begun
+from langgraph_speceyes.phases.fallback import Fallback, Ran
+from langgraph_speceyes.phases.held import HeldStream
+from langgraph_speceyes.phases.watch import Watch
+from langgraph_speceyes.state import Hedge
+
+FOUND = ("speceyes_judgment", "speceyes_speculation", "speceyes_verdict")
+"""What the front end leaves."""
+SCRATCHPAD = "__pregel_scratchpad"
+"""Where LangGraph counts what a node runs."""
+
+
+class Race:
+    """Judge, speculator and gate beside the agent, in one node: a step of the graph waits for all of its branches.
+
+    What the gate accepts cancels the agent, of which nothing enters the state or a stream. Otherwise its run is the
+    fallback. An agent that stops for an interrupt while it races is run again by the node of its own: there the front
+    end is over and on record, so that whoever answers resumes the agent and nothing else.
+
+    Args:
+        front: The compiled front end, which ends with its records.
+        fallback: The agent.
+    """
+
+    def __init__(self, front: Pregel[Any, Any, Any, Any], fallback: Fallback) -> None:
+        self.front, self.fallback = front, fallback
+
+    def node(self, trace_images: bool = False) -> SubgraphNode:
+        """The race as a node.
+
+        Args:
+            trace_images: Whether the runs beneath show images instead of their digests.
+        """
+        return SubgraphNode(self._run, self._arun, self.fallback.agent.runnable, trace_images=trace_images)
+
+    def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        watch, held = Watch(), HeldStream()
+        agent = begun(lambda: self._watched(state, held.config(watch.config(config)), watch))
+        ran: Ran | None = None
+        try:
+            found = self._look(state, config)
+            hedge = watch.hedge(cancelled=accepted(found), interrupted=_interrupted(agent))
+            if not hedge["cancelled"]:
+                if not hedge["interrupted"]:
+                    held.release()
+                try:
+                    ran = agent.result()
+                except GraphInterrupt:
+                    hedge = watch.hedge(cancelled=True, interrupted=True)
+        finally:
+            if ran is None:
+                # its thread ends at its next step; nobody waits for it
+                watch.stop()
+        return self._update(state, config, found, hedge, ran)
+
+    async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        watch, held = Watch(), HeldStream()
+        agent = asyncio.create_task(self._awatched(state, held.config(watch.config(config)), watch))
+        ran: Ran | None = None
+        try:
+            found = await self._alook(state, config)
+            hedge = watch.hedge(cancelled=accepted(found), interrupted=_interrupted(agent))
+            if not hedge["cancelled"]:
+                if not hedge["interrupted"]:
+                    held.release()
+                try:
+                    ran = await agent
+                except GraphInterrupt:
+                    hedge = watch.hedge(cancelled=True, interrupted=True)
+        finally:
+            if ran is None:
+                watch.stop()
+                await _cancelled(agent)
+        return self._update(state, config, found, hedge, ran)
+
+    def _watched(self, state: Any, config: RunnableConfig, watch: Watch) -> Ran:
+        # a graph adds the ambient config's callbacks to those of its own
+        token = var_child_runnable_config.set(config)
+        try:
+            return self.fallback.run(_copied(state), config, watch)
+        finally:
+            watch.end()
+            var_child_runnable_config.reset(token)
+
+    async def _awatched(self, state: Any, config: RunnableConfig, watch: Watch) -> Ran:
+        # a graph adds the ambient config's callbacks to those of its own
+        token = var_child_runnable_config.set(config)
+        try:
+            return await self.fallback.arun(await asyncio.to_thread(_copied, state), config, watch)
+        finally:
+            watch.end()
+            var_child_runnable_config.reset(token)
+
+    def _look(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        # events of a graph within a graph are shown to those only who ask for subgraphs; these are for all
+        write, last = get_stream_writer(), dict[str, Any]()
+        parts: Any = self.front.stream(state, _apart(config), stream_mode=["custom", "values"])
+        for mode, part in parts:
+            if mode == "custom":
+                write(part)
+            else:
+                last = part
+        return {key: last[key] for key in FOUND}
+
+    async def _alook(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        write, last = get_stream_writer(), dict[str, Any]()
+        parts: Any = self.front.astream(state, _apart(config), stream_mode=["custom", "values"])
+        async for mode, part in parts:
+            if mode == "custom":
+                write(part)
+            else:
+                last = part
+        return {key: last[key] for key in FOUND}
+
+    def _update(
+        self, state: Any, config: RunnableConfig, found: dict[str, Any], hedge: Hedge, ran: Ran | None
+    ) -> dict[str, Any]:
+        update: dict[str, Any] = {**found, "speceyes_query": {**state["speceyes_query"], "hedge": hedge}}
+        if ran is not None:
+            both: Any = {**state, **update}
+            update |= self.fallback.update(both, ran)
+        self.fallback.notes.phase(config, state, update)
+        return update
+
+
+def accepted(found: Mapping[str, Any]) -> bool:
+    """Whether the front end answers, after all its phases."""
+    judgment, verdict = found["speceyes_judgment"], found["speceyes_verdict"]
+    return verdict is not None and verdict["accepted"] and not (judgment is not None and judgment["tools_needed"])
+
+
+def raced(state: Mapping[str, Any]) -> str:
+    """Where a query goes after the race."""
+    if state.get("decision") is not None:
+        return END
+    return "bypass" if accepted(state) else "agent"
+
+
+def _apart(config: RunnableConfig) -> RunnableConfig:
+    """A node's config for a graph that is not counted among those it runs.
+
+    LangGraph numbers the graphs of a node as they begin, and the agent's checkpoints lie under its number.
+    """
+    settings = {key: value for key, value in config["configurable"].items() if key != SCRATCHPAD}
+    apart: RunnableConfig = {**config, "configurable": settings}
+    if limit := config.get("max_concurrency"):
+        # two calls at most, and the thread that LangGraph streams with, which waits for ever if it is the only one
+        apart["max_concurrency"] = max(limit, 3)
+    return apart
+
+
+def _copied(state: Any) -> Any:
+    """A state that an agent may change in place, as some do, and be cancelled.
+
+    Values that cannot be copied are shared, as they are between the nodes of any graph.
+    """
+    copied = {}
+    for key, value in state.items():
+        try:
+            copied[key] = copy.deepcopy(value)
+        except Exception:
+            copied[key] = value
+    return copied
+
+
+def _interrupted(agent: Future[Ran] | asyncio.Future[Ran]) -> bool:
+    return agent.done() and not agent.cancelled() and isinstance(agent.exception(), GraphInterrupt)
+
+
+async def _cancelled(agent: asyncio.Task[Ran]) -> None:
+    agent.cancel()
+    await asyncio.wait({agent})
+    if not agent.cancelled():
+        agent.exception()  # looked at, so that asyncio does not report it
