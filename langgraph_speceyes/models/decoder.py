@@ -93,6 +93,9 @@ class CachedDecoder:
         self.features: ByteBudget[Features] = ByteBudget(feature_bytes)
         self.image_token = int(model.config.image_token_id)
         self.merge = int(processor.image_processor.merge_size) ** 2
+        text = model.config.get_text_config(decoder=True)
+        # other kinds of attention take masks of other shapes
+        self._lean = text._attn_implementation == "sdpa" and hasattr(model.model, "language_model")
         self.prefilled = self.reused = self.encoded = 0
         """Prompt tokens computed, prompt tokens found in the cache, and images encoded so far."""
 
@@ -148,8 +151,7 @@ class CachedDecoder:
                 else:
                     rows, waited = fresh, 0
             if rows:
-                tokens, positions = rows.grow()
-                logits = self._forward(tokens, rows.mask, positions, rows.cache, None)
+                logits = self._step(rows)
                 self._take(rows, logits, choose, known, spoken)
                 waited += 1
             # a few at a time: each joining is a forward pass of its own
@@ -240,6 +242,23 @@ class CachedDecoder:
             logits_to_keep=1,
         )
         logits: Tensor = out.logits[:, -1]
+        return logits
+
+    def _step(self, rows: Rows) -> Tensor:
+        """The next logits of prompts under way."""
+        tokens, positions = rows.grow()
+        if not self._lean:
+            return self._forward(tokens, rows.mask, positions, rows.cache, None)
+        # past what the whole model does for images and masks in each pass: one token sees all there is of its row
+        padded = rows.padded
+        out = self.model.model.language_model(
+            inputs_embeds=self.model.get_input_embeddings()(tokens),
+            attention_mask=rows.mask[:, None, None, :].bool() if padded else None,
+            position_ids=positions[1:],
+            past_key_values=rows.cache,
+            use_cache=True,
+        )
+        logits: Tensor = self.model.get_output_embeddings()(out.last_hidden_state[:, -1])
         return logits
 
     def _keep(self, prompt: Prompt, spoken: Sequence[int], rows: Rows, place: int) -> None:

@@ -116,6 +116,12 @@ class Rows:
         self.index = self.index + 1
         return self.tokens[:, None], positions
 
+    @property
+    def padded(self) -> bool:
+        """Whether a row is shorter than the others."""
+        # the index of the newest token counts a row's own
+        return len(self) > 1 and bool((self.index != self.mask.shape[1]).any())
+
     def prefix(self, place: int) -> tuple[tuple[Tensor, Tensor], ...]:
         """A copy of one row's keys and values, ``[heads, tokens, size]`` of each layer."""
         real = self.mask[place].bool()

@@ -143,6 +143,21 @@ def test_a_crowd_of_conversations_fares_as_each_alone(cached: Pair, plain: Pair,
             same(left, right)
 
 
+def test_another_kind_of_attention_gives_the_same(cached: Pair, ask: Ask) -> None:
+    eager = load_pair(attn_implementation="eager").large
+    options: dict[str, Any] = {"logprobs": True, "top_logprobs": 8}
+    asked = [conversation(message, turns) for turns, (_, message) in enumerate(ask("relations", 3))]
+    lengths = [6, 14, 10]
+
+    def crowd(model: Any) -> list[Any]:
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(lambda one, n: model.invoke(one, max_tokens=n, **options), asked, lengths))
+
+    for left, right in zip(crowd(cached.large), crowd(eager), strict=True):
+        same(left, right)
+    eager.close()  # type: ignore[attr-defined]
+
+
 def test_streams_stops_and_seeds_work_from_the_cache(cached: Pair, ask: Ask) -> None:
     ((_, message),) = ask("attributes", 1)
     asked = conversation(message, 0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -82,6 +83,35 @@ async def test_calls_from_tasks_share_forward_passes(pair: Pair, ask: Ask) -> No
     answers = await asyncio.gather(*(model.ainvoke(p, batch_key=k) for k, p in enumerate(prompts)))
     assert (model.stats.batches, model.stats.calls, model.stats.largest) == (2, 8, 4)
     assert [a.content for a in answers] == [pair.speculator.invoke(p).content for p in prompts]
+
+
+async def test_nobody_waiting_any_more_ends_an_answer(pair: Pair, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pair.large
+    monkeypatch.setattr(model._engine, "end_ids", frozenset())  # type: ignore[attr-defined]
+    decoder: Any = model._engine.decoder  # type: ignore[attr-defined]
+    (prompt, *_) = prompts_for(ask, 1)
+    began, steps = asyncio.Event(), 0
+    loop, step = asyncio.get_running_loop(), decoder._step
+
+    def counted(rows: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            loop.call_soon_threadsafe(began.set)
+        time.sleep(0.01)
+        return step(rows)
+
+    monkeypatch.setattr(decoder, "_step", counted)
+    task = asyncio.create_task(model.ainvoke(prompt, max_tokens=400))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    before = steps
+    # it has to wait for the end of what is under way, or joins it
+    await model.ainvoke(prompt, max_tokens=1)
+    await asyncio.sleep(0.1)
+    assert steps <= before + 2
 
 
 def test_logprobs_are_those_of_the_models_own_logits(pair: Pair, ask: Ask) -> None:
