@@ -146,10 +146,10 @@ class CachedDecoder:
                 fresh, logits = self._begin(new)
                 spoken |= {number: [] for number in new}
                 self._take(fresh, logits, choose, known, spoken)
-                if rows:
-                    rows.join(fresh)
-                else:
+                if not rows:
                     rows, waited = fresh, 0
+                elif fresh:
+                    rows.join(fresh)
             if rows:
                 logits = self._step(rows)
                 self._take(rows, logits, choose, known, spoken)
@@ -250,10 +250,9 @@ class CachedDecoder:
         if not self._lean:
             return self._forward(tokens, rows.mask, positions, rows.cache, None)
         # past what the whole model does for images and masks in each pass: one token sees all there is of its row
-        padded = rows.padded
         out = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(tokens),
-            attention_mask=rows.mask[:, None, None, :].bool() if padded else None,
+            attention_mask=rows.mask[:, None, None, :].bool() if rows.padded else None,
             position_ids=positions[1:],
             past_key_values=rows.cache,
             use_cache=True,

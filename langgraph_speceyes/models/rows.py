@@ -96,6 +96,9 @@ class Rows:
         tokens: The newest token of each, ``[rows]``, not yet in the cache.
         index: That token's place among the row's own, ``[rows]``.
         shift: What is added to it to get its rotary position, ``[rows]``.
+
+    Attributes:
+        padded: Whether there is a row that does not fill all columns; it may be the only one.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Rows:
     ) -> None:
         self.numbers, self.cache, self.mask = list(numbers), cache, mask
         self.tokens, self.index, self.shift = tokens, index, shift
+        self.padded = not bool(mask.all())
 
     def __len__(self) -> int:
         """How many there are."""
@@ -115,12 +119,6 @@ class Rows:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self), 1)], dim=-1)
         self.index = self.index + 1
         return self.tokens[:, None], positions
-
-    @property
-    def padded(self) -> bool:
-        """Whether a row is shorter than the others."""
-        # the index of the newest token counts a row's own
-        return len(self) > 1 and bool((self.index != self.mask.shape[1]).any())
 
     def prefix(self, place: int) -> tuple[tuple[Tensor, Tensor], ...]:
         """A copy of one row's keys and values, ``[heads, tokens, size]`` of each layer."""
@@ -146,6 +144,7 @@ class Rows:
         chosen = torch.tensor(order, dtype=torch.long, device=self.mask.device)
         self.mask, self.tokens = self.mask[chosen], self.tokens[chosen]
         self.index, self.shift = self.index[chosen], self.shift[chosen]
+        self.padded = not bool(self.mask.all())
 
     def join(self, others: Rows) -> None:
         """Take further rows in."""
@@ -165,6 +164,7 @@ class Rows:
         self.tokens = torch.cat([self.tokens, others.tokens])
         self.index = torch.cat([self.index, others.index])
         self.shift = torch.cat([self.shift, others.shift])
+        self.padded = not bool(self.mask.all())
 
     @property
     def used(self) -> int:

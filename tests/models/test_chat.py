@@ -85,33 +85,52 @@ async def test_calls_from_tasks_share_forward_passes(pair: Pair, ask: Ask) -> No
     assert [a.content for a in answers] == [pair.speculator.invoke(p).content for p in prompts]
 
 
-async def test_nobody_waiting_any_more_ends_an_answer(pair: Pair, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = pair.large
-    monkeypatch.setattr(model._engine, "end_ids", frozenset())  # type: ignore[attr-defined]
-    decoder: Any = model._engine.decoder  # type: ignore[attr-defined]
-    (prompt, *_) = prompts_for(ask, 1)
-    began, steps = asyncio.Event(), 0
-    loop, step = asyncio.get_running_loop(), decoder._step
+class Slow:
+    """The large model, which never ends an answer by itself and takes its time for every token."""
 
-    def counted(rows: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            loop.call_soon_threadsafe(began.set)
+    def __init__(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps, self._step = 0, model._engine.decoder._step
+        monkeypatch.setattr(model._engine, "end_ids", frozenset())
+        monkeypatch.setattr(model._engine.decoder, "_step", self)
+
+    def __call__(self, rows: Any) -> Any:
+        self.steps += 1
         time.sleep(0.01)
-        return step(rows)
+        return self._step(rows)
 
-    monkeypatch.setattr(decoder, "_step", counted)
-    task = asyncio.create_task(model.ainvoke(prompt, max_tokens=400))
-    await began.wait()
+    async def reach(self, steps: int) -> None:
+        while self.steps < steps:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_judgment_joins_a_longer_answer_and_leaves(
+    pair: Pair, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = pair.large
+    one, other, *_ = prompts_for(ask, 2)
+    slow = Slow(model, monkeypatch)
+    alone = [await model.ainvoke(one, max_tokens=40), await model.ainvoke(other, max_tokens=1)]
+    slow.steps = 0
+    long = asyncio.create_task(model.ainvoke(one, max_tokens=40))
+    await slow.reach(3)
+    short = await model.ainvoke(other, max_tokens=1)
+    assert not long.done()
+    assert slow.steps < 20
+    assert [(await long).text, short.text] == [message.text for message in alone]
+    assert slow.steps == 39
+
+
+async def test_an_answer_ends_once_nobody_waits_for_it(pair: Pair, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    (prompt, *_) = prompts_for(ask, 1)
+    slow = Slow(pair.large, monkeypatch)
+    task = asyncio.create_task(pair.large.ainvoke(prompt, max_tokens=400))
+    await slow.reach(3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    before = steps
-    # it has to wait for the end of what is under way, or joins it
-    await model.ainvoke(prompt, max_tokens=1)
-    await asyncio.sleep(0.1)
-    assert steps <= before + 2
+    before = slow.steps
+    await asyncio.sleep(0.2)
+    assert slow.steps <= before + 2
 
 
 def test_logprobs_are_those_of_the_models_own_logits(pair: Pair, ask: Ask) -> None:

@@ -82,6 +82,7 @@ def test_every_row_keeps_what_is_its_own(happens: list[Event]) -> None:
     for place, number in enumerate(rows.numbers if rows else ()):
         assert rows is not None
         assert int(rows.mask[place].sum()) == len(held[number])
+        assert rows.padded or len(held[number]) == rows.mask.shape[1]
         for layer, (keys, values_) in enumerate(rows.prefix(place)):
             expected = torch.cat([states(t, layer) for t in held[number]], dim=1)
             assert torch.equal(keys, expected)
