@@ -218,10 +218,11 @@ class CachedDecoder:
         for number, (one, _) in enumerate(like.layers):
             layer = Layer.of(one, len(prompts), past, room=fresh + ROOM)
             for row, prompt in enumerate(prompts):
-                if prompt.prefix is not None:
-                    keys, values = prompt.prefix.layers[number]
-                    layer.keys[row, :, past - prompt.cached :] = keys[:, : prompt.cached]
-                    layer.values[row, :, past - prompt.cached :] = values[:, : prompt.cached]
+                begin = past - prompt.cached
+                for which, mine in enumerate((layer.keys, layer.values)):
+                    mine[row, :, :begin] = 0
+                    if prompt.prefix is not None:
+                        mine[row, :, begin:] = prompt.prefix.layers[number][which][:, : prompt.cached]
             layers.append(layer)
         return Cache(layers=layers)
 

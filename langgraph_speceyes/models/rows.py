@@ -28,7 +28,9 @@ class Layer(DynamicLayer):
 
     @classmethod
     def of(cls, like: Tensor, rows: int, tokens: int, *, room: int = ROOM, spare: int = 0) -> Layer:
-        """A layer whose tokens are still to be written.
+        """A layer whose tokens are still to be written, all that it shows of them.
+
+        Where no token is, zeros: what is masked is multiplied by zero, which not all that memory holds survives.
 
         Args:
             like: Keys or values of one row, ``[heads, tokens, size]``.
@@ -39,9 +41,8 @@ class Layer(DynamicLayer):
         """
         layer = cls()
         layer.lazy_initialization(like, like)
-        # zeros: what is masked is multiplied by zero, which not all garbage survives
         shape = (rows + spare, like.shape[0], tokens + room, like.shape[2])
-        layer._held = (like.new_zeros(shape), like.new_zeros(shape))
+        layer._held = (like.new_empty(shape), like.new_empty(shape))
         layer.show(rows, tokens)
         return layer
 
@@ -69,6 +70,13 @@ class Layer(DynamicLayer):
             held[:rows, :, begin:end] = new
         self.show(rows, end)
         return self.keys, self.values
+
+    def place(self, rows: slice, other: Layer, tokens: int) -> None:
+        """Fill rows with another layer's, of which the last so many tokens count, right-aligned."""
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            begin = mine.shape[2] - tokens
+            mine[rows, :, :begin] = 0
+            mine[rows, :, begin:] = theirs[:, :, -tokens:]
 
     def move(self, source: int, target: int) -> None:
         """Copy one row over another."""
@@ -155,8 +163,7 @@ class Rows:
         width = self.mask.shape[1]
         for mine, new in zip(self.cache.layers, others.cache.layers, strict=True):
             mine.show(rows, width)
-            mine.keys[len(self) :, :, width - theirs :] = new.keys[:, :, -theirs:]
-            mine.values[len(self) :, :, width - theirs :] = new.values[:, :, -theirs:]
+            mine.place(slice(len(self), rows), new, theirs)
         mask = self.mask.new_zeros(len(others), width)
         mask[:, width - theirs :] = others.mask[:, -theirs:]
         self.numbers += others.numbers
@@ -178,8 +185,7 @@ class Rows:
         for layer in self.cache.layers:
             # twice the rows, so that this does not happen for every newcomer
             made = Layer.of(layer.keys[0], len(self), width, spare=2 * rows - len(self))
-            made.keys[:, :, width - kept :] = layer.keys[:, :, -kept:]
-            made.values[:, :, width - kept :] = layer.values[:, :, -kept:]
+            made.place(slice(0, len(self)), layer, kept)
             layers.append(made)
         self.cache = Cache(layers=layers)
         mask = self.mask.new_zeros(len(self), width)

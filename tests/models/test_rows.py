@@ -85,12 +85,15 @@ def test_every_row_keeps_what_is_its_own(happens: list[Event]) -> None:
         assert rows.padded or len(held[number]) == rows.mask.shape[1]
         for layer, (keys, values_) in enumerate(rows.prefix(place)):
             expected = torch.cat([states(t, layer) for t in held[number]], dim=1)
+            # what is masked is a number all the same
+            assert rows.cache.layers[layer].keys.isfinite().all()
             assert torch.equal(keys, expected)
             assert torch.equal(values_, -expected)
 
 
 def test_a_token_is_one_write_until_the_room_is_used_up() -> None:
     layer = Layer.of(torch.zeros(HEADS, 1, SIZE), rows=2, tokens=5, room=3)
+    layer.keys.zero_()
     where = layer.keys.data_ptr()
     for _ in range(3):
         layer.update(torch.ones(2, HEADS, 1, SIZE), torch.ones(2, HEADS, 1, SIZE))
