@@ -36,6 +36,11 @@ class ImageCache:
         """Bytes that the kept images count for."""
         return self._used
 
+    @property
+    def max_bytes(self) -> int:
+        """The budget."""
+        return self._max_bytes
+
     def resize(self, max_bytes: int) -> None:
         """Set the budget, dropping what no longer fits.
 

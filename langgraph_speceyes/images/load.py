@@ -26,18 +26,23 @@ _CACHE = ImageCache()
 _GAP = 3.0
 # a JPEG is decoded smaller from this many pixels a side on: below it, decoding it twice, for a look at all of it and
 # for crops, costs more than it saves
-_LARGE = 2048
+LARGE = 2048
 # how much larger than wanted it stays, at least
 _ROOM = 2.0
 
 
-def configure_cache(max_bytes: int) -> None:
+def configure_cache(max_bytes: int) -> int:
     """Set how many bytes of decoded images the process keeps (default 512 MiB, 4 bytes a pixel; 0 keeps none).
+
+    Returns:
+        How many it kept until now.
 
     Raises:
         ArgumentError: The budget is negative or no whole number.
     """
+    before = _CACHE.max_bytes
     _CACHE.resize(max_bytes)
+    return before
 
 
 def clear_cache() -> None:
@@ -263,11 +268,11 @@ def _whole(
             size = _size_of(image)
             # again on a hit: it may have been loaded under another policy
             check_size(size, policy, argument, name)
-            if (image.size != size) == (min(size) >= _LARGE and smaller(size)):
+            if (image.size != size) == (min(size) >= LARGE and smaller(size)):
                 return image
     encoded_bytes = read_source(ref.whole, policy, store, argument) if data is None else data
     size = read_size(encoded_bytes, policy, argument, name)
-    if sniff_mime(encoded_bytes) == "image/jpeg" and min(size) >= _LARGE and smaller(size):
+    if sniff_mime(encoded_bytes) == "image/jpeg" and min(size) >= LARGE and smaller(size):
         return _CACHE.get(small, lambda: decode(encoded_bytes, policy, argument, name, smaller=True))
     return _CACHE.get(key, lambda: decode(encoded_bytes, policy, argument, name))
 

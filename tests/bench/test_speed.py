@@ -15,7 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
+from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench import statistics
@@ -27,9 +29,22 @@ from langgraph_speceyes.bench.speed import AIMS, KEYS, MEASUREMENTS, Bench, cach
 from langgraph_speceyes.bench.speed.figures import Figure, mean_speedup, paired, typical
 from langgraph_speceyes.bench.speed.gate import Shape, all_logits, held_bytes, kept_numbers
 from langgraph_speceyes.bench.speed.latency import AGENT, JUDGE_ONLY, PLAIN, REJECTED, SPECEYES
-from langgraph_speceyes.bench.speed.subjects import changed, counted, empty, in_turn, question, rounds, speceyes, turn
+from langgraph_speceyes.bench.speed.subjects import (
+    Within,
+    changed,
+    counted,
+    empty,
+    images_decoded_whole,
+    images_not_kept,
+    in_turn,
+    question,
+    rounds,
+    speceyes,
+    turn,
+)
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import ResizeRule, clear_cache, load, load_resized, parse_reference
 from langgraph_speceyes.phases import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import Pair
@@ -172,6 +187,30 @@ async def test_what_is_switched_off_is_off_and_answers_stay_the_same(models: Mod
     single = changed(models, batching=False)
     assert isinstance(single, Models)
     assert single.large.batch_size == 1  # type: ignore[union-attr]
+
+
+async def test_images_are_not_kept_or_decoded_whole_only_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (2400, 2400), "red").save(path)
+
+    async def look(_: Any) -> list[Any]:
+        rule = ResizeRule(factor=28, min_pixels=56 * 56, max_pixels=120 * 120)
+        return [load_resized(str(path), rule) for _ in range(2)] + [
+            load._CACHE.find(f"{parse_reference(str(path)).source_key} 1/4")
+        ]
+
+    seen = RunnableLambda(lambda _: [], afunc=look)
+    for context, kept, small in (
+        (None, True, True),
+        (images_not_kept, False, False),
+        (images_decoded_whole, True, False),
+    ):
+        clear_cache()
+        graph = Within(seen, context) if context else seen
+        one, two, quarter = await graph.ainvoke({})
+        assert (one is two) == kept
+        assert (quarter is not None) == small
+    assert load_resized(str(path), ResizeRule(28, 56 * 56, 120 * 120)) is one
 
 
 # the gate at size

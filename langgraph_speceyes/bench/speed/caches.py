@@ -6,7 +6,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.bench.methods import METHODS, Models
 from langgraph_speceyes.bench.speed.figures import Figure, Part, left_out, paired, typical
@@ -14,10 +17,13 @@ from langgraph_speceyes.bench.speed.subjects import (
     NOT_LOCAL,
     Bench,
     Run,
+    Within,
     as_local,
     ask,
     changed,
     empty,
+    images_decoded_whole,
+    images_not_kept,
     rounds,
     speceyes,
     turn,
@@ -153,32 +159,50 @@ SWITCHES: dict[str, dict[str, bool]] = {
     "both: transformers' own generation": {"prefixes": False, "features": False},
     "batching": {"batching": False},
 }
-"""What can be switched off, and how."""
+"""What models can do without, and how."""
+IMAGES = {
+    "images kept": images_not_kept,
+    "large JPEGs decoded small": images_decoded_whole,
+}
+"""What images can do without, and how."""
 FULL = "everything on"
 
 
+def _ways(models: Models) -> dict[str, tuple[str, Runnable[Any, Any], Models]]:
+    """SpecEyes with one thing changed: a label, the graph, and the models whose caches are its own."""
+    found: dict[str, tuple[str, Runnable[Any, Any], Models]] = {}
+    for name, settings in SWITCHES.items():
+        lacking = changed(models, **settings)
+        if isinstance(lacking, Models):
+            found[name] = f"latency without {name} / with", speceyes(lacking), lacking
+    for name, context in IMAGES.items():
+        found[name] = f"latency without {name} / with", Within(speceyes(models), context), models
+    if models.judging and models.large is not None and models.order != "parallel":
+        both = speceyes(replace(models, order="parallel"))
+        found["parallel"] = f"latency with judge and speculator at once / {models.order}", both, models
+    found["hedge"] = "latency with hedge / without", speceyes(models, hedge=True), models
+    return found
+
+
 async def switches(bench: Bench) -> Part:
-    """Latency of SpecEyes with one thing switched off over that with everything on, question by question.
+    """Latency of SpecEyes with one thing switched off, or on, over that as it is, question by question.
 
     Every run begins with empty caches; median of the ratios and bootstrap interval over questions. Batching has an
     effect only where calls meet: for it, see the throughput without batching.
     """
+    ways = _ways(bench.models)
     graphs = {FULL: (speceyes(bench.models), bench.models)}
-    for name, settings in SWITCHES.items():
-        models = changed(bench.models, **settings)
-        if not isinstance(models, Models):
-            return Part(details={"reason": models})
-        graphs[name] = speceyes(models), models
+    graphs |= {name: (graph, models) for name, (_, graph, models) in ways.items()}
     for graph, models in graphs.values():
         await bench.warm(graph, models=models)
     items = bench.items[: 5 if bench.quick else 40]
     bench.report(f"switches: {len(items)} questions, {len(graphs)} ways")
     found = await rounds(graphs, items)
     part = Part(details={"questions": [{k: r.to_dict() for k, r in runs.items()} for runs in found], "ratios": {}})
-    for name in SWITCHES:
+    for name, (label, _, _) in ways.items():
         ratio = paired(_seconds(found, name), _seconds(found, FULL))
-        part.details["ratios"][name] = ratio.to_dict()
-        part.rows.append((f"latency without {name} / with", ratio, "x"))
+        part.details["ratios"][label] = ratio.to_dict()
+        part.rows.append((label, ratio, "x"))
     return part
 
 

@@ -134,8 +134,8 @@ class _Speed(Drawing):
         return self._save("throughput", "Throughput against concurrency", caption, paint, 3.2)
 
     def switches(self, ratios: Mapping[str, Any]) -> Plot | None:
-        """Latency with one thing switched off over everything on."""
-        kept = {name: r for name, r in ratios.items() if r["median"] is not None}
+        """Latency with one thing changed over that as it is."""
+        kept = {name.removeprefix("latency "): r for name, r in ratios.items() if r["median"] is not None}
         if not kept:
             return None
 
@@ -150,7 +150,7 @@ class _Speed(Drawing):
             ax.set_yticks(range(len(kept)), list(kept))
             ax.invert_yaxis()
             ax.margins(x=0.12)
-            ax.set_xlabel("latency without it / with it")
+            ax.set_xlabel("latency, changed / as it is")
 
         caption = "Median over questions and 95 % bootstrap interval, one question at a time, from empty caches."
         return self._save("switches", "What each is worth", caption, paint, 1.0 + 0.4 * len(kept))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.errors import MissingExtraError, describe_error
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
-from langgraph_speceyes.images import block_of, clear_cache
+from langgraph_speceyes.images import block_of, clear_cache, configure_cache, load
 from langgraph_speceyes.phases.fallback import tool_calls
 from langgraph_speceyes.state import Decision
 
@@ -204,7 +206,7 @@ def counted(models: Models) -> tuple[int, int, int]:
     return prefilled, reused, held
 
 
-def speceyes(models: Models, **gate: Any) -> Runnable[Any, Any]:
+def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[Any, Any]:
     """The bypass in front of the agent, the gate changed as told."""
     changed = replace(models.gate, calibration=None, **gate) if gate else models.gate
     return create_speceyes(
@@ -214,8 +216,51 @@ def speceyes(models: Models, **gate: Any) -> Runnable[Any, Any]:
         gate=changed,
         prompts=models.prompts,
         order=models.order,
+        hedge=hedge,
         policy=models.policy,
     ).compile(name="speceyes")
+
+
+class Within(Runnable[Any, Any]):
+    """A graph that runs within a context.
+
+    Args:
+        graph: The graph.
+        context: What it runs within.
+    """
+
+    def __init__(self, graph: Runnable[Any, Any], context: Callable[[], AbstractContextManager[None]]) -> None:
+        self._graph, self._context = graph, context
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run it."""
+        with self._context():
+            return self._graph.invoke(input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run it."""
+        with self._context():
+            return await self._graph.ainvoke(input, config, **kwargs)
+
+
+@contextmanager
+def images_not_kept() -> Iterator[None]:
+    """Every reader of an image decodes and resizes it anew."""
+    before = configure_cache(0)
+    try:
+        yield
+    finally:
+        configure_cache(before)
+
+
+@contextmanager
+def images_decoded_whole() -> Iterator[None]:
+    """Large JPEGs are decoded at all of their pixels, whatever is seen of them."""
+    before, load.LARGE = load.LARGE, sys.maxsize
+    try:
+        yield
+    finally:
+        load.LARGE = before
 
 
 def changed(models: Models, *, prefixes: bool = True, features: bool = True, batching: bool = True) -> Models | str:
