@@ -21,7 +21,9 @@ def _masked_state(state: Any) -> Any:
     """A state with digests in place of images; the bypass's own records hold none and are not searched."""
     if not isinstance(state, dict):
         return mask_images(state)
-    return {k: v if k == "decision" or str(k).startswith("speceyes_") else mask_images(v) for k, v in state.items()}
+    masked = {k: v if k == "decision" or str(k).startswith("speceyes_") else mask_images(v) for k, v in state.items()}
+    # the same object tells LangGraph that there is nothing to keep apart for tracers
+    return masked if any(masked[k] is not v for k, v in state.items()) else state
 
 
 _MASKED = TracePolicy(process_inputs=_masked_state, process_outputs=_masked_state)

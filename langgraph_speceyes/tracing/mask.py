@@ -8,6 +8,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from langgraph.types import Send
@@ -24,6 +25,8 @@ _MIME_KEYS = ("mime_type", "media_type", "mimeType")
 _DATA_KEYS = ("base64", "data", "bytes")
 _SHORTEST = 64
 """Shortest base64 text that is taken for an image by its first characters, where no block says that it is one."""
+_SHORTEST_URL = 22
+"""Characters below which text holds no image in any form."""
 
 # How base64 of PNG, JPEG, GIF, WebP, TIFF and AVIF or HEIC begins.
 _BEGINNINGS = ("iVBORw0KGg", "/9j/", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
@@ -71,14 +74,12 @@ def mask_images(value: Value) -> Value:
 
 
 def _walk(value: Any, above: set[int]) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
+    walk_in = _walker(type(value))
+    if walk_in is None:
         return value
-    if isinstance(value, str):
-        return _mask_text(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return _mask_bytes(bytes(value), value)
-    walk_in = _walker(value)
-    if walk_in is None or id(value) in above:
+    if walk_in is _walk_text or walk_in is _walk_bytes:
+        return walk_in(value, above)
+    if id(value) in above:
         return value
     above.add(id(value))
     try:
@@ -87,19 +88,30 @@ def _walk(value: Any, above: set[int]) -> Any:
         above.discard(id(value))
 
 
-def _walker(value: Any) -> Callable[[Any, set[int]], Any] | None:
-    """How to look through a container; None for anything else."""
-    if isinstance(value, Mapping):
+@lru_cache(maxsize=4096)
+def _walker(kind: Any) -> Callable[[Any, set[int]], Any] | None:
+    """How to look through values of a type; None for what holds no image."""
+    if issubclass(kind, str):
+        return _walk_text
+    if issubclass(kind, (bytes, bytearray, memoryview)):
+        return _walk_bytes
+    if issubclass(kind, Mapping):
         return _walk_mapping
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
+    if issubclass(kind, (list, tuple, set, frozenset, deque)):
         return _walk_items
-    if isinstance(value, BaseModel):
+    if issubclass(kind, BaseModel):
         return _walk_model
-    if isinstance(value, Send):
+    if issubclass(kind, Send):
         return _walk_send
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _walk_dataclass
-    return None
+    return _walk_dataclass if dataclasses.is_dataclass(kind) else None
+
+
+def _walk_text(value: str, above: set[int]) -> Any:
+    return value if len(value) < _SHORTEST_URL else _mask_text(value)
+
+
+def _walk_bytes(value: bytes | bytearray | memoryview, above: set[int]) -> Any:
+    return _mask_bytes(bytes(value), value)
 
 
 def _walk_mapping(value: Mapping[Any, Any], above: set[int]) -> Any:
@@ -186,8 +198,6 @@ def _mask_bytes(data: bytes, value: Any) -> Any:
 
 
 def _mask_text(text: str) -> str:
-    if len(text) < 22:
-        return text
     if text[:11].lower() == "data:image/" or (text.startswith(_BEGINNINGS) and len(text) >= _SHORTEST):
         if not any(mark in text for mark in _NO_PAYLOAD) and not (found := digest_payload(text)).startswith("undec"):
             return found
