@@ -74,7 +74,7 @@ def mask_images(value: Value) -> Value:
 
 
 def _walk(value: Any, above: set[int]) -> Any:
-    walk_in = _walker(type(value))
+    walk_in = _walker(type(value))  # type: ignore[arg-type]  # types are hashable
     if walk_in is None:
         return value
     if walk_in is _walk_text or walk_in is _walk_bytes:
@@ -89,7 +89,7 @@ def _walk(value: Any, above: set[int]) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _walker(kind: Any) -> Callable[[Any, set[int]], Any] | None:
+def _walker(kind: type) -> Callable[[Any, set[int]], Any] | None:
     """How to look through values of a type; None for what holds no image."""
     if issubclass(kind, str):
         return _walk_text
