@@ -148,9 +148,12 @@ class Log:
     fleet: Fleet
 
 
-def served(made: Arrivals, accelerators: int = 1, **options: Any) -> Log:
+def served(made: Arrivals, accelerators: int = 1, missing: Model | None = None, **options: Any) -> Log:
+    """What becomes of calls; of the `missing` model another is announced that never comes."""
     clock = Clock()
     fleet = Fleet(clock, layout(accelerators), **options)
+    if missing:
+        fleet.expect(missing, 0)
     log = Log([0.0] * len(made), [0.0] * len(made), {"large": [], "small": []}, {}, 0, clock, fleet)
     whose: dict[int, int] = {}
     begin = fleet._pass
@@ -220,13 +223,12 @@ def test_calls_that_arrive_together_begin_together(made: list[Call]) -> None:
     done = log.fleet.served["large"]
     assert (done.passes, done.steps) == (1, max(call.tokens for call in made) - 1)
     # nobody waits for the longest: a call ends with its own last token
-    for k, call in enumerate(made):
-        first = max(c.pass_s for c in made) + sum(c.prefill_s for c in made)
-        least = first + (call.tokens - 1) * (call.step_s + call.token_s)
-        assert least - 1e-9 <= log.answered[k]
-    by_length = sorted(range(len(made)), key=lambda k: made[k].tokens)
-    ended = [log.answered[k] for k in by_length]
-    assert ended == sorted(ended)
+    now, ends = max(call.pass_s for call in made) + sum(call.prefill_s for call in made), {}
+    for length in range(1, max(call.tokens for call in made) + 1):
+        ends[length] = now
+        left = [call for call in made if call.tokens > length]
+        now += max((call.step_s for call in left), default=0.0) + sum(call.token_s for call in left)
+    assert log.answered == pytest.approx([ends[call.tokens] for call in made])
 
 
 @pytest.mark.parametrize(("others", "steps"), [(1, 1), (EAGER - 1, 1), (EAGER, EAGER), (EAGER + 4, EAGER)])
@@ -278,6 +280,20 @@ def test_an_idle_model_waits_for_announced_calls_and_no_longer_than_agreed() -> 
     clock.start(caller("third", 0.0, one, None))
     clock.run()
     assert ended["third"] == 3.5  # a lone call never waits
+
+
+def test_patience_does_not_end_with_what_the_other_model_does() -> None:
+    one = Call(1.0, 0.0)
+    log = served([(0.0, one, "large"), (0.5, one, "small")], missing="small", max_wait_s=5.0)
+    assert log.answered == [1.0, 6.5]
+
+
+def test_a_newcomer_is_left_to_an_idle_accelerator() -> None:
+    one, long = Call(1.0, 0.0), Call(1.0, 0.0, tokens=30, step_s=0.7)
+    # 4, 1 and no rows are left after the first pass, from 0.5 to 1.5
+    made: Arrivals = [(0.0, call, "large") for call in [long] * 5 + [one] * 7]
+    log = served([*made, (2.0, one, "large")], 3, missing="large", max_wait_s=0.5)
+    assert log.joined[12] == 2.5
 
 
 def test_idle_accelerators_share_what_waits() -> None:
