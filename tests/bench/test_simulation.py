@@ -250,6 +250,13 @@ def test_a_full_model_takes_a_newcomer_when_somebody_leaves() -> None:
     assert log.answered[1:] == [51.0, 7.0]
 
 
+def test_an_answer_does_not_wait_for_its_prompt_to_be_kept() -> None:
+    one = Call(1.0, 0.0, after_s=0.5)
+    log = served([(0.0, one, "large"), (0.2, one, "large")])
+    assert log.answered == [1.0, 2.5]
+    assert log.fleet.served["large"].busy_s == 3.0
+
+
 def test_models_on_one_accelerator_take_turns() -> None:
     call = Call(1.0, 0.0, tokens=4, step_s=1.0)
     assert served([(0.0, call, "large"), (0.0, call, "small")]).answered == [7.0, 8.0]

@@ -37,6 +37,7 @@ class Call:
         token_s: Seconds that the call adds to each decoding step.
         setup_s: Seconds of a core that calls of a static batch share before it; a call in no such batch has them for
             itself.
+        after_s: Seconds of the accelerator once it is answered: keeping its prompt for later ones.
     """
 
     pass_s: float
@@ -46,6 +47,7 @@ class Call:
     step_s: float = 0.0
     token_s: float = 0.0
     setup_s: float = 0.0
+    after_s: float = 0.0
 
     @property
     def shared_s(self) -> float:
@@ -59,7 +61,7 @@ class Call:
 
     @property
     def alone_s(self) -> float:
-        """Seconds with nobody beside it, with its preparation."""
+        """Seconds until its answer with nobody beside it, with its preparation."""
         return self.core_s + self.shared_s + self.own_s
 
     @property
@@ -309,10 +311,20 @@ class Fleet:
         if not answered:
             self._next(accelerator)
             return
-        # what the answers lead to at this very moment is seen before it goes on
-        self.clock.after(0.0, lambda: self._next(accelerator))
+        after = sum(waiting.call.after_s for waiting in answered)
+        # without such seconds too, what the answers lead to at this very moment is seen before it goes on
+        began = self.clock.now
         for waiting in answered:
             waiting.signal.fire()
+
+        def over() -> None:
+            self.served[model].busy_s += self.clock.now - began
+            self._next(accelerator)
+
+        if after:
+            self._execute(after, over)
+        else:
+            self.clock.after(0.0, over)
 
 
 def duration(calls: Sequence[Call]) -> float:

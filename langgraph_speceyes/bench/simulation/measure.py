@@ -23,8 +23,10 @@ from langgraph_speceyes.bench.simulation.query import Query, Tool, Turn
 from langgraph_speceyes.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from langgraph_speceyes.models.batcher import Feed
-    from langgraph_speceyes.models.decoder import Prompt
+    from langgraph_speceyes.models.decoder import Choose, Prompt
     from langgraph_speceyes.models.engine import Completion, Request
     from langgraph_speceyes.models.rows import Rows
     from langgraph_speceyes.testbed.pair import Pair
@@ -42,8 +44,10 @@ class Forward:
         model: Which.
         calls: Calls in it.
         read: Tokens of their prompts that were not found in the cache; None in a decoding step.
-        core_s: Core time of the model's thread, since the last one.
+        core_s: Core time of the model's thread, since the last one, until its tokens are known and told.
         wall_s: Wall time.
+        ended: Calls that got their last token.
+        after_s: Core and wall time that keeping their prompts took then.
     """
 
     model: Model
@@ -51,6 +55,8 @@ class Forward:
     read: int | None
     core_s: float
     wall_s: float
+    ended: int = 0
+    after_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass
@@ -112,7 +118,7 @@ class Watched:
         wall = seconds == "wall"
         costs = {model: _costs([f for f in self.forwards if f.model == model], wall) for model in MODELS}
         every = [step for steps in self._steps.values() for step in steps]
-        watched = sum(step.core_s for step in every) + sum(f.core_s for f in self.forwards) + self.loop_s
+        watched = sum(step.core_s for step in every) + sum(f.core_s + f.after_s[0] for f in self.forwards) + self.loop_s
         in_tools = sum(step.core_s for step in every if step.tool)
         beside = max(0.0, self.process_s - watched) / in_tools if in_tools and not wall else 0.0
         # the loop takes a query on at its begin, after every call and tool, and at a bypass
@@ -150,16 +156,19 @@ class Watched:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Seconds of a joining pass: each, each call, each token read; and of a decoding step: each, each row."""
+    """Seconds of a joining pass, of each call and token read in it; of a step, of each row in it; after each answer."""
 
     joining: float
     call_s: float
     read: float
     step: float
     row: float
+    after: float
 
     def call(self, tokens: int, read: int, prepare_s: float) -> Call:
-        return Call(self.joining, self.call_s + self.read * read, prepare_s, tokens, self.step, self.row)
+        return Call(
+            self.joining, self.call_s + self.read * read, prepare_s, tokens, self.step, self.row, after_s=self.after
+        )
 
 
 def _costs(forwards: Sequence[Forward], wall: bool) -> _Costs:
@@ -170,6 +179,7 @@ def _costs(forwards: Sequence[Forward], wall: bool) -> _Costs:
     return _Costs(
         *_fitted([(1, f.calls, f.read or 0) for f in joining], took(joining), 3),
         *_fitted([(1, f.calls) for f in steps], took(steps), 2),
+        sum(f.after_s[wall] for f in forwards) / max(1, sum(f.ended for f in forwards)),
     )
 
 
@@ -330,13 +340,21 @@ class _Engine:
         self._read = sum(len(prompt.tokens) - prompt.cached for prompt in prompts.values())
         return found
 
-    def take(self, rows: Rows, *args: Any) -> None:
+    def take(self, rows: Rows, logits: Tensor, choose: Choose, *args: Any) -> None:
         """As the decoder's."""
-        calls = len(rows)
-        self._take(rows, *args)
-        wall, core = time.perf_counter(), time.thread_time()
-        self._forwards.append(Forward(self._model, calls, self._read, core - self._core, wall - self._wall))
-        self._read, self._wall, self._core = None, wall, core
+        calls, told = len(rows), (0.0, 0.0)
+
+        def chosen(*given: Any) -> tuple[Tensor, list[int], list[bool]]:
+            nonlocal told
+            found = choose(*given)
+            told = time.thread_time(), time.perf_counter()
+            return found
+
+        self._take(rows, logits, chosen, *args)
+        core, wall = time.thread_time(), time.perf_counter()
+        took, after = (told[0] - self._core, told[1] - self._wall), (core - told[0], wall - told[1])
+        self._forwards.append(Forward(self._model, calls, self._read, *took, calls - len(rows), after))
+        self._read, self._core, self._wall = None, core, wall
 
 
 class _Told:

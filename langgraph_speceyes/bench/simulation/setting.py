@@ -392,7 +392,7 @@ def _parted(shared_s: float, own_s: float, prefill_s: float, tokens: int) -> Cal
 
 
 def _times(call: Call, by: float) -> Call:
-    seconds = ("pass_s", "prefill_s", "prepare_s", "step_s", "token_s", "setup_s")
+    seconds = ("pass_s", "prefill_s", "prepare_s", "step_s", "token_s", "setup_s", "after_s")
     return replace(call, **{name: getattr(call, name) * by for name in seconds})
 
 
