@@ -311,20 +311,19 @@ class Fleet:
         if not answered:
             self._next(accelerator)
             return
-        after = sum(waiting.call.after_s for waiting in answered)
-        # without such seconds too, what the answers lead to at this very moment is seen before it goes on
-        began = self.clock.now
-        for waiting in answered:
-            waiting.signal.fire()
+        began, after = self.clock.now, sum(waiting.call.after_s for waiting in answered)
 
         def over() -> None:
             self.served[model].busy_s += self.clock.now - began
             self._next(accelerator)
 
+        # without such seconds too, what the answers lead to at this very moment is seen before it goes on
         if after:
             self._execute(after, over)
         else:
             self.clock.after(0.0, over)
+        for waiting in answered:
+            waiting.signal.fire()
 
 
 def duration(calls: Sequence[Call]) -> float:
