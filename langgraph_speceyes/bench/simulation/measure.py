@@ -176,11 +176,10 @@ def _costs(forwards: Sequence[Forward], wall: bool) -> _Costs:
         return [f.wall_s if wall else f.core_s for f in several]
 
     joining, steps = [f for f in forwards if f.read is not None], [f for f in forwards if f.read is None]
-    return _Costs(
-        *_fitted([(1, f.calls, f.read or 0) for f in joining], took(joining), 3),
-        *_fitted([(1, f.calls) for f in steps], took(steps), 2),
-        sum(f.after_s[wall] for f in forwards) / max(1, sum(f.ended for f in forwards)),
-    )
+    joins, call, read = _fitted([(1, f.calls, f.read or 0) for f in joining], took(joining), 3)
+    step, row = _fitted([(1, f.calls) for f in steps], took(steps), 2)
+    after = sum(f.after_s[wall] for f in forwards) / max(1, sum(f.ended for f in forwards))
+    return _Costs(joins, call, read, step, row, after)
 
 
 def _fitted(causes: Sequence[tuple[int, ...]], took: Sequence[float], count: int) -> list[float]:
