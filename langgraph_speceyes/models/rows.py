@@ -155,7 +155,9 @@ class Rows:
         self.padded = not bool(self.mask.all())
 
     def join(self, others: Rows) -> None:
-        """Take further rows in."""
+        """Take further rows in; none where all ended with their first token."""
+        if not others:
+            return
         rows, theirs = len(self) + len(others), others.used
         first: Layer = self.cache.layers[0]
         if rows > first.capacity[0] or theirs > self.mask.shape[1]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,22 +30,33 @@ from langgraph_speceyes.bench.simulation import (
     simulate,
     validate,
 )
-from langgraph_speceyes.bench.simulation.fleet import Fleet, duration, layout
+from langgraph_speceyes.bench.simulation.fleet import EAGER, MODELS, Fleet, Model, duration, layout
 from langgraph_speceyes.bench.simulation.kernel import Clock, Cores, Places, Process
-from langgraph_speceyes.bench.simulation.setting import PUBLISHED
+from langgraph_speceyes.bench.simulation.setting import PUBLISHED, TURN_TOKENS
 from langgraph_speceyes.bench.statistics import predicted_latency
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.models import decoder
 from langgraph_speceyes.testbed.pair import Pair
 
 seconds = st.floats(0.001, 2.0)
-calls = st.builds(Call, seconds, seconds)
+short = st.floats(0.001, 0.1)
+calls = st.builds(Call, seconds, seconds, st.just(0.0), st.integers(1, 12), short, short)
 chances = st.floats(0.0, 1.0)
 designs = st.sampled_from(DESIGNS)
 quick = settings(max_examples=40, deadline=None)
 
 
 def some(**changes: object) -> Setting:
-    plain = Setting("plain", 0.8, 0.6, Call(0.2, 0.1), Call(0.1, 0.05), Call(1.0, 0.2), tool_s=0.1, depth=1.5)
+    plain = Setting(
+        "plain",
+        0.8,
+        0.6,
+        judge=Call(0.2, 0.1),
+        speculate=Call(0.05, 0.05, tokens=5, step_s=0.02),
+        turn=Call(0.1, 0.2, tokens=10, step_s=0.1),
+        tool_s=0.1,
+        depth=1.5,
+    )
     return replace(plain, **changes)
 
 
@@ -113,54 +126,194 @@ def test_places_are_taken_in_order() -> None:
     assert (order, clock.now) == ([0, 1, 2, 3, 4], 5.0)
 
 
-# batches
+# calls side by side
+
+
+Arrivals = list[tuple[float, Call, Model]]
+arrivals: st.SearchStrategy[Arrivals] = st.lists(
+    st.tuples(st.floats(0.0, 4.0), calls, st.sampled_from(MODELS)), min_size=1, max_size=20
+)
+
+
+@dataclass
+class Log:
+    """What calls went through: when each was queued and answered; and each model's joinings, as the fleet took them."""
+
+    asked: list[float]
+    answered: list[float]
+    order: dict[Model, list[int]]
+    joined: dict[int, float]
+    most: int
+    clock: Clock
+    fleet: Fleet
+
+
+def served(made: Arrivals, accelerators: int = 1, missing: Model | None = None, **options: Any) -> Log:
+    """What becomes of calls; of the `missing` model another is announced that never comes."""
+    clock = Clock()
+    fleet = Fleet(clock, layout(accelerators), **options)
+    if missing:
+        fleet.expect(missing, 0)
+    log = Log([0.0] * len(made), [0.0] * len(made), {"large": [], "small": []}, {}, 0, clock, fleet)
+    whose: dict[int, int] = {}
+    begin = fleet._pass
+
+    def joining(accelerator: Any, model: Model, rows: Any, several: Any) -> None:
+        begin(accelerator, model, rows, several)
+        log.order[model] += [whose[id(one.signal)] for one in several]
+        log.joined.update({whose[id(one.signal)]: clock.now for one in several})
+        log.most = max(log.most, len(rows.ends))
+
+    fleet._pass = joining  # type: ignore[method-assign]
+
+    def caller(k: int, later: float, call: Call, model: Model) -> Process:
+        yield later
+        log.asked[k] = clock.now
+        answer = fleet.call(model, call)
+        whose[id(answer)] = k
+        yield answer
+        log.answered[k] = clock.now
+
+    for k, one in enumerate(made):
+        clock.start(caller(k, *one))
+    clock.run()
+    return log
+
+
+@given(arrivals, st.integers(1, 4), st.integers(1, 6))
+@quick
+def test_work_is_conserved(made: Arrivals, accelerators: int, most: int) -> None:
+    log = served(made, accelerators, max_batch=most)
+    for model in MODELS:
+        asked = [call for _, call, of in made if of == model]
+        done = log.fleet.served[model]
+        assert (done.calls, done.tokens) == (len(asked), sum(call.tokens for call in asked))
+        assert done.busy_s <= sum(call.alone_s for call in asked) + 1e-9
+        # what a call adds is spent however many are beside it
+        assert done.busy_s >= sum(call.own_s for call in asked) - 1e-9
+    for k, (_, call, _) in enumerate(made):
+        assert log.answered[k] - log.asked[k] >= call.alone_s - 1e-9
+    # an accelerator never idles while somebody waits
+    busy = sum(done.busy_s for done in log.fleet.served.values())
+    if accelerators == 1:
+        assert max(log.answered) <= max(later for later, _, _ in made) + busy + 1e-9
+
+
+@given(arrivals, st.integers(1, 4), st.integers(1, 6))
+@quick
+def test_calls_join_in_the_order_they_came_and_never_too_many(made: Arrivals, accelerators: int, most: int) -> None:
+    log = served(made, accelerators, max_batch=most)
+    for model in MODELS:
+        came = [log.asked[k] for k in log.order[model]]
+        assert came == sorted(came)
+    assert log.most <= most
+
+
+@given(calls, st.sampled_from(MODELS), st.integers(1, 3))
+@quick
+def test_a_call_alone_takes_its_seconds(call: Call, model: Model, accelerators: int) -> None:
+    assert served([(1.0, call, model)], accelerators).answered[0] == pytest.approx(1.0 + call.alone_s)
+    assert duration([call]) == pytest.approx(call.alone_s)
 
 
 @given(st.lists(calls, min_size=1, max_size=16))
 @quick
-def test_calls_that_arrive_together_share_a_batch(made: list[Call]) -> None:
-    clock = Clock()
-    fleet = Fleet(clock, layout(1))
-    for call in made:
-        fleet.call("large", call)
-    clock.run()
-    assert fleet.served["large"].batches == 1
-    assert clock.now == pytest.approx(duration(made))
-    alone = sum(call.alone_s for call in made)
-    assert max(call.alone_s for call in made) <= duration(made) + 1e-9 <= alone + 2e-9
+def test_calls_that_arrive_together_begin_together(made: list[Call]) -> None:
+    log = served([(0.0, call, "large") for call in made])
+    done = log.fleet.served["large"]
+    assert (done.passes, done.steps) == (1, max(call.tokens for call in made) - 1)
+    # nobody waits for the longest: a call ends with its own last token
+    now, ends = max(call.pass_s for call in made) + sum(call.prefill_s for call in made), {}
+    for length in range(1, max(call.tokens for call in made) + 1):
+        ends[length] = now
+        left = [call for call in made if call.tokens > length]
+        now += max((call.step_s for call in left), default=0.0) + sum(call.token_s for call in left)
+    assert log.answered == pytest.approx([ends[call.tokens] for call in made])
 
 
-def test_a_batch_waits_for_announced_calls_and_no_longer_than_agreed() -> None:
+@pytest.mark.parametrize(("others", "steps"), [(1, 1), (EAGER - 1, 1), (EAGER, EAGER), (EAGER + 4, EAGER)])
+def test_a_newcomer_does_not_wait_for_the_longest_answer(others: int, steps: int) -> None:
+    # long answers of 1 s a token, a first joining pass of 1 s, and a judgment that comes during it
+    long, judgment = Call(1.0, 0.0, tokens=100, step_s=1.0), Call(0.5, 0.0)
+    log = served([*((0.0, long, "large") for _ in range(others)), (0.5, judgment, "large")])
+    # after a pass there is always a step, and from EAGER rows on there are as many
+    assert log.answered[-1] == 1.0 + steps + 0.5
+    # its pass holds the others up
+    assert log.answered[0] == 100.5
+    assert decoder._EAGER == EAGER
+
+
+def test_a_full_model_takes_a_newcomer_when_somebody_leaves() -> None:
+    short, long = Call(1.0, 0.0, tokens=6, step_s=1.0), Call(1.0, 0.0, tokens=50, step_s=1.0)
+    log = served([(0.0, short, "large"), (0.0, long, "large"), (0.5, Call(1.0, 0.0), "large")], max_batch=2)
+    assert log.joined[2] == log.answered[0] == 6.0
+    assert log.answered[1:] == [51.0, 7.0]
+
+
+def test_an_answer_does_not_wait_for_its_prompt_to_be_kept() -> None:
+    one = Call(1.0, 0.0, after_s=0.5)
+    log = served([(0.0, one, "large"), (0.2, one, "large")])
+    assert log.answered == [1.0, 2.5]
+    assert log.fleet.served["large"].busy_s == 3.0
+
+
+def test_models_on_one_accelerator_take_turns() -> None:
+    call = Call(1.0, 0.0, tokens=4, step_s=1.0)
+    assert served([(0.0, call, "large"), (0.0, call, "small")]).answered == [7.0, 8.0]
+
+
+def test_an_idle_model_waits_for_announced_calls_and_no_longer_than_agreed() -> None:
     clock = Clock()
     fleet = Fleet(clock, layout(1), max_wait_s=0.5)
     ended: dict[str, float] = {}
 
-    def caller(name: str, later: float, key: int | None) -> Process:
+    def caller(name: str, later: float, call: Call, key: int | None) -> Process:
         yield later
-        yield fleet.call("small", Call(1.0, 0.0), key)
+        yield fleet.call("small", call, key)
         ended[name] = clock.now
 
+    one = Call(1.0, 0.0)
     fleet.expect("small", 1)
     fleet.expect("small", 2)
-    clock.start(caller("first", 0.0, 1))
-    clock.start(caller("second", 0.3, 2))
+    clock.start(caller("first", 0.0, one, 1))
+    clock.start(caller("second", 0.3, one, 2))
     fleet.expect("small", 3)  # never comes
+    clock.start(caller("next", 1.2, one, None))
     clock.run()
-    assert ended == {"first": 1.5, "second": 1.5}
-    assert fleet.served["small"].batches == 1
+    assert (ended["first"], ended["second"]) == (1.5, 1.5)
+    assert ended["next"] == 2.5  # a model at work waits for nobody
+    assert fleet.served["small"].passes == 2
     fleet.dismiss("small", 3)
-    clock.start(caller("third", 0.0, None))
+    clock.start(caller("third", 0.0, one, None))
     clock.run()
-    assert ended["third"] == 2.5  # a lone call never waits
+    assert ended["third"] == 3.5  # a lone call never waits
+
+
+def test_patience_does_not_end_with_what_the_other_model_does() -> None:
+    one = Call(1.0, 0.0)
+    log = served([(0.0, one, "large"), (0.5, one, "small")], missing="small", max_wait_s=5.0)
+    assert log.answered == [1.0, 6.5]
+
+
+def test_a_newcomer_is_left_to_an_idle_accelerator() -> None:
+    one, long = Call(1.0, 0.0), Call(1.0, 0.0, tokens=30, step_s=0.7)
+    # 4, 1 and no rows are left after the first pass, from 0.5 to 1.5
+    made: Arrivals = [(0.0, call, "large") for call in [long] * 5 + [one] * 7]
+    log = served([*made, (2.0, one, "large")], 3, missing="large", max_wait_s=0.5)
+    assert log.joined[12] == 2.5
 
 
 def test_idle_accelerators_share_what_waits() -> None:
-    clock = Clock()
-    fleet = Fleet(clock, layout(4))
-    for _ in range(8):
-        fleet.call("large", Call(1.0, 0.5))
-    clock.run()
-    assert (fleet.served["large"].batches, clock.now) == (4, 2.0)
+    log = served([(0.0, Call(1.0, 0.5), "large") for _ in range(8)], 4)
+    assert (log.fleet.served["large"].passes, log.clock.now) == (4, 2.0)
+
+
+def test_a_newcomer_goes_where_fewest_are_under_way() -> None:
+    long, slow = Call(1.0, 0.0, tokens=9, step_s=1.0), Call(1.0, 0.0, tokens=9, step_s=1.5)
+    # two on the first accelerator and one on the second, which gets to its next token later
+    log = served([(0.0, long, "large"), (0.0, long, "large"), (0.0, slow, "large"), (1.5, long, "large")], 2)
+    assert log.joined == {0: 0.0, 1: 0.0, 2: 0.0, 3: 2.5}
+    assert log.answered[:2] == [9.0, 9.0]
 
 
 # designs
@@ -337,7 +490,7 @@ def test_the_pessimists_view_costs_the_same_one_at_a_time() -> None:
     for setting in PRESETS.values():
         moved = setting.all_on_accelerator()
         assert moved.latency_s == pytest.approx(setting.latency_s)
-        assert moved.judge.prepare_s == moved.speculate.prepare_s == 0
+        assert moved.judge.core_s == moved.speculate.core_s == 0
 
 
 def test_no_ratio_depends_on_the_scale() -> None:
@@ -362,9 +515,9 @@ def test_cached_prefixes_save_the_batched_designs_time_only() -> None:
 
 
 def outcome(k: int, method: str, **changes: object) -> dict[str, object]:
-    agent = {"answer": "a", "right": True, "seconds": 2.0, "error": None, "tokens": {}, "tools": ["crop"]}
+    agent = {"answer": "a", "right": True, "seconds": 2.0, "error": None, "tokens": {"output": 40}, "tools": ["crop"]}
     alone = {"method": method, "id": f"q{k}", "split": "s", "rule": "free_form", "error": None, "route": None}
-    return {**alone, "decided_by": None, "agent": agent, "seconds": {"total": 2.0}, **changes}
+    return {**alone, "decided_by": None, "agent": agent, "seconds": {"total": 2.0}, "tokens": {}, **changes}
 
 
 def write_run(folder: Path, outcomes: list[dict[str, object]], concurrency: int = 1) -> Path:
@@ -375,7 +528,8 @@ def write_run(folder: Path, outcomes: list[dict[str, object]], concurrency: int 
 
 def decided(k: int, route: str, by: str) -> dict[str, object]:
     spent = {"judge": 0.1, "total": 1.0} | ({} if by == "judge" else {"speculate": 0.3, "gate": 0.0})
-    return outcome(k, "speceyes", route=route, decided_by=by, seconds=spent, agent=None)
+    tokens = {"speculate": {"input": 90, "output": 12}} if by != "judge" and k else {}
+    return outcome(k, "speceyes", route=route, decided_by=by, seconds=spent, tokens=tokens, agent=None)
 
 
 def test_a_run_is_a_source(tmp_path: Path) -> None:
@@ -384,6 +538,14 @@ def test_a_run_is_a_source(tmp_path: Path) -> None:
     found = from_run(folder)
     assert (found.beta, found.alpha) == (pytest.approx(2 / 3), 0.5)
     assert found.agent_s == pytest.approx(2.0)
+    one, two = found.recorded[:2]
+    assert one.judge
+    assert one.speculate
+    assert two.speculate
+    assert one.judge.tokens == 1
+    # those of the first speculation are not known
+    assert (one.speculate.tokens, two.speculate.tokens) == (TURN_TOKENS, 12)
+    assert [turn.call.tokens for turn in one.turns] == [20, 20]
     made = simulate(list(found.recorded), "speceyes", Machine(max_wait_s=0), 1)
     assert made.latencies == pytest.approx([0.4, 2.4, 2.1])
     predicted = run(folder, accelerators=(1, 2), loads=("batch",))
@@ -436,4 +598,7 @@ def test_a_live_run_is_compared(pair: Pair, ask, design) -> None:
     assert all(abs(e) < 1.5 for e in latencies)
     json.dumps(found.to_dict(), allow_nan=False)
     # nothing is left watching
-    assert pair.large._batcher._run.__name__ == "generate"
+    for model in (pair.large, pair.speculator):
+        assert model._batcher._run == model._engine.serve
+        assert not {"_begin", "_take"} & set(vars(model._engine.decoder))
+    assert asyncio.to_thread.__module__ == "asyncio.threads"

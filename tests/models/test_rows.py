@@ -102,3 +102,11 @@ def test_a_token_is_one_write_until_the_room_is_used_up() -> None:
     assert layer.keys.data_ptr() != where
     assert layer.keys[:, :, 5:].eq(1).all()
     assert layer.keys[:, :, :5].eq(0).all()
+
+
+def test_newcomers_who_end_with_their_first_token_leave_nothing_behind() -> None:
+    held = {0: [1, 2, 3], 1: [4, 5]}
+    rows, fresh = begun([0], held), begun([1], held)
+    fresh.leave([0])
+    rows.join(fresh)
+    assert (rows.numbers, rows.mask.tolist()) == ([0], [[1, 1, 1]])

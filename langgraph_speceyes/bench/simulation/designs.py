@@ -26,8 +26,8 @@ class Machine:
     Attributes:
         accelerators: How many.
         small: How many of them serve the small model only; 0 lets all serve both.
-        max_batch: Most calls in one forward batch.
-        max_wait_s: Longest wait for announced calls.
+        max_batch: Most calls of a model under way on one accelerator.
+        max_wait_s: Longest wait of an idle model for announced calls.
         front_batch: Queries that one process of the reference takes at once (its default is 6).
         cores: Processor cores for tools and preparation.
         threads: Threads they run on.
@@ -165,7 +165,7 @@ class _World:
             layout(machine.accelerators, machine.small),
             max_batch=machine.max_batch,
             max_wait_s=machine.max_wait_s,
-            execute=self._batch,
+            execute=self._execute,
         )
         self._waiting: deque[tuple[int, Signal]] = deque()
 
@@ -176,13 +176,14 @@ class _World:
         lead = {"agent_serial": self._serial, "agent_batched": self._agent, "speceyes": self._bypass}[design]
         return lambda k: self.clock.start(lead(queries[k], k))
 
-    def _batch(self, calls: Sequence[Call]) -> Signal:
-        took = duration(calls)
-        if not self.machine.models_on_cores:
-            return self.clock.wait(took)
-        return self.cores.work(took, self.machine.lock[0])
+    def _execute(self, seconds: float, then: Callable[[], None]) -> None:
+        """An accelerator's work: on the clock, or on the cores that all share."""
+        if self.machine.models_on_cores:
+            self.cores.work(seconds, self.machine.lock[0]).then(then)
+        else:
+            self.clock.after(seconds, then)
 
-    # this package: every query on a path of its own, calls of all of them in shared batches
+    # this package: every query on a path of its own, calls of all of them side by side
 
     def _bypass(self, query: Query, key: int) -> Process:
         if query.judge:
@@ -215,7 +216,7 @@ class _World:
                 yield from self._step(query)
 
     def _ask(self, query: Query, model: Model, call: Call, key: int | None) -> Process:
-        yield from self._thread(call.prepare_s)
+        yield from self._thread(call.core_s)
         yield self.fleet.call(model, call, key)
         yield from self._step(query)
 
@@ -249,17 +250,25 @@ class _World:
     def _alone(self, query: Query) -> Process:
         """The agent's run on an accelerator that waits while a tool runs."""
         for turn in query.turns:
-            yield from self._thread(turn.call.prepare_s)
+            yield from self._thread(turn.call.core_s)
             yield from self._busy("large", [turn.call])
             if turn.tool:
                 yield from self._tool(turn.tool)
 
     def _busy(self, model: Model, calls: Sequence[Call]) -> Process:
-        served, began = self.fleet.served[model], self.clock.now
-        yield self._batch(calls)
-        served.batches += 1
+        """A static batch: it starts and ends as a whole."""
+        served, began, end = self.fleet.served[model], self.clock.now, Signal()
+        self._execute(duration(calls), end.fire)
+        yield end
         served.calls += len(calls)
+        served.passes += 1
+        served.steps += max(call.tokens for call in calls) - 1
+        served.tokens += sum(call.tokens for call in calls)
         served.busy_s += self.clock.now - began
+
+    def _prepare(self, calls: Sequence[Call]) -> Process:
+        """What a process does before a static batch, on one thread."""
+        yield from self._thread(max(call.setup_s for call in calls) + sum(call.prepare_s for call in calls))
 
     # the reference: a process an accelerator, which takes a few queries, leads them through the front end together and
     # then those that are left through the agent one by one
@@ -289,11 +298,11 @@ class _World:
     def _together(self, queries: Sequence[Query], signals: Sequence[Signal]) -> Process:
         judged = [q.judge for q in queries if q.judge]
         if judged:
-            yield from self._thread(sum(call.prepare_s for call in judged))
+            yield from self._prepare(judged)
             yield from self._busy("large", judged)
         asked = [q.speculate for q in queries if q.passed and q.speculate]
         if asked:
-            yield from self._thread(sum(call.prepare_s for call in asked))
+            yield from self._prepare(asked)
             yield from self._busy("small", asked)
         for query, signal in zip(queries, signals, strict=True):
             if query.bypassed:

@@ -44,7 +44,7 @@ def show(console: Console, found: Prediction) -> None:
         table = Table(title=f"{title} (simulated)", title_justify="left")
         table.add_column("accelerators", justify="right")
         table.add_column("design", no_wrap=True)
-        for name in ("queries / s", "speed-up", "mean", "p50", "p95", "busy", "batch"):
+        for name in ("queries / s", "speed-up", "mean", "p50", "p95", "busy", "rows"):
             table.add_column(name, justify="right", no_wrap=True)
         last = None
         for row in rows:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,7 +23,12 @@ from langgraph_speceyes.bench.simulation.query import Query, Tool, Turn
 from langgraph_speceyes.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from langgraph_speceyes.models.batcher import Feed
+    from langgraph_speceyes.models.decoder import Choose, Prompt
     from langgraph_speceyes.models.engine import Completion, Request
+    from langgraph_speceyes.models.rows import Rows
     from langgraph_speceyes.testbed.pair import Pair
 
 _LOCK_TRIALS, _LOCK_S = 8, 0.25
@@ -33,21 +38,25 @@ _query: ContextVar[int | None] = ContextVar("speceyes_simulated_query", default=
 
 @dataclass(frozen=True)
 class Forward:
-    """One forward batch of a model.
+    """One forward pass of a model: calls join, or those under way get a token each.
 
     Attributes:
         model: Which.
-        tokens: Tokens generated for each of its calls, the end of the sequence included.
-        read: Tokens of each prompt that were not found in the cache.
-        core_s: Core time of the model's thread.
+        calls: Calls in it.
+        read: Tokens of their prompts that were not found in the cache; None in a decoding step.
+        core_s: Core time of the model's thread, since the last one, until its tokens are known and told.
         wall_s: Wall time.
+        ended: Calls that got their last token.
+        after_s: Core and wall time that keeping their prompts took then.
     """
 
     model: Model
-    tokens: tuple[int, ...]
-    read: tuple[int, ...]
+    calls: int
+    read: int | None
     core_s: float
     wall_s: float
+    ended: int = 0
+    after_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass
@@ -72,7 +81,7 @@ class Watched:
         ended: When each was answered.
         bypassed: Which were answered by the speculator.
         passed: Which the judge let pass.
-        forwards: The forward batches.
+        forwards: The joining passes and decoding steps.
         wall_s: Wall time of the run.
         process_s: Core time of the process.
         loop_s: Core time of the event loop.
@@ -109,7 +118,7 @@ class Watched:
         wall = seconds == "wall"
         costs = {model: _costs([f for f in self.forwards if f.model == model], wall) for model in MODELS}
         every = [step for steps in self._steps.values() for step in steps]
-        watched = sum(step.core_s for step in every) + sum(f.core_s for f in self.forwards) + self.loop_s
+        watched = sum(step.core_s for step in every) + sum(f.core_s + f.after_s[0] for f in self.forwards) + self.loop_s
         in_tools = sum(step.core_s for step in every if step.tool)
         beside = max(0.0, self.process_s - watched) / in_tools if in_tools and not wall else 0.0
         # the loop takes a query on at its begin, after every call and tool, and at a bypass
@@ -147,35 +156,46 @@ class Watched:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Seconds of a forward batch: each batch, each decoding step, each call, each token made, each token read."""
+    """Seconds of a joining pass, of each call and token read in it; of a step, of each row in it; after each answer."""
 
-    batch: float
-    step: float
+    joining: float
     call_s: float
-    made: float
     read: float
+    step: float
+    row: float
+    after: float
 
     def call(self, tokens: int, read: int, prepare_s: float) -> Call:
-        base = self.batch + self.step * tokens
-        return Call(base, self.call_s + self.made * tokens + self.read * read, prepare_s)
+        return Call(
+            self.joining, self.call_s + self.read * read, prepare_s, tokens, self.step, self.row, after_s=self.after
+        )
 
 
 def _costs(forwards: Sequence[Forward], wall: bool) -> _Costs:
+    def took(several: Sequence[Forward]) -> list[float]:
+        return [f.wall_s if wall else f.core_s for f in several]
+
+    joining, steps = [f for f in forwards if f.read is not None], [f for f in forwards if f.read is None]
+    joins, call, read = _fitted([(1, f.calls, f.read or 0) for f in joining], took(joining), 3)
+    step, row = _fitted([(1, f.calls) for f in steps], took(steps), 2)
+    after = sum(f.after_s[wall] for f in forwards) / max(1, sum(f.ended for f in forwards))
+    return _Costs(joins, call, read, step, row, after)
+
+
+def _fitted(causes: Sequence[tuple[int, ...]], took: Sequence[float], count: int) -> list[float]:
     """Least squares with costs of at least 0 each, scaled so that the whole run's sum is the measured one."""
-    if not forwards:
-        return _Costs(0.0, 0.0, 0.0, 0.0, 0.0)
+    if not causes:
+        return [0.0] * count
     try:
         from scipy.optimize import nnls
     except ModuleNotFoundError as missing:
         raise MissingExtraError("fitting service times", "eval") from missing
-    rows = [[1, max(f.tokens), len(f.tokens), sum(f.tokens), sum(f.read)] for f in forwards]
-    design: NDArray[Any] = np.array(rows, dtype=float)
-    took = np.array([f.wall_s if wall else f.core_s for f in forwards])
+    design: NDArray[Any] = np.array(causes, dtype=float)
     scale = design.max(axis=0)
     scale[scale == 0] = 1.0
-    found = nnls(design / scale, took)[0] / scale
-    found *= took.sum() / max(1e-12, float((design @ found).sum()))
-    return _Costs(*(float(value) for value in found))
+    found = nnls(design / scale, np.array(took))[0] / scale
+    found *= sum(took) / max(1e-12, float((design @ found).sum()))
+    return [float(value) for value in found]
 
 
 async def watch(pair: Pair, graph: Runnable[Any, Any], asked: Sequence[HumanMessage], concurrency: int) -> Watched:
@@ -251,23 +271,17 @@ def _recording(pair: Pair, seen: Watched) -> Iterator[None]:
 
         return timed
 
-    def timed_run(model: Model, run: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(requests: Sequence[Request]) -> Sequence[Completion]:
-            wall, core = time.perf_counter(), time.thread_time()
-            found: Sequence[Completion] = run(requests)
-            wall, core = time.perf_counter() - wall, time.thread_time() - core
-            tokens = tuple(len(c.steps) + (c.finish_reason == "stop") for c in found)
-            read = tuple(c.prompt_tokens - c.cached_tokens for c in found)
-            seen.forwards.append(Forward(model, tokens, read, core, wall))
-            for k, request in enumerate(requests):
-                query, _ = whose.pop(id(request), (None, None))
-                if query is not None:
-                    judging = model == "large" and request.max_tokens == 1
-                    step = _Step(model=model, judging=judging, tokens=tokens[k], read=read[k])
-                    seen._steps.setdefault(query, []).append(step)
-            return found
-
-        return timed
+    def answered(model: Model, request: Request, completion: Completion) -> None:
+        query, _ = whose.pop(id(request), (None, None))
+        if query is None:
+            return
+        step = _Step(
+            model=model,
+            judging=model == "large" and request.max_tokens == 1,
+            tokens=len(completion.steps) + (completion.finish_reason == "stop"),
+            read=completion.prompt_tokens - completion.cached_tokens,
+        )
+        seen._steps.setdefault(query, []).append(step)
 
     runs = {name: model._batcher._run for name, model in models.items()}
     makes = {kind: kind._request for kind in kinds}
@@ -275,7 +289,7 @@ def _recording(pair: Pair, seen: Watched) -> Iterator[None]:
     for kind in kinds:
         kind._request = timed_request(kind._request)
     for name, model in models.items():
-        model._batcher._run = timed_run(name, runs[name])
+        model._batcher._run = _Engine(name, model._engine, seen.forwards, answered).serve
     try:
         yield
     finally:
@@ -284,6 +298,89 @@ def _recording(pair: Pair, seen: Watched) -> Iterator[None]:
             kind._request = makes[kind]
         for name, model in models.items():
             model._batcher._run = runs[name]
+            for method in _Engine.WATCHED:
+                del vars(model._engine.decoder)[method]
+
+
+class _Engine:
+    """Watches an engine's passes and steps, on its own thread: each reaches from the end of the one before to its own.
+
+    Args:
+        model: What it is called.
+        engine: The engine; methods of its decoder are covered until they are deleted from it.
+        forwards: Where passes and steps go.
+        answered: Is told each request's completion, before the one who waits for it.
+    """
+
+    WATCHED = ("_begin", "_take")
+
+    def __init__(
+        self,
+        model: Model,
+        engine: Any,
+        forwards: list[Forward],
+        answered: Callable[[Model, Request, Completion], None],
+    ) -> None:
+        self._model, self._forwards, self._answered = model, forwards, answered
+        self._serve, decoder = engine.serve, engine.decoder
+        self._begin, self._take = decoder._begin, decoder._take
+        self._read: int | None = None
+        self._wall = self._core = 0.0
+        decoder._begin, decoder._take = self.begin, self.take
+
+    def serve(self, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
+        """As the engine's, with a feed that tells who is done."""
+        self._wall, self._core = time.perf_counter(), time.thread_time()
+        self._serve(requests, _Told(requests, feed, lambda request, made: self._answered(self._model, request, made)))
+
+    def begin(self, prompts: Mapping[int, Prompt]) -> Any:
+        """As the decoder's."""
+        found = self._begin(prompts)
+        self._read = sum(len(prompt.tokens) - prompt.cached for prompt in prompts.values())
+        return found
+
+    def take(self, rows: Rows, logits: Tensor, choose: Choose, *args: Any) -> None:
+        """As the decoder's."""
+        calls, told = len(rows), (0.0, 0.0)
+
+        def chosen(*given: Any) -> tuple[Tensor, list[int], list[bool]]:
+            nonlocal told
+            found = choose(*given)
+            told = time.thread_time(), time.perf_counter()
+            return found
+
+        self._take(rows, logits, chosen, *args)
+        core, wall = time.thread_time(), time.perf_counter()
+        took, after = (told[0] - self._core, told[1] - self._wall), (core - told[0], wall - told[1])
+        self._forwards.append(Forward(self._model, calls, self._read, *took, calls - len(rows), after))
+        self._read, self._core, self._wall = None, core, wall
+
+
+class _Told:
+    """A feed that says whose each completion is."""
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        feed: Feed[Request, Completion],
+        answered: Callable[[Request, Completion], None],
+    ) -> None:
+        self._requests, self._feed, self._answered = list(requests), feed, answered
+
+    def more(self) -> Sequence[Request]:
+        """As the feed's."""
+        new = self._feed.more()
+        self._requests += new
+        return new
+
+    def done(self, number: int, result: Completion, /) -> None:
+        """As the feed's."""
+        self._answered(self._requests[number], result)
+        self._feed.done(number, result)
+
+    def fail(self, number: int, error: Exception, /) -> None:
+        """As the feed's."""
+        self._feed.fail(number, error)
 
 
 def lock_share(works: Sequence[Callable[[], object]]) -> float:

@@ -35,7 +35,7 @@ class Predicted:
         latency_p50_s: The median.
         latency_p95_s: The 95th percentile.
         utilisation: Share of the accelerators' time that they were busy.
-        batch: Mean calls in a forward batch of the large model.
+        batch: Mean tokens that a pass or step of the large model makes: one for each call in it.
     """
 
     design: Design
@@ -130,11 +130,11 @@ def run(
         loads: Which loads.
         each: Queries in flight for each accelerator, for the load ``"each"``.
         fixed: Queries in flight, for the load ``"fixed"``; queries in all, for ``"batch"``.
-        machine: Batch sizes and waits; the default is batches of 16.
+        machine: Batch sizes and waits; the default is up to 16 calls side by side.
         cores: Cores beside each accelerator.
         small: Of how many accelerators one serves the small model only, and the others the large one: 8 sets one in
             eight apart; 0 lets all serve both.
-        reuse: Share of a turn's own part (`slope_s`) that cached prefixes save; None leaves the setting's.
+        reuse: Share of a turn's prefill that cached prefixes save; None leaves the setting's.
         seed: Seed of the queries.
         report: Called with how many simulations are done and how many there are.
 
@@ -156,7 +156,7 @@ def run(
         )
         serial = simulate(queries, "agent_serial", replace(on, small=0), in_flight)
         for design in designs:
-            # the designs without shared batches lead a query through one accelerator
+            # the serial designs lead a query through one accelerator
             alone = design in ("agent_serial", "reference")
             made = (
                 serial
@@ -181,5 +181,5 @@ def _row(made: Simulated, load: Load, speedup: float) -> Predicted:
         made.latency_s(50),
         made.latency_s(95),
         made.utilisation,
-        large.calls / large.batches if large.batches else 0.0,
+        large.tokens / (large.passes + large.steps) if large.passes else 0.0,
     )

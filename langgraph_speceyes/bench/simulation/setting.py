@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ MAX_DEPTH = 5
 TURN_TOKENS = 119
 """Tokens of one turn: 414 tokens in 3.48 rounds, which the paper gives for SpecReason on the same agent."""
 TOKEN_S = 0.030
-"""Seconds of one decoding step. Assumed: reading 15 GB of weights at 1.555 TB/s (NVIDIA's data sheet of the A100 40 GB)
-takes 10 ms, and an eager step of 28 layers about three times as long."""
+"""Seconds of one decoding step, and of what a pass of newcomers shares. Assumed: reading 15 GB of weights at 1.555 TB/s
+(NVIDIA's data sheet of the A100 40 GB) takes 10 ms, and an eager step of 28 layers about three times as long, for the
+small model too, since launching the kernels is what takes long. Calls beside each other add nothing to it: reading
+the keys and values of 16,384 tokens, 0.9 GB, takes 0.6 ms."""
 PREFILL_TOKENS_PER_S = 0.5 * 312e12 / (2 * 7.6e9)
 """Prefill at half the A100's 312 TFLOPS in bfloat16, 2 FLOP a token and weight. Assumed; attention's share left out."""
 SMALL = 2.0 / 7.6
@@ -33,12 +36,12 @@ CORES = 12
 TOOL_S = 0.1
 """Seconds of a crop, its resizing and encoding. Assumed."""
 SPREAD = 0.5
-"""Coefficient of variation of a turn's length. Assumed."""
+"""Coefficient of variation of a turn's tokens. Assumed."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Queries as distributions. Seconds are those of a call in a batch of its own, in two parts (:class:`Call`).
+    """Queries as distributions. Seconds and tokens are those of :class:`Call`.
 
     Attributes:
         name: Its name.
@@ -46,12 +49,12 @@ class Setting:
         alpha: Acceptance rate: share of those that the gate accepts.
         judge: The judgment; its `alone_s` is ``c_J``.
         speculate: Speculation and gate; ``c_S``.
-        turn: One turn of the agent, in the mean.
+        turn: One turn of the agent, of mean length.
         tool_s: Core time of one tool call.
         depth: Mean tool steps of a query (``D``), 0 to 5; binomial.
-        spread: Coefficient of variation of a turn's shared seconds; log-normal.
+        spread: Coefficient of variation of a turn's tokens; log-normal.
         front_batch: Queries that the reference leads through its front end together.
-        reuse: Share of a turn's `slope_s` that is saved where the large model has read the prompt's beginning before.
+        reuse: Share of a turn's `prefill_s` that is saved where the large model has read the prompt's beginning before.
             The reference and a serial agent save nothing.
         source: Where the numbers are from.
     """
@@ -132,8 +135,8 @@ class Setting:
         return found
 
     def _turn(self, length: float, calls_tool: bool) -> Turn:
-        call = replace(self.turn, base_s=self.turn.base_s * length)
-        cached = replace(call, slope_s=(1 - self.reuse) * call.slope_s) if self.reuse else None
+        call = replace(self.turn, tokens=max(1, round(self.turn.tokens * length)))
+        cached = replace(call, prefill_s=(1 - self.reuse) * call.prefill_s) if self.reuse else None
         return Turn(call, Tool(self.tool_s) if calls_tool else None, cached)
 
 
@@ -198,10 +201,12 @@ def from_run(
 
     Args:
         folder: The run's folder.
-        shared: Share of a call's seconds that calls in one batch share (``base / (base + slope)``). A run with one
-            question at a time cannot tell: measure it, or try several.
+        shared: Share of a call's seconds that calls beside it share, spread evenly over its tokens; the rest is its
+            prefill. A run with one question at a time cannot tell: measure it, or try several.
         tool_share: Share of the agent's seconds that its tools take, where it called any.
         method: Which bypass; the default is the first.
+
+    A judgment is one token; tokens of calls that the run does not know are :data:`TURN_TOKENS`.
 
     Raises:
         ArgumentError: The run has no bypass, no agent's seconds for some of its questions, more than one question
@@ -225,7 +230,9 @@ def from_run(
         if part is None:
             raise ArgumentError("run", "the agent's seconds of every question (--method agent, or --full)", str(folder))
         found.append(_recorded(outcome, part, shared, tool_share))
-    assumed = f"{shared:.0%} of a call shared by its batch, {tool_share:.0%} of the agent's time in tools (assumed)"
+    assumed = (
+        f"{shared:.0%} of a call shared by those beside it, {tool_share:.0%} of the agent's time in tools (assumed)"
+    )
     return Recorded(str(folder), tuple(found), source=f"{len(found)} questions of {folder}; {assumed}")
 
 
@@ -233,16 +240,19 @@ def _recorded(outcome: Outcome, part: Mapping[str, Any], shared: float, tool_sha
     seconds = outcome["seconds"]
     passed = outcome["decided_by"] == "gate"
 
-    def call(took: float) -> Call:
-        return Call(shared * took, (1 - shared) * took)
+    def call(took: float, tokens: int) -> Call:
+        return _spoken(shared * took, (1 - shared) * took, tokens)
 
     steps = len(part.get("tools") or ())
     in_tools = tool_share * part["seconds"] if steps else 0.0
-    turn = call((part["seconds"] - in_tools) / (steps + 1))
+    # a provider that does not count says 0, or nothing
+    said = part["tokens"].get("output") or TURN_TOKENS * (steps + 1)
+    drafted = outcome["tokens"].get("speculate", {}).get("output") or TURN_TOKENS
+    turn = call((part["seconds"] - in_tools) / (steps + 1), round(said / (steps + 1)))
     turns = (*(Turn(turn, Tool(in_tools / steps)) for _ in range(steps)), Turn(turn))
     return Query(
-        call(seconds["judge"]) if "judge" in seconds else None,
-        call(seconds.get("speculate", 0.0) + seconds.get("gate", 0.0)) if passed else None,
+        call(seconds["judge"], 1) if "judge" in seconds else None,
+        call(seconds.get("speculate", 0.0) + seconds.get("gate", 0.0), drafted) if passed else None,
         passed,
         outcome["route"] == "bypass",
         turns,
@@ -307,7 +317,11 @@ def derived(name: str, said: Published) -> Setting:
     * ``c_S`` is one over the small model's own speed-up, the rest of the front end the judge's.
 
     What the paper says nothing about is the agent: its depth, its seconds, and how its turns would batch. A turn is
-    :data:`TURN_TOKENS` decoding steps, which a batch shares, and one prefill of the image, which it does not.
+    :data:`TURN_TOKENS` tokens of :data:`TOKEN_S` each, which calls side by side share, and one prefill of the image,
+    which they do not. A judgment is one token, so calls share one pass of :data:`TOKEN_S`. What exceeds that in the
+    seconds that judgments share is the process's own work too, once a batch (`setup_s`); a design without such batches
+    is charged all of it for each judgment. A speculation makes as many tokens as its shared seconds have
+    :data:`TOKEN_S`.
     """
     sizes = np.array(list(said.by_batch))
     inverse = 1 / np.array(list(said.by_batch.values()))
@@ -319,14 +333,19 @@ def derived(name: str, said: Published) -> Setting:
     small = min(0.9, beta / said.draft / (base + slope))
 
     prefill = said.image_tokens / PREFILL_TOKENS_PER_S
-    turn = Call(TURN_TOKENS * TOKEN_S, prefill)
+    turn = _spoken(TURN_TOKENS * TOKEN_S, prefill, TURN_TOKENS)
     agent_s = (1 + said.depth) * turn.alone_s + said.depth * TOOL_S
     return Setting(
         name,
         beta=beta,
         alpha=product / beta,
-        judge=_parted((1 - small) * base * agent_s, (1 - small) * slope * agent_s, prefill),
-        speculate=_parted(small * base * agent_s, small * slope / beta * agent_s, SMALL * prefill),
+        judge=_parted((1 - small) * base * agent_s, (1 - small) * slope * agent_s, prefill, 1),
+        speculate=_parted(
+            small * base * agent_s,
+            small * slope / beta * agent_s,
+            SMALL * prefill,
+            ceil(small * base * agent_s / TOKEN_S),
+        ),
         turn=turn,
         depth=said.depth,
         front_batch=said.front_batch,
@@ -343,7 +362,10 @@ def mixed(name: str, settings: Sequence[Setting], weights: Sequence[float]) -> S
 
     def call(name: str) -> Call:
         calls = [getattr(s, name) for s in settings]
-        return Call(*(mean([getattr(c, f) for c in calls]) for f in ("base_s", "slope_s", "prepare_s")))
+        shared, own, prepare, setup = (
+            mean([getattr(c, part) for c in calls]) for part in ("shared_s", "own_s", "prepare_s", "setup_s")
+        )
+        return _spoken(shared, own, round(mean([c.tokens for c in calls])), prepare, setup)
 
     beta, product = mean([s.beta for s in settings]), mean([s.beta * s.alpha for s in settings])
     return replace(
@@ -357,17 +379,27 @@ def mixed(name: str, settings: Sequence[Setting], weights: Sequence[float]) -> S
     )
 
 
-def _parted(base_s: float, own_s: float, prefill_s: float) -> Call:
-    """A call whose own seconds are the accelerator's up to its prefill, and beyond that a core's."""
-    return Call(base_s, min(own_s, prefill_s), max(0.0, own_s - prefill_s))
+def _spoken(shared_s: float, prefill_s: float, tokens: int, prepare_s: float = 0.0, setup_s: float = 0.0) -> Call:
+    """A call whose shared seconds are spread evenly over its tokens, at least one."""
+    tokens = max(1, tokens)
+    return Call(shared_s / tokens, prefill_s, prepare_s, tokens, shared_s / tokens, setup_s=setup_s)
+
+
+def _parted(shared_s: float, own_s: float, prefill_s: float, tokens: int) -> Call:
+    """A call that is the accelerator's up to its prefill and `TOKEN_S` a token, and beyond that a core's."""
+    setup = max(0.0, shared_s - tokens * TOKEN_S)
+    return _spoken(shared_s - setup, min(own_s, prefill_s), tokens, max(0.0, own_s - prefill_s), setup)
 
 
 def _times(call: Call, by: float) -> Call:
-    return Call(call.base_s * by, call.slope_s * by, call.prepare_s * by)
+    seconds = ("pass_s", "prefill_s", "prepare_s", "step_s", "token_s", "setup_s", "after_s")
+    return replace(call, **{name: getattr(call, name) * by for name in seconds})
 
 
 def _moved(call: Call) -> Call:
-    return Call(call.base_s, call.slope_s + call.prepare_s)
+    return replace(
+        call, pass_s=call.pass_s + call.setup_s, prefill_s=call.prefill_s + call.prepare_s, prepare_s=0.0, setup_s=0.0
+    )
 
 
 def _presets() -> dict[str, Setting]:

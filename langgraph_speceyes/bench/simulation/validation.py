@@ -88,9 +88,9 @@ def validate(
     """Run questions through the embedded pair and through the simulation, and compare.
 
     The simulation is given what each query asked for in this very run: the time of preparing images and prompts, the
-    tokens of each call, the time of each tool, the event loop's share; and the seconds of a forward batch by its size
-    and tokens, fitted to the run's own batches. It is not told when anything happened, which calls met in a batch, or
-    how long anything waited in a queue.
+    tokens of each call, the time of each tool, the event loop's share; and the seconds of a joining pass by its calls
+    and the tokens it reads, and of a decoding step by its rows, fitted to the run's own. It is not told when anything
+    happened, which calls were under way together, or how long anything waited in a queue.
 
     Args:
         pair: The models, with torch on one thread.
