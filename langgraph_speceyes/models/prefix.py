@@ -50,9 +50,18 @@ class ByteBudget(Generic[Value]):
         if key in self._entries:
             self.held -= self._entries.pop(key)[1]
 
-    def items(self) -> list[tuple[Hashable, Value]]:
-        """Keys and values, the most recently used last."""
-        return [(key, value) for key, (value, _) in self._entries.items()]
+    def peek(self, key: Hashable) -> Value | None:
+        """The value, no more recently used than before."""
+        found = self._entries.get(key)
+        return None if found is None else found[0]
+
+    def newest(self) -> list[Hashable]:
+        """The keys, the most recently used first."""
+        return list(reversed(self._entries))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._entries)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class PrefixCache:
 
     def __init__(self, limit: int) -> None:
         self._prefixes: ByteBudget[Prefix] = ByteBudget(limit)
+        self._about: dict[int, list[Hashable]] = {}
 
     @property
     def limit(self) -> int:
@@ -96,23 +106,51 @@ class PrefixCache:
     def longest(self, ids: Ids) -> tuple[Prefix | None, int]:
         """The prefix that shares most tokens with a prompt, and how many."""
         best: tuple[Hashable, Prefix | None, int] = (None, None, 0)
-        for key, prefix in self._prefixes.items():
-            if (shared := shared_length(prefix.ids, ids)) > best[2]:
-                best = key, prefix, shared
+        image, begin = _first_image(ids)
+        # those about the same image first: all others can share no more than what is before it
+        for keys, most in ((self._kept(image), len(ids)), (self._prefixes.newest(), begin)):
+            for key in keys:
+                if best[2] >= most:
+                    break
+                prefix = self._prefixes.peek(key)
+                if prefix is not None and (shared := shared_length(prefix.ids, ids)) > best[2]:
+                    best = key, prefix, shared
         if best[1] is not None:
             self._prefixes.get(best[0])
         return best[1], best[2]
 
     def put(self, prefix: Prefix) -> None:
         """Keep a prefix in place of those it goes on from."""
-        for key, other in self._prefixes.items():
+        image, _ = _first_image(prefix.ids)
+        for key in {*self._kept(image), *self._kept(0)} if image else self._prefixes.newest():
+            other = self._prefixes.peek(key)
+            if other is None:
+                continue
             shared = shared_length(other.ids, prefix.ids)
             if shared == len(prefix.ids):
                 self._prefixes.get(key)
                 return
             if shared == len(other.ids):
                 self._prefixes.drop(key)
-        self._prefixes.put(prefix.ids.tobytes(), prefix, prefix.nbytes)
+        own = prefix.ids.tobytes()
+        self._prefixes.put(own, prefix, prefix.nbytes)
+        self._about.setdefault(image, []).append(own)
+        if len(self._about) > 2 * len(self._prefixes) + 16:
+            self._about = {about: kept for about in list(self._about) if (kept := self._kept(about))}
+
+    def _kept(self, image: int) -> list[Hashable]:
+        """Keys of what is kept of prompts about an image, the newest first; 0 is no image."""
+        keys = [key for key in self._about.get(image, ()) if self._prefixes.peek(key) is not None]
+        if image in self._about:
+            self._about[image] = keys
+        return keys[::-1]
+
+
+def _first_image(ids: Ids) -> tuple[int, int]:
+    """The number of a prompt's first image, and where it begins; 0 and the prompt's length without one."""
+    # the first token may be a scope's number
+    at = np.flatnonzero(ids[1:] < 0)
+    return (int(ids[1 + at[0]]), 1 + int(at[0])) if at.size else (0, len(ids))
 
 
 def shared_length(one: Ids, two: Ids) -> int:

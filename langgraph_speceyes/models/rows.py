@@ -122,6 +122,9 @@ class Rows:
 
     def grow(self) -> tuple[Tensor, Tensor]:
         """Take the newest token in: tokens ``[rows, 1]`` and positions ``[4, rows, 1]`` of the next forward pass."""
+        if self.mask.shape[1] >= self.cache.layers[0].capacity[1]:
+            # those who have left may have been the longest
+            self._rebuild(len(self), self.used)
         at = self.index + self.shift
         positions = torch.stack([self.index, at, at, at])[:, :, None]
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self), 1)], dim=-1)
@@ -131,7 +134,12 @@ class Rows:
     def prefix(self, place: int) -> tuple[tuple[Tensor, Tensor], ...]:
         """A copy of one row's keys and values, ``[heads, tokens, size]`` of each layer."""
         real = self.mask[place].bool()
-        return tuple((layer.keys[place][:, real], layer.values[place][:, real]) for layer in self.cache.layers)
+        count = int(real.sum())
+        # a slice is many times faster; beside others with a longer beginning there may be a gap in it
+        which = slice(len(real) - count, None) if bool(real[len(real) - count :].all()) else real
+        return tuple(
+            (layer.keys[place][:, which].clone(), layer.values[place][:, which].clone()) for layer in self.cache.layers
+        )
 
     def leave(self, places: Sequence[int]) -> None:
         """Let rows go; the last ones take their places."""

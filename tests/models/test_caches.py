@@ -231,7 +231,7 @@ def test_a_budget_is_never_exceeded_and_forgets_the_oldest(limit: int, puts: lis
             model[key] = size
         while sum(model.values()) > limit:
             model.pop(next(iter(model)))
-        assert [(k, v) for k, v in budget.items()] == list(model.items())
+        assert [(k, budget.peek(k)) for k in budget.newest()] == list(model.items())[::-1]
         assert budget.held == sum(model.values()) <= limit
 
 
@@ -255,7 +255,7 @@ def test_the_longest_shared_prefix_is_found(kept: list[list[int]], asked: list[i
     if found is not None:
         assert found.ids[:shared].tolist() == asked[:shared]
     # what goes on from another replaces it
-    held = [p.ids.tolist() for _, p in cache._prefixes.items()]
+    held = [p.ids.tolist() for key in cache._prefixes.newest() if (p := cache._prefixes.peek(key)) is not None]
     assert not any(a != b and b[: len(a)] == a for a in held for b in held)
 
 
