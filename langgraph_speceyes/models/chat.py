@@ -47,7 +47,7 @@ class LocalChatModel(BaseChatModel):
 
     Greedy by default. Tools go through the checkpoint's chat template and come back as `AIMessage.tool_calls`.
     `logprobs=True, top_logprobs=K` puts log-probabilities in `response_metadata["logprobs"]` in the layout of OpenAI's
-    chat completions, natural logarithms of the untempered distribution, end-of-sequence excluded. Calls that arrive
+    chat completions, natural logarithms of the untempered distribution, end-of-sequence excluded. Calls under way
     together, from threads or tasks, share forward passes; a call's answer does not depend on its neighbours.
 
     Images in messages may be references (paths, `file:` URLs, regions `#xywh=x,y,w,h`, `sha256:` of an interned image):
@@ -180,7 +180,7 @@ class LocalChatModel(BaseChatModel):
 
     @property
     def stats(self) -> BatchStats:
-        """Forward batches run so far."""
+        """What the batcher has done so far."""
         return self._batcher.stats
 
     @property

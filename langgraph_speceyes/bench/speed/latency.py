@@ -58,6 +58,10 @@ async def measure(bench: Bench) -> Part:
         "speedup_cached": _speedup(found, splits, AGENT),
         "speedup_dense": _speedup(found, splits, AGENT, DENSE),
     }
+    by_split = {
+        split: {name: _speedup(found, splits, name, split) for name in (PLAIN, AGENT) if name in graphs}
+        for split in dict.fromkeys(splits)
+    }
     part = Part(figures | {key: left_out(reason) for key, reason in missing.items()})
     part.details = {
         "questions": [
@@ -66,10 +70,7 @@ async def measure(bench: Bench) -> Part:
         ],
         "seconds": {name: spread([runs[name].seconds for runs in found]) for name in graphs},
         "cpu_s": {name: spread([runs[name].cpu_s for runs in found]) for name in graphs},
-        "by_split": {
-            split: {name: _speedup(found, splits, name, split).to_dict() for name in (PLAIN, AGENT) if name in graphs}
-            for split in dict.fromkeys(splits)
-        },
+        "by_split": {split: {n: f.to_dict() for n, f in ratios.items()} for split, ratios in by_split.items()},
         "routes": _routes(found),
         "failed": sum(run.error is not None for runs in found for run in runs.values()),
         "caches_emptied": as_local(models.large) is not None and as_local(models.speculator) is not None,
@@ -78,6 +79,8 @@ async def measure(bench: Bench) -> Part:
         seconds = [r[SPECEYES].seconds for r in found if _route(r[SPECEYES]) == route]
         part.rows.append((f"latency, {route}", _milliseconds(typical(seconds)), "ms"))
         part.details["routes"][route] = {"questions": len(seconds), "phases": phases}
+    for split, ratios in by_split.items():
+        part.rows += [(f"speed-up over the {name}, {split}", figure, "x") for name, figure in ratios.items()]
     for name in graphs:
         part.rows.append((f"latency, {name}", _milliseconds(typical([r[name].seconds for r in found])), "ms"))
     return part
