@@ -11,10 +11,15 @@ from PIL import Image
 from langgraph_speceyes.errors import ArgumentError
 
 DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
+SMALL_BYTES = 1024 * 1024
+"""Up to so many bytes an image is a small one: 512 x 512 pixels."""
 
 
 class ImageCache:
     """Least-recently-used cache of decoded images under a byte budget. Thread-safe.
+
+    Large images go first: what a model sees of an image is a hundredth of it, and needs as long to be made again. Small
+    ones may fill half of the budget.
 
     Concurrent requests for one key load it once: the others wait. A load that fails is not remembered; each
     waiting request then tries for itself.
@@ -25,9 +30,10 @@ class ImageCache:
 
     def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self._lock = threading.Lock()
-        self._images: OrderedDict[str, Image.Image] = OrderedDict()
+        self._small: OrderedDict[str, Image.Image] = OrderedDict()
+        self._large: OrderedDict[str, Image.Image] = OrderedDict()
         self._loading: dict[str, tuple[threading.Lock, list[None]]] = {}
-        self._used = 0
+        self._used = self._in_small = 0
         self._max_bytes = 0
         self.resize(max_bytes)
 
@@ -56,8 +62,9 @@ class ImageCache:
     def clear(self) -> None:
         """Drop every image."""
         with self._lock:
-            self._images.clear()
-            self._used = 0
+            self._small.clear()
+            self._large.clear()
+            self._used = self._in_small = 0
 
     def find(self, key: str) -> Image.Image | None:
         """The image of a key, if it is kept."""
@@ -95,22 +102,29 @@ class ImageCache:
                     self._loading.pop(key, None)
 
     def _find(self, key: str) -> Image.Image | None:
-        image = self._images.get(key)
-        if image is not None:
-            self._images.move_to_end(key)
-        return image
+        for images in (self._small, self._large):
+            if key in images:
+                images.move_to_end(key)
+                return images[key]
+        return None
 
     def _keep(self, key: str, image: Image.Image) -> None:
         with self._lock:
-            if _bytes_of(image) <= self._max_bytes and key not in self._images:
-                self._images[key] = image
-                self._used += _bytes_of(image)
-                self._shrink()
+            size = _bytes_of(image)
+            if size > self._max_bytes or key in self._small or key in self._large:
+                return
+            small = size <= SMALL_BYTES
+            (self._small if small else self._large)[key] = image
+            self._used += size
+            self._in_small += size if small else 0
+            self._shrink()
 
     def _shrink(self) -> None:
-        while self._used > self._max_bytes and self._images:
-            _, image = self._images.popitem(last=False)
+        while self._used > self._max_bytes and (self._small or self._large):
+            small = not self._large or 2 * self._in_small > self._max_bytes
+            _, image = (self._small if small else self._large).popitem(last=False)
             self._used -= _bytes_of(image)
+            self._in_small -= _bytes_of(image) if small else 0
 
 
 def _bytes_of(image: Image.Image) -> int:

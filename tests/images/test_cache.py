@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError, ImageError
@@ -124,6 +126,29 @@ def test_the_cache_keeps_what_was_used_last_within_its_budget() -> None:
     assert cache.used_bytes == 0
     with pytest.raises(ArgumentError, match="max_bytes"):
         cache.resize(-1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from([400, 400, 400, 1100])), max_size=80))
+@example([*((k, 400) for k in range(12)), (0, 1100), (1, 1100), (2, 1100)])
+def test_large_images_go_before_small_ones_within_the_budget(asked: list[tuple[int, int]]) -> None:
+    budget = 12 * 1024 * 1024
+    cache = ImageCache(budget)
+    blank = {side: Image.new("L", (side, side)) for side in (400, 1100)}
+    kept: list[tuple[int, int]] = []  # the most recently used last
+
+    def used(side: int = 0) -> int:
+        return sum(4 * s * s for _, s in kept if side in (0, s))
+
+    for key, side in asked:
+        cache.get(f"{key} {side}", lambda side=side: blank[side])  # type: ignore[misc]
+        kept = [*(k for k in kept if k != (key, side)), (key, side)]
+        while used() > budget:
+            first = 400 if 2 * used(400) > budget or not used(1100) else 1100
+            kept.remove(next(k for k in kept if k[1] == first))
+        assert cache.used_bytes == used()
+        for number, size in ((n, s) for n in range(13) for s in blank):
+            held = cache._small if size == 400 else cache._large
+            assert (f"{number} {size}" in held) == ((number, size) in kept)
 
 
 def test_a_budget_of_zero_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
