@@ -476,11 +476,12 @@ def test_a_thread_that_is_told_to_stop_leaves_the_queue_for_a_slot() -> None:
 async def test_a_queued_call_of_a_cancelled_agent_is_taken_out_of_the_queue(image: str) -> None:
     busy, go, served = threading.Event(), threading.Event(), list[str]()
 
-    def serve(items: Any) -> Any:
+    def serve(items: Any, feed: Any) -> None:
         busy.set()
         assert go.wait(PATIENCE_S)
         served.extend(items)
-        return items
+        for number, item in enumerate(items):
+            feed.done(number, item)
 
     batcher = MicroBatcher[str, str](serve)
     before, queued = batcher.submit("before"), threading.Event()
