@@ -41,6 +41,13 @@ _out, _err = Console(), Console(stderr=True)
 
 Queries = Annotated[int, typer.Option("--queries", "-n", min=1, help="How many questions to run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Most calls in one forward pass of a local model.")]
+ModelsFrom = Annotated[
+    str | None, typer.Option(help="A function of yours that returns bench.methods.Models (package.function).")
+]
+SmallModel = Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")]
+LargeModel = Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")]
+GateFile = Annotated[Path | None, typer.Option(help="Gate file.")]
 Splits = Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")]
 Protocol = Annotated[str, typer.Option(help="How the agent's model calls tools: native or deepeyes.")]
 Coordinates = Annotated[str, typer.Option(help="What the agent's boxes count: absolute, resized or relative_1000.")]
@@ -86,12 +93,12 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
 def ask(
     image: Annotated[Path, typer.Argument(help="Image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
-    speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
-    agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
+    speculator: SmallModel = None,
+    agent: LargeModel = None,
     protocol: Protocol = "native",
     coordinates: Coordinates = "absolute",
     threshold: Threshold = None,
-    gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    gate: GateFile = None,
     save_crops: Annotated[Path | None, typer.Option(help="Folder for the regions the agent looked at.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,15 +154,13 @@ def evaluate(
         typer.Option("--full", help="Ask agent and speculator about every question, so that thresholds can be swept."),
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most calls in one forward pass of a local model.")] = 16,
-    models: Annotated[
-        str | None, typer.Option(help="A function of yours that returns bench.methods.Models (package.function).")
-    ] = None,
-    speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
-    agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
+    batch_size: BatchSize = 16,
+    models: ModelsFrom = None,
+    speculator: SmallModel = None,
+    agent: LargeModel = None,
     protocol: Protocol = "native",
     coordinates: Coordinates = "absolute",
-    gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    gate: GateFile = None,
     scorer: Annotated[
         str | None,
         typer.Option(help="A function of yours that returns a chat model, which then scores open-ended answers."),
@@ -240,15 +245,13 @@ def measure_speed(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other embedded scenes.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out a row that cannot be used.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most calls in one forward pass of a local model.")] = 16,
-    models: Annotated[
-        str | None, typer.Option(help="A function of yours that returns bench.methods.Models (package.function).")
-    ] = None,
-    speculator: Annotated[str | None, typer.Option(help="Hub id or folder of the small model.")] = None,
-    agent: Annotated[str | None, typer.Option(help="Hub id or folder of the agent's model, which also judges.")] = None,
+    batch_size: BatchSize = 16,
+    models: ModelsFrom = None,
+    speculator: SmallModel = None,
+    agent: LargeModel = None,
     protocol: Protocol = "native",
     coordinates: Coordinates = "absolute",
-    gate: Annotated[Path | None, typer.Option(help="Gate file.")] = None,
+    gate: GateFile = None,
     simulate: Annotated[
         list[str] | None,
         typer.Option(

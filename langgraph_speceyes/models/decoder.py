@@ -146,10 +146,10 @@ class CachedDecoder:
                 fresh, logits = self._begin(new)
                 spoken |= {number: [] for number in new}
                 self._take(fresh, logits, choose, known, spoken)
-                if not rows:
-                    rows, waited = fresh, 0
-                elif fresh:
+                if rows:
                     rows.join(fresh)
+                else:
+                    rows, waited = fresh, 0
             if rows:
                 logits = self._step(rows)
                 self._take(rows, logits, choose, known, spoken)
