@@ -105,7 +105,7 @@ def ask(
     """Answer one question about one image; show the route, the score of each token and the regions looked at."""
     with _errors():
         from langgraph_speceyes.display import save_regions, show_answer
-        from langgraph_speceyes.phases.prompts import image_question
+        from langgraph_speceyes.front.prompts import image_question
 
         quiet_libraries()
         from langgraph_speceyes.bench.evaluation import load_models

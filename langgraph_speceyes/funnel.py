@@ -13,8 +13,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 
-from langgraph_speceyes.agent import DualNode, SubgraphNode
 from langgraph_speceyes.errors import ArgumentError, describe_error
+from langgraph_speceyes.nodes import DualNode, SubgraphNode
 from langgraph_speceyes.state import Decision
 from langgraph_speceyes.tracing import trace_policy
 

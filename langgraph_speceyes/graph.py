@@ -23,35 +23,25 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langgraph_speceyes.agent import DualNode, Route, VisualAgent
+from langgraph_speceyes.adapter import QueryFromState, StateAdapter, UpdateFromAnswer
+from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.behind.adopted import AdoptedAgent, adopt, extended
+from langgraph_speceyes.behind.fallback import OUTPUT_MODES, Fallback, OutputMode
+from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.bypass import Bypass
+from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.gate import GatePhase
+from langgraph_speceyes.front.intake import Intake
+from langgraph_speceyes.front.judge import Judge
+from langgraph_speceyes.front.order import ORDERS, Order, OrderChooser
+from langgraph_speceyes.front.prompts import Prompts, system_message
+from langgraph_speceyes.front.speculate import Speculate
+from langgraph_speceyes.hedge.race import Race, raced
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.models.endpoint import model_name
-from langgraph_speceyes.phases import (
-    AdoptedAgent,
-    Bypass,
-    Fallback,
-    FollowUps,
-    GatePhase,
-    Intake,
-    Judge,
-    ModelCall,
-    OutputMode,
-    Prompts,
-    QueryFromState,
-    Race,
-    Slots,
-    Speculate,
-    StateAdapter,
-    UpdateFromAnswer,
-    adopt,
-    extended,
-)
-from langgraph_speceyes.phases.asked import FOLLOW_UPS
-from langgraph_speceyes.phases.fallback import OUTPUT_MODES
-from langgraph_speceyes.phases.order import ORDERS, Order, OrderChooser
-from langgraph_speceyes.phases.prompts import system_message
-from langgraph_speceyes.phases.race import raced
+from langgraph_speceyes.nodes import DualNode, Route
+from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, InputState, Records, SpecEyesState
 from langgraph_speceyes.tracing import RunNotes, trace_policy
@@ -102,7 +92,7 @@ def create_speceyes(
             ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front; ``"parallel"``, which pays where they
             run on different devices or servers: ``max(c_J, c_S)``. All give the same routes. ``"auto"`` measures, and
             takes what costs least, also leaving the judge out while it overrules nothing
-            (:class:`~langgraph_speceyes.phases.order.OrderChooser`).
+            (:class:`~langgraph_speceyes.front.order.OrderChooser`).
         follow_ups: Which later turns of a thread the front end, which sees the newest turn only, may answer.
             ``"judge"``: those with an image of their own of which the judge says that they stand on their own, so none
             without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.

@@ -17,14 +17,15 @@ from langgraph.runtime import Runtime
 
 from langgraph_speceyes.agent import is_user, observation_message
 from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
+from langgraph_speceyes.behind.fallback import spent, tool_calls
+from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.order import Order
+from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.graph import FrontEnd
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images, parse_block
-from langgraph_speceyes.phases import FollowUps, Prompts
-from langgraph_speceyes.phases.decision import decide, signed
-from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.fallback import spent, tool_calls
-from langgraph_speceyes.phases.order import Order
+from langgraph_speceyes.question import FollowUps
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
 from langgraph_speceyes.tracing import masked_beneath

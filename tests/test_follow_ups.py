@@ -14,7 +14,7 @@ from PIL import Image
 
 from langgraph_speceyes import create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.phases.asked import FOLLOW_UPS, read_question, unfit
+from langgraph_speceyes.question import FOLLOW_UPS, read_question, unfit
 from tests.scripted import Agent, judge, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}

@@ -26,9 +26,9 @@ from PIL import Image
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError, PhaseError
+from langgraph_speceyes.hedge.held import HeldStream
+from langgraph_speceyes.hedge.watch import Watch
 from langgraph_speceyes.models.batcher import MicroBatcher
-from langgraph_speceyes.phases.held import HeldStream
-from langgraph_speceyes.phases.watch import Watch
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
-from langgraph_speceyes.agent.node import DualNode, Route, SubgraphNode
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
 from langgraph_speceyes.agent.question import (
@@ -31,14 +30,11 @@ __all__ = [
     "AgentProtocol",
     "CoordinateSpace",
     "DeepEyesProtocol",
-    "DualNode",
     "NativeProtocol",
     "Observation",
     "Outcome",
     "Reader",
     "ResizeRule",
-    "Route",
-    "SubgraphNode",
     "TextReader",
     "Tool",
     "ToolCall",

@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
-from langgraph_speceyes.agent.node import State, Update
 from langgraph_speceyes.agent.ocr import TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol
 from langgraph_speceyes.agent.question import find_question, locate_question, question_alone, question_images
@@ -22,6 +21,7 @@ from langgraph_speceyes.agent.tools import Observation
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images
+from langgraph_speceyes.nodes import State, Update
 
 NOTHING = "neither a tool call nor an answer"
 

@@ -12,13 +12,13 @@ from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 
 from langgraph_speceyes.agent.loop import VisualLoop
-from langgraph_speceyes.agent.node import DualNode, Route
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
 from langgraph_speceyes.agent.toolbox import Tool, check_reader, resolve_tools
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule
+from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.tracing import trace_policy
 
 DEFAULT_TOOLS = ("crop", "zoom", "ocr")

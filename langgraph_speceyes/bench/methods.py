@@ -13,10 +13,10 @@ from langchain_core.runnables import Runnable, RunnableLambda
 
 from langgraph_speceyes.bench.specreason import SpecReasonModel
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.order import Order
+from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
-from langgraph_speceyes.phases import Prompts
-from langgraph_speceyes.phases.order import Order
 from langgraph_speceyes.scoring import Gate
 
 # every speculation passes that has a token

@@ -14,6 +14,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable
 
+from langgraph_speceyes.behind.fallback import spent, tool_calls
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
@@ -21,7 +22,6 @@ from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, Part
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.images import block_of, clear_cache, load_image
 from langgraph_speceyes.models.scope import cache_scope
-from langgraph_speceyes.phases.fallback import spent, tool_calls
 from langgraph_speceyes.state import Decision
 
 _NO_TOKENS = {"input": 0, "output": 0}

@@ -18,8 +18,8 @@ from langchain_core.tools import BaseTool
 from pydantic import Field, PrivateAttr
 
 from langgraph_speceyes.errors import ArgumentError, describe_error
+from langgraph_speceyes.front.calling import logprob_content, usage
 from langgraph_speceyes.images import ResizeRule
-from langgraph_speceyes.phases.calling import logprob_content, usage
 from langgraph_speceyes.scoring.answer import TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
 

@@ -14,13 +14,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langgraph_speceyes.behind.fallback import tool_calls
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.errors import MissingExtraError, describe_error
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import block_of, clear_cache, configure_cache, load
-from langgraph_speceyes.phases.fallback import tool_calls
 from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 
-from langgraph_speceyes.phases.calling import usage
+from langgraph_speceyes.front.calling import usage
 from langgraph_speceyes.state import Hedge
 
 

@@ -13,16 +13,16 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Overwrite
 
-from langgraph_speceyes.agent import SubgraphNode
+from langgraph_speceyes.behind.adopted import MESSAGES, AdoptedAgent
+from langgraph_speceyes.behind.slots import Slots
+from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import AgentError
+from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.calling import usage
+from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.hedge.watch import Watch
 from langgraph_speceyes.images import find_images
-from langgraph_speceyes.phases.adopted import MESSAGES, AdoptedAgent
-from langgraph_speceyes.phases.calling import usage
-from langgraph_speceyes.phases.decision import decide, signed
-from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.order import OrderChooser
-from langgraph_speceyes.phases.slots import Slots
-from langgraph_speceyes.phases.watch import Watch
+from langgraph_speceyes.nodes import SubgraphNode
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
 from langgraph_speceyes.tracing import RunNotes

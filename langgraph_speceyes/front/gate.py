@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from langgraph_speceyes.errors import PhaseError, describe_error
-from langgraph_speceyes.phases.events import emit
+from langgraph_speceyes.events import emit
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import SpecEyesState, Verdict
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from langgraph_speceyes.phases.adapter import StateAdapter
-from langgraph_speceyes.phases.decision import decide, signed
-from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.order import OrderChooser
+from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.decision import decide, signed
+from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
 

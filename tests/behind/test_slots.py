@@ -7,7 +7,7 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langgraph_speceyes.phases.slots import Slots
+from langgraph_speceyes.behind.slots import Slots
 
 
 @given(limit=st.integers(1, 4), cancelled=st.lists(st.booleans(), min_size=1, max_size=12))

@@ -18,9 +18,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langgraph_speceyes.agent import VisualAgent, is_user
+from langgraph_speceyes.behind.remote import RemoteAgent
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, MessagesChannel, inline_images, intern_images, restore_images
-from langgraph_speceyes.phases.remote import RemoteAgent
 
 MESSAGES = "messages"
 

@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage
 from PIL import Image
 
 from langgraph_speceyes import create_speceyes, image_question
-from langgraph_speceyes.phases.order import EVERY, LEAST, OrderChooser
+from langgraph_speceyes.front.order import EVERY, LEAST, OrderChooser
 from tests.scripted import Agent, judge, speculator
 
 

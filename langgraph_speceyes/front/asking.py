@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import PhaseError, describe_error
+from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.prompts import front_end_prompt
 from langgraph_speceyes.models.hosted import explain
-from langgraph_speceyes.phases.adapter import StateAdapter
-from langgraph_speceyes.phases.asked import read_question
-from langgraph_speceyes.phases.calling import ModelCall
-from langgraph_speceyes.phases.events import emit
-from langgraph_speceyes.phases.prompts import front_end_prompt
+from langgraph_speceyes.question import read_question
 from langgraph_speceyes.state import Phase, SpecEyesState
 
 NO_TOKENS = {"input": 0, "output": 0}

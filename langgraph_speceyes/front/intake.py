@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import InputError
+from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.images import ImagePolicy, check_image, find_images
-from langgraph_speceyes.phases.adapter import StateAdapter
-from langgraph_speceyes.phases.asked import FollowUps, read_question, unfit
-from langgraph_speceyes.phases.calling import ModelCall
-from langgraph_speceyes.phases.order import OrderChooser
+from langgraph_speceyes.question import FollowUps, read_question, unfit
 from langgraph_speceyes.state import OrderChoice, Query, SpecEyesState
 
 

@@ -15,11 +15,11 @@ from langgraph.errors import GraphInterrupt
 from langgraph.graph import END
 from langgraph.pregel import Pregel
 
-from langgraph_speceyes.agent import SubgraphNode
-from langgraph_speceyes.phases.calling import begun
-from langgraph_speceyes.phases.fallback import Fallback, Ran
-from langgraph_speceyes.phases.held import HeldStream
-from langgraph_speceyes.phases.watch import Watch
+from langgraph_speceyes.behind.fallback import Fallback, Ran
+from langgraph_speceyes.front.calling import begun
+from langgraph_speceyes.hedge.held import HeldStream
+from langgraph_speceyes.hedge.watch import Watch
+from langgraph_speceyes.nodes import SubgraphNode
 from langgraph_speceyes.state import Hedge
 
 FOUND = ("speceyes_judgment", "speceyes_speculation", "speceyes_verdict")

@@ -1,0 +1,1 @@
+"""The agent behind the bypass, whatever it is."""

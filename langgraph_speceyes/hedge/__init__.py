@@ -1,0 +1,1 @@
+"""Front end and agent at once; all that leans on LangGraph's insides is here."""
