@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
 from langgraph_speceyes.errors import InputError, describe_error
+from langgraph_speceyes.question import as_messages
 
 QueryFromState = Callable[[Mapping[str, Any]], HumanMessage | Sequence[AnyMessage]]
 """The question in an agent's state: one message with image and text, or the conversation that ends with it."""
@@ -24,11 +25,13 @@ class StateAdapter:
         query: The question in the state.
         keys: The state keys that `update` may set.
         update: What an answer does to the state; without `query`, beside becoming its last message.
+        said: The update of `messages` that an answer is.
     """
 
     query: QueryFromState | None = None
     update: UpdateFromAnswer | None = None
     keys: frozenset[str] = frozenset()
+    said: Callable[[AIMessage, Mapping[str, Any]], Any] = lambda answer, state: [answer]
 
     @property
     def argument(self) -> str:
@@ -42,7 +45,7 @@ class StateAdapter:
             InputError: The function returned something else than messages.
         """
         if self.query is None:
-            return list(state.get("messages") or [])
+            return as_messages(state.get("messages"))
         try:
             found = self.query(state)
         except (KeyError, AttributeError) as error:
@@ -51,11 +54,11 @@ class StateAdapter:
         messages = [found] if isinstance(found, BaseMessage) else found
         if not isinstance(messages, Sequence) or not all(isinstance(m, BaseMessage) for m in messages):
             raise InputError(self.argument, "a HumanMessage or a list of messages", type(found).__name__)
-        return messages
+        return as_messages(messages)
 
     def answered(self, answer: AIMessage, state: Mapping[str, Any]) -> dict[str, Any]:
         """The state update of an answer that comes from the speculator."""
-        said = {"messages": [answer]} if self.query is None else {}
+        said = {"messages": self.said(answer, state)} if self.query is None else {}
         if self.update is None:
             return said
         update = self.update(answer, state)

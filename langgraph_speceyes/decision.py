@@ -21,8 +21,10 @@ def decide(
     route: Route,
     *,
     agent_seconds: float | None = None,
+    person_seconds: float = 0.0,
     slot_seconds: float | None = None,
     agent_tokens: dict[str, int] | None = None,
+    model_calls: int = 0,
     tool_steps: int = 0,
     tool_calls: Sequence[dict[str, Any]] = (),
 ) -> Decision:
@@ -32,9 +34,11 @@ def decide(
         state: The graph's state after the phases that ran.
         gate: The gate in use.
         route: Whose answer it is.
-        agent_seconds: Wall time of the agent, if it ran.
+        agent_seconds: Wall time of the agent at work, if it ran.
+        person_seconds: How long it waited for a person.
         slot_seconds: How long it waited for a slot, if it needed one.
         agent_tokens: Tokens the agent read and wrote, if it ran.
+        model_calls: Model calls the agent made.
         tool_steps: Tool calls the agent made.
         tool_calls: Those calls.
 
@@ -59,7 +63,9 @@ def decide(
     if agent_seconds is not None:
         seconds["agent"] = agent_seconds
         tokens["agent"] = agent_tokens or {"input": 0, "output": 0}
-    seconds["total"] = time.time() - query["began"] if query else sum(seconds.values())
+    seconds["total"] = time.time() - query["began"] - person_seconds if query else sum(seconds.values())
+    if person_seconds:
+        seconds["person"] = person_seconds
     errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
     return Decision(
         route=route,
@@ -79,6 +85,7 @@ def decide(
         answer_tokens=[[t, s] for t, s in zip(scored.tokens, scored.token_separability, strict=True)] if scored else [],
         tokens=tokens,
         seconds=seconds,
+        model_calls=model_calls,
         tool_steps=tool_steps,
         tool_calls=list(tool_calls),
         error=errors[0] if errors else None,

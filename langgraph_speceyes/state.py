@@ -57,6 +57,30 @@ class Hedge(TypedDict):
     tool_steps: int
 
 
+class Seen(TypedDict):
+    """How far a conversation had been read when a question was asked.
+
+    Attributes:
+        count: How many messages it had.
+        last: What tells the last of them from others: its id, or a digest.
+    """
+
+    count: int
+    last: str
+
+
+class AgentMemory(TypedDict):
+    """What a thread remembers of its agent beside the agent's state.
+
+    Attributes:
+        outputs: Keys that the agent has written in each of its runs: outputs of a turn, no answer of the next one.
+        kept: Their values while an answer of the front end stands in the state, for the agent's next run.
+    """
+
+    outputs: list[str]
+    kept: dict[str, Any]
+
+
 class Query(TypedDict):
     """One run.
 
@@ -65,6 +89,8 @@ class Query(TypedDict):
         began: When it began, in seconds since the epoch.
         seconds: Wall time of intake: finding the question, decoding its images.
         follow_up: Whether there were turns before the question.
+        seen: How far the conversation has been read with it.
+        turn: Indices of the question's first message and of the one behind its last; None where nothing new is asked.
         reason: Why the front end leaves the question to the agent without a look; None when it looks.
         order: Which of judge and speculator comes first; None without a judge.
         hedge: What the agent did beside the front end; None where it did not run beside it.
@@ -74,6 +100,8 @@ class Query(TypedDict):
     began: float
     seconds: float
     follow_up: bool
+    seen: Seen
+    turn: list[int] | None
     reason: str | None
     order: OrderChoice | None
     hedge: Hedge | None
@@ -153,8 +181,9 @@ class Decision(TypedDict):
         answer_tokens: The speculation's tokens with their separability: ``[token, S_sep]`` pairs.
         tokens: Tokens read and written, by phase.
         seconds: Wall time in seconds: `intake` (which decodes images), `judge`, `speculate` and `gate` as far as they
-            ran, `slot` (the agent's wait for one, with `max_concurrent_agents`), `agent`, and `total`, from intake to
-            the answer. Phases that ran at the same time add up to more than `total`.
+            ran, `slot` (the agent's wait for one, with `max_concurrent_agents`), `agent`, `person` (the agent's wait for
+            one, at interrupts), and `total`, from intake to the answer without waits for a person. Phases that ran at the same time add up to more than `total`.
+        model_calls: Model calls the agent made.
         tool_steps: Tool calls the agent made.
         tool_calls: Those calls: name, arguments, box, image reference, text or error where known.
         error: Trouble in a front-end phase, which sent the query to the agent; None otherwise.
@@ -178,6 +207,7 @@ class Decision(TypedDict):
     answer_tokens: list[list[Any]]
     tokens: dict[str, dict[str, int]]
     seconds: dict[str, float]
+    model_calls: int
     tool_steps: int
     tool_calls: list[dict[str, Any]]
     error: str | None
@@ -187,16 +217,23 @@ class Decision(TypedDict):
 class Records(TypedDict):
     """What the phases leave for each other; private to the graph, under names no agent's state will have."""
 
-    speceyes_query: NotRequired[Query]
+    speceyes_query: NotRequired[Query | None]
     speceyes_judgment: NotRequired[Judgment | None]
     speceyes_speculation: NotRequired[Speculation | None]
     speceyes_verdict: NotRequired[Verdict | None]
+    speceyes_agent: NotRequired[AgentMemory]
 
 
 class InputState(TypedDict):
     """What the graph takes: messages whose newest turn of the user holds an image and a question."""
 
     messages: Annotated[list[AnyMessage], MessagesChannel]
+
+
+class FrontInput(InputState):
+    """What the front end alone takes: messages, and how far they had been read before."""
+
+    speceyes_query: NotRequired[Query | None]
 
 
 class OutputState(TypedDict):

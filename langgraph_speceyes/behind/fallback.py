@@ -6,46 +6,47 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
-from langgraph.types import Overwrite
+from langgraph.errors import GraphInterrupt
 
-from langgraph_speceyes.behind.adopted import MESSAGES, AdoptedAgent
+from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.behind.agent import Agent, Result, last_answer, new_messages, result_messages
+from langgraph_speceyes.behind.handoff import handed_up
+from langgraph_speceyes.behind.meter import Cost, Meter, PausedRuns
+from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.decision import decide, signed
-from langgraph_speceyes.errors import AgentError
 from langgraph_speceyes.events import emit
-from langgraph_speceyes.front.calling import usage
 from langgraph_speceyes.front.order import OrderChooser
-from langgraph_speceyes.hedge.watch import Watch
-from langgraph_speceyes.images import find_images
+from langgraph_speceyes.images import ImageRef, readable_images
 from langgraph_speceyes.nodes import SubgraphNode
+from langgraph_speceyes.question import as_messages, question_at
 from langgraph_speceyes.scoring import Gate
-from langgraph_speceyes.state import SpecEyesState
+from langgraph_speceyes.state import Decision, SpecEyesState
 from langgraph_speceyes.tracing import RunNotes
 
 OutputMode = Literal["full_history", "last_message"]
 OUTPUT_MODES: tuple[OutputMode, ...] = ("full_history", "last_message")
+PINNED = "speceyes_images"
+"""Key of a run's config that names the question's images, for tools that look at them."""
 
 
-class Ran(NamedTuple):
+@dataclass(frozen=True)
+class Ran:
     """A run of the agent.
 
     Attributes:
         result: What it returned.
-        messages: Its messages, as messages.
-        others: The other keys that it returns.
-        seconds: Its wall time.
+        cost: What it cost.
         waited: How long it waited for a slot, in seconds; None where it needs none.
     """
 
-    result: Mapping[str, Any]
-    messages: list[AnyMessage]
-    others: dict[str, Any]
-    seconds: float
+    result: Result
+    cost: Cost
     waited: float | None
 
 
@@ -57,27 +58,27 @@ class Fallback:
 
     Args:
         agent: The agent.
+        adapter: Where the question is in the state.
         gate: The gate in use, for the record.
         slots: A cap on concurrent agent runs, or None.
         output_mode: Whether all of the agent's new messages become part of the state, or its answer only.
-        answers: Whether the answer must be a message; False where it may be elsewhere in the agent's state.
         notes: What is noted on runs.
         chooser: What learns from the decision.
     """
 
     def __init__(
         self,
-        agent: AdoptedAgent,
+        agent: Agent,
+        adapter: StateAdapter,
         gate: Gate,
         slots: Slots | None,
         output_mode: OutputMode,
         *,
-        answers: bool,
         notes: RunNotes,
         chooser: OrderChooser | None = None,
     ) -> None:
-        self.agent, self.gate, self.slots, self.output_mode, self.answers = agent, gate, slots, output_mode, answers
-        self.notes, self.chooser = notes, chooser
+        self.agent, self.adapter, self.gate, self.slots, self.output_mode = agent, adapter, gate, slots, output_mode
+        self.notes, self.chooser, self._paused = notes, chooser, PausedRuns()
 
     def node(self, trace_images: bool = False) -> SubgraphNode:
         """The phase as a node: run the agent on its part of the state.
@@ -88,110 +89,153 @@ class Fallback:
         return SubgraphNode(self._run, self._arun, self.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        update = self.update(state, self.run(state, config))
-        self.notes.phase(config, state, update)
-        return update
+        meter = self._meter(state)
+        ran = self.run(state, meter.config(config), meter)
+        return self._settled(state, config, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        update = self.update(state, await self.arun(state, config))
-        self.notes.phase(config, state, update)
-        return update
+        meter = self._meter(state)
+        ran = await self.arun(state, meter.config(config), meter)
+        return self._settled(state, config, ran)
 
-    def run(self, state: SpecEyesState, config: RunnableConfig, watch: Watch | None = None) -> Ran:
+    def run(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
         """Run the agent.
 
         Args:
             state: The graph's state.
-            config: The node's config.
-            watch: What watches over the run, and can stop it.
+            config: The node's config, with the meter.
+            meter: What counts its cost, and can stop it.
 
         Returns:
             What came of it.
         """
         asked = time.perf_counter()
-        with self.slots.hold(watch.stopped if watch else None) if self.slots else nullcontext():
-            began = time.perf_counter()
-            if watch is not None:
-                watch.begin()
-            result = self.agent.callee.invoke(self.agent.input(state, config), config)
-            seconds = time.perf_counter() - began
-        return Ran(result, *self.agent.output(result), seconds, began - asked if self.slots else None)
+        with self.slots.hold(meter.stopped) if self.slots else nullcontext():
+            waited = time.perf_counter() - asked
+            given = self.agent.input(state)
+            meter.begin()
+            try:
+                with handed_up(config):
+                    result = self.agent.invoke(given, self._pinned(state, config))
+            except GraphInterrupt:
+                self._pause(state, meter)
+                raise
+            finally:
+                meter.end()
+        return Ran(result, meter.cost(), waited if self.slots else None)
 
-    async def arun(self, state: SpecEyesState, config: RunnableConfig, watch: Watch | None = None) -> Ran:
+    async def arun(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
         """Run the agent; see :meth:`run`."""
         asked = time.perf_counter()
         async with self.slots.ahold() if self.slots else nullcontext():
-            began = time.perf_counter()
-            if watch is not None:
-                watch.begin()
-            # images are read and written off the event loop
-            given = await asyncio.to_thread(self.agent.input, state, config)
-            result = await self.agent.callee.ainvoke(given, config)
-            seconds = time.perf_counter() - began
-        output = await asyncio.to_thread(self.agent.output, result)
-        return Ran(result, *output, seconds, began - asked if self.slots else None)
+            waited = time.perf_counter() - asked
+            # images are read off the event loop
+            given = await asyncio.to_thread(self.agent.input, state)
+            meter.begin()
+            try:
+                with handed_up(config):
+                    result = await self.agent.ainvoke(given, self._pinned(state, config))
+            except GraphInterrupt:
+                self._pause(state, meter)
+                raise
+            finally:
+                meter.end()
+        return Ran(result, meter.cost(), waited if self.slots else None)
 
     def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
-        """What a run of the agent does to the state around it.
-
-        Raises:
-            AgentError: The agent gave no answer.
-        """
-        messages, others = ran.messages, ran.others
-        held: Sequence[AnyMessage] = state.get(MESSAGES) or []  # type: ignore[assignment]
-        before = {m.id: m for m in held if m.id is not None}
-        new = [m for m in messages if m.id is None or m.id not in before]
-        calls = tool_calls(new, ran.result.get("steps"))
+        """What a run of the agent does to the state around it."""
+        held = state.get(MESSAGES)
+        messages = result_messages(ran.result)
+        new = [message for _, message in new_messages(held, messages)]
+        calls = tool_calls(new, ran.result.values.get("steps"))
         decision = decide(
             state,
             self.gate,
             "fallback",
-            agent_seconds=ran.seconds,
+            agent_seconds=ran.cost.seconds,
+            person_seconds=ran.cost.person,
             slot_seconds=ran.waited,
-            agent_tokens=spent(new),
-            tool_steps=len(calls),
+            agent_tokens=ran.cost.tokens,
+            model_calls=ran.cost.model_calls,
+            tool_steps=len(calls) or ran.cost.tool_steps,
             tool_calls=calls,
         )
-        update = {key: Overwrite(v) if key in self.agent.reduced else v for key, v in others.items()}
-        answer = next((m for m in reversed(new) if isinstance(m, AIMessage)), None)
-        if answer is None and self.answers:
-            raise AgentError("agent: expected an AI message as its answer, found none among its new messages")
-        if MESSAGES in self.agent.returned:
-            said = None if answer is None else signed(answer, decision)
-            if self.output_mode == "last_message":
-                update[MESSAGES] = [] if said is None else [said]
-            else:
-                update[MESSAGES] = self._history(before, [said if said and m is answer else m for m in messages])
+        messages = self._kept(held, messages, decision)
+        update = self.agent.update(state, ran.result, messages)
         if self.chooser:
             self.chooser.learn(decision)
         emit("decision", decision, state)
         return {**update, "decision": decision}
 
-    def _history(self, before: Mapping[str, BaseMessage], messages: Sequence[AnyMessage]) -> Any:
-        """The update that makes the state's messages those of the agent."""
-        if self.agent.remote:
-            # it repeats what it was given, with the images as data
-            messages = [before.get(m.id, m) for m in messages]  # type: ignore[arg-type, misc]
-        if MESSAGES in self.agent.reduced:
-            return Overwrite(list(messages))
-        kept = [m.id for m in messages if m.id is not None and m.id in before]
-        if kept == list(before) == [m.id for m in messages[: len(before)]]:
-            return [m for m in messages if m.id is None or m.id not in before or m != before[m.id]]
-        # it removed or reordered some
-        return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
+    def _settled(self, state: Any, config: RunnableConfig, ran: Ran) -> dict[str, Any]:
+        update = self.update(state, ran)
+        self.notes.phase(config, state, update)
+        return update
+
+    def _kept(self, held: Any, messages: list[Any], decision: Decision) -> list[Any]:
+        """The messages that become part of the state; the answer is signed with the decision."""
+        new = list(new_messages(held, messages))
+        if not new:
+            return messages
+        answer = next((m for _, m in reversed(new) if isinstance(m, AIMessage)), None)
+        last = new[-1][1]
+        sign = last if isinstance(last, AIMessage | ToolMessage) or answer is None else answer
+        if self.output_mode == "last_message":
+            places = {index for index, _ in new}
+            before = [m for i, m in enumerate(messages) if i not in places]
+            messages = [*before, *last_answer([m for _, m in new])]
+        return [signed(m, decision) if m is sign and isinstance(m, BaseMessage) else m for m in messages]
+
+    def _meter(self, state: Any) -> Meter:
+        return Meter(self._paused.resume(_query(state)))
+
+    def _pause(self, state: Any, meter: Meter) -> None:
+        meter.end()
+        self._paused.pause(_query(state), meter.cost())
+
+    def _pinned(self, state: Any, config: RunnableConfig) -> RunnableConfig:
+        """The config that names the question's images: an agent's own messages may hide or remove it."""
+        images = question_images(self.adapter, state)
+        if not images or self.agent.remote:
+            return config
+        settings = {**(config.get("configurable") or {}), PINNED: [image.uri for image in images]}
+        return {**config, "configurable": settings}
 
 
-def tool_calls(messages: Sequence[AnyMessage], steps: object = None) -> list[dict[str, Any]]:
+def question_images(adapter: StateAdapter, state: Mapping[str, Any]) -> Sequence[ImageRef]:
+    """The images of the question that a run is about; none where they cannot be found."""
+    query = state.get("speceyes_query")
+    if not query or not query["turn"]:
+        return ()
+    try:
+        return question_at(as_messages(adapter.messages(state)), query["turn"]).images
+    except Exception:
+        # the agent may do without
+        return ()
+
+
+def _query(state: Mapping[str, Any]) -> str:
+    return str((state.get("speceyes_query") or {}).get("id"))
+
+
+def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, Any]]:
     """An agent's tool calls: the record of steps that a visual agent keeps, else the tool messages it wrote."""
     if isinstance(steps, list) and all(isinstance(step, Mapping) and "tool" in step for step in steps):
         return [dict(step) for step in steps]
-    asked = {c["id"]: c["args"] for m in messages if isinstance(m, AIMessage) for c in m.tool_calls}
-    return [_tool_call(m, asked.get(m.tool_call_id)) for m in messages if isinstance(m, ToolMessage)]
+    asked: dict[str | None, dict[str, Any]] = {}
+    calls = []
+    for message in messages:
+        # servers repeat ids from turn to turn: a result belongs to the newest call of its id
+        if isinstance(message, AIMessage):
+            asked |= {call["id"]: call["args"] for call in message.tool_calls}
+        elif isinstance(message, ToolMessage):
+            calls.append(_tool_call(message, asked.get(message.tool_call_id)))
+    return calls
 
 
 def _tool_call(message: ToolMessage, arguments: dict[str, Any] | None) -> dict[str, Any]:
     # inline data has no place in a record
-    shown = next((ref for ref in find_images([message]) if ref.kind != "inline"), None)
+    shown = next((ref for ref in readable_images([message]) if ref.kind != "inline"), None)
     region = shown.region if shown else None
     return {
         "tool": message.name,
@@ -201,9 +245,3 @@ def _tool_call(message: ToolMessage, arguments: dict[str, Any] | None) -> dict[s
         "text": message.text or None,
         "error": message.text if message.status == "error" else None,
     }
-
-
-def spent(messages: Sequence[AnyMessage]) -> dict[str, int]:
-    """Tokens that an agent's messages read and wrote."""
-    found = [usage(m) for m in messages if isinstance(m, AIMessage)]
-    return {"input": sum(u["input"] for u in found), "output": sum(u["output"] for u in found)}

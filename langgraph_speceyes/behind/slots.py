@@ -12,6 +12,19 @@ from contextlib import asynccontextmanager, contextmanager
 from langgraph_speceyes.errors import ArgumentError
 
 
+def resolve_slots(value: int | Slots | None) -> Slots | None:
+    """A cap on agent runs from what a caller gives.
+
+    Raises:
+        ArgumentError: It is neither a whole number of at least 1 nor a :class:`Slots`.
+    """
+    if value is None or isinstance(value, Slots):
+        return value
+    if type(value) is not int or value < 1:
+        raise ArgumentError("max_concurrent_agents", "a whole number of at least 1, or Slots", repr(value))
+    return Slots(value)
+
+
 class Slots:
     """A first-come, first-served semaphore for threads and event loops alike.
 

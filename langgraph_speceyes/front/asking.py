@@ -15,7 +15,7 @@ from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.prompts import front_end_prompt
 from langgraph_speceyes.models.hosted import explain
-from langgraph_speceyes.question import read_question
+from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Phase, SpecEyesState
 
 NO_TOKENS = {"input": 0, "output": 0}
@@ -63,8 +63,9 @@ class AskingPhase(ABC):
         return update
 
     def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
-        asked = read_question(self.adapter.messages(state))
-        assert asked is not None, "intake refuses a state without a question"
+        query = state["speceyes_query"]
+        assert query is not None and query["turn"] is not None, "intake leaves what holds no question to the agent"
+        asked = question_at(self.adapter.messages(state), query["turn"])
         return front_end_prompt(asked.message, self.front, self._instruction(asked.follow_up))
 
     def _key(self, state: SpecEyesState) -> str:

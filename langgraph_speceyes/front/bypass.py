@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -23,12 +24,18 @@ class Bypass:
         adapter: How an answer enters the state.
         model_id: The speculator's name, for the answer's metadata.
         chooser: What learns from the decision.
+        stale: The update that takes outputs of the agent's earlier turns out of a state.
     """
 
     def __init__(
-        self, gate: Gate, adapter: StateAdapter, model_id: str | None, chooser: OrderChooser | None = None
+        self,
+        gate: Gate,
+        adapter: StateAdapter,
+        model_id: str | None,
+        chooser: OrderChooser | None = None,
+        stale: Callable[[Any], dict[str, Any]] | None = None,
     ) -> None:
-        self.gate, self.adapter, self.model_id, self.chooser = gate, adapter, model_id, chooser
+        self.gate, self.adapter, self.model_id, self.chooser, self.stale = gate, adapter, model_id, chooser, stale
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Add the answer."""
@@ -40,7 +47,8 @@ class Bypass:
         emit("decision", decision, state)
         metadata = {"model_name": self.model_id} if self.model_id else {}
         answer = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)
-        return {**self.adapter.answered(signed(answer, decision), state), "decision": decision}
+        old = self.stale(state) if self.stale else {}
+        return {**old, **self.adapter.answered(signed(answer, decision), state), "decision": decision}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Add the answer."""

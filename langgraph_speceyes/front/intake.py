@@ -5,107 +5,138 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from langgraph_speceyes.adapter import StateAdapter
-from langgraph_speceyes.errors import InputError
+from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.order import OrderChooser
-from langgraph_speceyes.images import ImagePolicy, check_image, find_images
-from langgraph_speceyes.question import FollowUps, read_question, unfit
-from langgraph_speceyes.state import OrderChoice, Query, SpecEyesState
+from langgraph_speceyes.front.scope import CallScope
+from langgraph_speceyes.images import ImagePolicy, check_image
+from langgraph_speceyes.question import Asked, FollowUps, read_question, seen, unfit
+from langgraph_speceyes.state import OrderChoice, Query, Seen, SpecEyesState
+
+UNREAD = Seen(count=0, last="")
 
 
 class Intake:
     """Find the question, leave to the agent what the front end cannot know, check images, announce the calls to come.
 
-    Images are decoded here, within `policy`: a damaged one fails before any model runs. Local models that every
-    question comes to take their small copies at once, so that a crowd of large images is not decoded again and again.
-    The records of an earlier turn are cleared.
+    Images are decoded here, within `policy`: what cannot be opened is the agent's. Local models that every question
+    comes to take their small copies at once, so that a crowd of large images is not decoded again and again. The
+    records of an earlier turn are cleared.
 
     Args:
-        calls: The front end's model calls with the prefix of their batch keys.
+        scope: The front end's announcements.
         adapter: Where the question is in the state.
         follow_ups: Which later turns of a thread the front end may answer (:func:`unfit`).
         judged: Whether there is a judge.
         policy: Which images may be loaded.
         order: The fixed order, or what chooses it; None without a judge.
         first: The calls that every question comes to.
+        strict: Raise where an image cannot be opened: the agent, this package's own, would fail on it as well, or the
+            caller wants to know.
     """
 
     def __init__(
         self,
-        calls: Sequence[tuple[str, ModelCall]],
+        scope: CallScope,
         adapter: StateAdapter,
         follow_ups: FollowUps,
         judged: bool,
         policy: ImagePolicy,
         order: str | OrderChooser | None = None,
         first: Sequence[ModelCall] = (),
+        *,
+        strict: bool = False,
     ) -> None:
-        self.calls, self.adapter, self.policy = calls, adapter, policy
+        self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
 
         Raises:
-            InputError: There is no message of the user.
-            ImageError: An image of the question cannot be loaded.
+            ImageError: An image of the question cannot be opened, and the run is strict.
         """
-        key, began, clock = self._announce(), time.time(), time.perf_counter()
-        reason: str | None = "not checked"
-        try:
-            follow_up, reason = self._check(state)
-        finally:
-            self._retract(key, reason)
-        return self._update(key, began, time.perf_counter() - clock, follow_up, reason)
+        return self._update(*self._timed(lambda: self._check(state)))
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
-        key, began, clock = self._announce(), time.time(), time.perf_counter()
-        reason: str | None = "not checked"
+        key = self._announced()
+        began, clock = time.time(), time.perf_counter()
         try:
-            follow_up, reason = await asyncio.to_thread(self._check, state)
-        finally:
-            self._retract(key, reason)
-        return self._update(key, began, time.perf_counter() - clock, follow_up, reason)
+            found = await asyncio.to_thread(self._check, state)
+        except BaseException:
+            self.scope.leave(key)
+            raise
+        return self._update(key, began, time.perf_counter() - clock, *found)
 
-    def _announce(self) -> str:
+    def _timed(
+        self, check: Callable[[], tuple[Asked | None, Seen, str | None]]
+    ) -> tuple[str, float, float, Asked | None, Seen, str | None]:
+        key = self._announced()
+        began, clock = time.time(), time.perf_counter()
+        try:
+            found = check()
+        except BaseException:
+            self.scope.leave(key)
+            raise
+        return key, began, time.perf_counter() - clock, *found
+
+    def _announced(self) -> str:
         key = uuid.uuid4().hex
-        for prefix, call in self.calls:
-            call.expect(f"{prefix} {key}")
+        self.scope.enter(key)
         return key
 
-    def _retract(self, key: str, reason: str | None) -> None:
-        if reason is not None:
-            for prefix, call in self.calls:
-                call.dismiss(f"{prefix} {key}")
-
-    def _check(self, state: SpecEyesState) -> tuple[bool, str | None]:
-        messages = self.adapter.messages(state)
-        asked = read_question(messages)
-        if asked is None:
-            kinds = ", ".join(m.type for m in messages[-3:])
-            found = f"messages of type {kinds}" if kinds else "no messages"
-            raise InputError(self.adapter.argument, "a human message with an image and a question", found)
+    def _check(self, state: SpecEyesState) -> tuple[Asked | None, Seen, str | None]:
+        before = state.get("speceyes_query")
+        try:
+            messages = self.adapter.messages(state)
+            asked = read_question(messages, before.get("seen") if before else None)
+        except Exception as error:
+            if self.strict:
+                raise
+            return None, UNREAD, describe_error(error)
         reason = unfit(asked, self.follow_ups, self.judged)
-        if reason is None:
-            for image in find_images([asked.message]):
+        if reason is None and asked is not None:
+            reason = self._unopened(asked)
+        return asked, seen(messages), reason
+
+    def _unopened(self, asked: Asked) -> str | None:
+        """Why an image of the question cannot be opened; None if all can."""
+        for image in asked.images:
+            try:
                 # every one of them, whatever the first one says
                 sound = [call.preload(image) for call in self.first]
                 if not any(sound):
                     check_image(image, self.policy, argument=self.adapter.argument)
-        return asked.follow_up, reason
+            except Exception as error:
+                if self.strict:
+                    raise
+                return f"an image cannot be opened here ({describe_error(error)})"
+        return None
 
-    def _update(self, key: str, began: float, seconds: float, follow_up: bool, reason: str | None) -> dict[str, Any]:
+    def _update(
+        self, key: str, began: float, seconds: float, asked: Asked | None, read: Seen, reason: str | None
+    ) -> dict[str, Any]:
         order = self._order() if reason is None else None
-        if order is not None and order["order"] == "no_judge":
-            for prefix, call in self.calls:
-                if prefix == "judge":
-                    call.dismiss(f"judge {key}")
-        query = Query(id=key, began=began, seconds=seconds, follow_up=follow_up, reason=reason, order=order, hedge=None)
+        if reason is not None:
+            self.scope.leave(key)
+        elif order is None or order["order"] == "no_judge":
+            self.scope.only(key, ("speculate",))
+        query = Query(
+            id=key,
+            began=began,
+            seconds=seconds,
+            follow_up=asked is not None and asked.follow_up,
+            seen=read,
+            turn=None if asked is None else list(asked.turn),
+            reason=reason,
+            order=order,
+            hedge=None,
+        )
         return {
             "speceyes_query": query,
             "speceyes_judgment": None,

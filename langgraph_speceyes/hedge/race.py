@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NotRequired
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphInterrupt
-from langgraph.graph import END
+from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
 
+from langgraph_speceyes.behind.agent import Agent
 from langgraph_speceyes.behind.fallback import Fallback, Ran
+from langgraph_speceyes.behind.meter import Meter
+from langgraph_speceyes.behind.schema import extended
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.front.calling import begun
 from langgraph_speceyes.hedge.held import HeldStream
-from langgraph_speceyes.hedge.watch import Watch
 from langgraph_speceyes.nodes import SubgraphNode
-from langgraph_speceyes.state import Hedge
+from langgraph_speceyes.state import Hedge, Records
 
 FOUND = ("speceyes_judgment", "speceyes_speculation", "speceyes_verdict")
 """What the front end leaves."""
@@ -36,12 +41,13 @@ class Race:
     end is over and on record, so that whoever answers resumes the agent and nothing else.
 
     Args:
-        front: The compiled front end, which ends with its records.
+        front: The front end.
+        keys: Keys of the agent's state.
         fallback: The agent.
     """
 
-    def __init__(self, front: Pregel[Any, Any, Any, Any], fallback: Fallback) -> None:
-        self.front, self.fallback = front, fallback
+    def __init__(self, front: FrontEnd, keys: Collection[str], fallback: Fallback) -> None:
+        self.front, self.fallback = ahead(front, keys), fallback
 
     def node(self, trace_images: bool = False) -> SubgraphNode:
         """The race as a node.
@@ -52,7 +58,7 @@ class Race:
         return SubgraphNode(self._run, self._arun, self.fallback.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        watch, held = Watch(), HeldStream()
+        watch, held = Meter(), HeldStream()
         agent = begun(lambda: self._watched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
@@ -72,7 +78,7 @@ class Race:
         return self._update(state, config, found, hedge, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        watch, held = Watch(), HeldStream()
+        watch, held = Meter(), HeldStream()
         agent = asyncio.create_task(self._awatched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
@@ -91,7 +97,7 @@ class Race:
                 await _cancelled(agent)
         return self._update(state, config, found, hedge, ran)
 
-    def _watched(self, state: Any, config: RunnableConfig, watch: Watch) -> Ran:
+    def _watched(self, state: Any, config: RunnableConfig, watch: Meter) -> Ran:
         # a graph adds the ambient config's callbacks to those of its own
         token = var_child_runnable_config.set(config)
         try:
@@ -100,7 +106,7 @@ class Race:
             watch.end()
             var_child_runnable_config.reset(token)
 
-    async def _awatched(self, state: Any, config: RunnableConfig, watch: Watch) -> Ran:
+    async def _awatched(self, state: Any, config: RunnableConfig, watch: Meter) -> Ran:
         # a graph adds the ambient config's callbacks to those of its own
         token = var_child_runnable_config.set(config)
         try:
@@ -141,10 +147,39 @@ class Race:
         return update
 
 
-def accepted(found: Mapping[str, Any]) -> bool:
-    """Whether the front end answers, after all its phases."""
-    judgment, verdict = found["speceyes_judgment"], found["speceyes_verdict"]
-    return verdict is not None and verdict["accepted"] and not (judgment is not None and judgment["tools_needed"])
+def ahead(front: FrontEnd, keys: Collection[str]) -> Pregel[Any, Any, Any, Any]:
+    """Judge, speculator and gate alone, between intake and what follows from their records.
+
+    Args:
+        front: The phases.
+        keys: Keys of the state around them.
+
+    Returns:
+        A compiled graph, whose output holds the phases' records.
+    """
+    # nothing is reduced in it: values come and go as they are
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(
+        extended(Records, dict.fromkeys(keys, NotRequired[Any]), name="FrontState")
+    )
+    front.wire(graph, START, END, END, noted=False)
+    # over before the node is: nothing of it is worth a checkpoint of its own
+    return graph.compile(name="front", checkpointer=False)
+
+
+def check_forgetful(agent: Agent) -> None:
+    """A cancelled agent must leave nothing behind for the next turn.
+
+    Raises:
+        ArgumentError: It keeps memory of its own.
+    """
+    inner = agent.runnable
+    lasting = isinstance(inner, Pregel) and any(
+        isinstance(one, Pregel) and one.checkpointer is True
+        for one in (inner, *(graph for _, graph in inner.get_subgraphs(recurse=True)))
+    )
+    if agent.remote or lasting:
+        found = "one on another server" if agent.remote else "one compiled with checkpointer=True"
+        raise ArgumentError("hedge", "an agent that remembers nothing between turns but its state", found)
 
 
 def raced(state: Mapping[str, Any]) -> str:

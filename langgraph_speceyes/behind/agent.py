@@ -1,0 +1,391 @@
+"""An agent behind the bypass, whatever it is: its state, its commands, and what its run means for the state around it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langgraph.channels.base import BaseChannel
+from langgraph.constants import START
+from langgraph.graph import StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
+
+from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.behind.channels import (
+    accumulates,
+    around,
+    emptied,
+    exactly,
+    merges_messages,
+    passes,
+    untracked,
+    within,
+)
+from langgraph_speceyes.behind.remote import RemoteAgent
+from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import ImagePolicy, inline_images
+from langgraph_speceyes.question import as_messages
+from langgraph_speceyes.state import AgentMemory
+
+Channels = Mapping[str, BaseChannel[Any, Any, Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of an agent returned.
+
+    Attributes:
+        values: The keys of its state.
+        written: The keys that its nodes wrote; None where that cannot be seen.
+    """
+
+    values: Mapping[str, Any]
+    written: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent, ready to run behind the bypass.
+
+    A LangGraph agent runs anew for every question, from the state around it: all of its state, what it keeps to itself
+    included, stands there between turns, in channels of the same classes. So it goes on as it would alone.
+
+    Attributes:
+        runnable: The agent: a compiled graph, a remote one, or another runnable over `messages`.
+        policy: Which images may be loaded for an agent that does not read them itself.
+        given: State keys it takes, with their annotations in the state around it.
+        returned: State keys it gives back.
+        private: State keys that it neither takes nor gives back.
+        channels: All of these with the agent's own channels.
+        context_schema: What it wants as `context`.
+    """
+
+    runnable: Runnable[Any, Any]
+    policy: ImagePolicy
+    given: dict[str, Any] = field(default_factory=dict)
+    returned: dict[str, Any] = field(default_factory=dict)
+    private: dict[str, Any] = field(default_factory=dict)
+    channels: Channels = field(default_factory=dict)
+    context_schema: type[Any] | None = None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """All keys of its state."""
+        return frozenset({*self.given, *self.returned, *self.private})
+
+    @property
+    def remote(self) -> bool:
+        """Whether it runs behind another server, which sees none of this machine's files and answers in JSON."""
+        return isinstance(self.runnable, PregelProtocol) and not isinstance(self.runnable, Pregel)
+
+    @property
+    def local(self) -> Pregel[Any, Any, Any, Any] | None:
+        """The agent as a graph of this process whose channels can be seen."""
+        seen = isinstance(self.runnable, Pregel) and isinstance(getattr(self.runnable, "builder", None), StateGraph)
+        return self.runnable if seen else None  # type: ignore[return-value]
+
+    @property
+    def opens_images(self) -> bool:
+        """Whether it is this package's own, which reads every reference itself."""
+        return isinstance(getattr(self.runnable, "builder", None), VisualAgent)
+
+    def input(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """What the agent is called with."""
+        memory: AgentMemory | None = state.get("speceyes_agent")
+        held = {**(memory["kept"] if memory else {}), **state}
+        if MESSAGES in held and MESSAGES in self.keys and not self.opens_images:
+            held[MESSAGES] = self._readable(held[MESSAGES])
+        if self.local is None:
+            return {key: self._sent(key, held[key]) for key in self.given if key in held}
+        start, seeds = {}, {}
+        for key, channel in self.channels.items():
+            if key not in held:
+                continue
+            if passes(channel):
+                start[key] = held[key]
+            else:
+                seeds[key] = exactly(within(channel), held[key])
+        return {START: start, **seeds}
+
+    def invoke(self, given: Any, config: RunnableConfig) -> Result:
+        """Run it."""
+        if self.local is None:
+            return Result(_mapping(self._callee.invoke(given, config)))
+        collected = _Collected(self.keys)
+        for part in self.local.stream(given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)):
+            collected.add(part)
+        return collected.result
+
+    async def ainvoke(self, given: Any, config: RunnableConfig) -> Result:
+        """Run it; see :meth:`invoke`."""
+        if self.local is None:
+            return Result(_mapping(await self._callee.ainvoke(given, config)))
+        collected = _Collected(self.keys)
+        modes: Any = ["updates", "values"]
+        async for part in self.local.astream(given, config, stream_mode=modes, output_keys=list(self.channels)):
+            collected.add(part)
+        return collected.result
+
+    def update(self, state: Mapping[str, Any], result: Result, messages: list[Any]) -> dict[str, Any]:
+        """The update that makes the state around it the agent's own.
+
+        Args:
+            state: The state it ran from.
+            result: What it returned.
+            messages: Its messages, as they are to be kept.
+        """
+        update: dict[str, Any] = {}
+        for key in self.keys - {MESSAGES}:
+            if key in result.values:
+                channel = around(self.channels[key])
+                if accumulates(channel) or state.get(key, update) is not result.values[key]:
+                    update[key] = exactly(channel, result.values[key])
+            elif key in state and self.local is not None and not accumulates(self.channels[key]):
+                update[key] = emptied()
+        if MESSAGES in self.keys and (said := self._said(state.get(MESSAGES), messages)) is not None:
+            update[MESSAGES] = said
+        update["speceyes_agent"] = self._remembered(state, result)
+        return update
+
+    def stale(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The update that takes outputs of the agent's earlier turns out of the state, and keeps them for its next one."""
+        memory: AgentMemory = state.get("speceyes_agent") or AgentMemory(outputs=[], kept={})
+        old = [key for key in memory["outputs"] if key in state]
+        if not old:
+            return {}
+        kept = {**memory["kept"], **{key: state[key] for key in old}}
+        return {**{key: emptied() for key in old}, "speceyes_agent": AgentMemory(outputs=memory["outputs"], kept=kept)}
+
+    def answered(self, answer: AIMessage, state: Mapping[str, Any]) -> Any:
+        """The update of `messages` that an answer is, in the form in which the agent keeps them."""
+        held = state.get(MESSAGES) or []
+        said: Any = answer
+        if held and all(isinstance(one, dict) for one in held):
+            said = {"role": "assistant", "content": answer.text}
+        channel = self.channels.get(MESSAGES)
+        if channel is None or accumulates(around(channel)) or merges_messages(channel):
+            return [said]
+        return [*held, said]
+
+    @property
+    def _callee(self) -> Runnable[Any, Any]:
+        if isinstance(self.runnable, PregelProtocol) and self.remote:
+            return RemoteAgent(self.runnable)
+        return self.runnable
+
+    def _readable(self, messages: Any) -> Any:
+        """Messages whose references are data, where they are this package's own; all else as it came."""
+        if not isinstance(messages, list) or not any(isinstance(one, BaseMessage) for one in messages):
+            return messages
+        return [_inlined(one, self.policy) if isinstance(one, BaseMessage) else one for one in messages]
+
+    def _sent(self, key: str, value: Any) -> Any:
+        """What a remote agent is sent: its thread holds a value already, which a reducer would add to."""
+        channel = self.channels[key]
+        if not self.remote or merges_messages(channel) or not accumulates(channel):
+            return value
+        return {"__overwrite__": value}
+
+    def _remembered(self, state: Mapping[str, Any], result: Result) -> AgentMemory:
+        """Which keys are outputs of a turn: those of one value that every run so far has written."""
+        written = {
+            key
+            for key in self.returned
+            if key != MESSAGES and key in result.values and not accumulates(around(self.channels[key]))
+            and not untracked(self.channels[key]) and not passes(self.channels[key])
+            and ((result.written is not None and key in result.written) or _differs(state, key, result.values[key]))
+        }
+        memory: AgentMemory | None = state.get("speceyes_agent")
+        outputs = written if memory is None else written & set(memory["outputs"])
+        return AgentMemory(outputs=sorted(outputs), kept={})
+
+    def _said(self, held: Any, messages: list[Any]) -> Any:
+        """The update that makes the state's messages those of the agent."""
+        before = list(held or [])
+        channel = self.channels[MESSAGES]
+        if not merges_messages(channel):
+            return exactly(around(channel), messages)
+        known = {m.id: m for m in before if isinstance(m, BaseMessage) and m.id is not None}
+        # what it repeats of what it was given stays as it was, with the references it had
+        messages = [known[m.id] if self._repeats(m, known) else m for m in messages]
+        kept = [m.id for m in messages if m.id is not None and m.id in known]
+        if kept == list(known) == [m.id for m in messages[: len(known)]]:
+            return [m for m in messages if m.id is None or m.id not in known or m != known[m.id]]
+        # it removed or reordered some
+        return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
+
+    def _repeats(self, message: Any, known: Mapping[str, Any]) -> bool:
+        before = known.get(message.id)
+        if before is None or self.opens_images:
+            return False
+        return self.remote or message == before or message == _inlined(before, self.policy)
+
+
+class _Collected:
+    """The newest values of a run's stream, and which keys were written."""
+
+    def __init__(self, keys: frozenset[str]) -> None:
+        self._keys, self._values = keys, dict[str, Any]()
+        self._written: set[str] = set()
+
+    def add(self, part: Any) -> None:
+        mode, data = part
+        if mode == "values":
+            self._values = {key: value for key, value in data.items() if key in self._keys}
+            return
+        for update in data.values():
+            for one in update if isinstance(update, list) else [update]:
+                if isinstance(one, Mapping):
+                    self._written |= self._keys & set(one)
+
+    @property
+    def result(self) -> Result:
+        return Result(self._values, frozenset(self._written))
+
+
+def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, adapted: bool) -> Agent:
+    """Get an agent ready to run, and find out what its state is.
+
+    Args:
+        agent: A LangGraph agent, compiled or not, a `RemoteGraph`, or another runnable over `messages`.
+        policy: Which images may be loaded for an agent that does not read them itself.
+        state_schema: Its state, where it cannot be seen (remote agents, plain runnables).
+        adapted: Whether the caller's own functions read the question and write the answer.
+
+    Raises:
+        ArgumentError: It is no agent, or its state lacks `messages` and nothing says where the question is.
+    """
+    if isinstance(agent, StateGraph):
+        # a name of its own: the node's run is called agent already
+        agent = agent.compile(name="visual_agent" if isinstance(agent, VisualAgent) else "LangGraph")
+    if not isinstance(agent, Runnable):
+        raise ArgumentError("agent", "a LangGraph agent, compiled or not", type(agent).__name__)
+    if _is_model(agent):
+        expected = "an agent over a state with `messages`, such as create_visual_agent(model) or create_agent(model, ...)"
+        raise ArgumentError("agent", expected, f"a chat model ({type(agent).__name__})")
+    builder = getattr(agent, "builder", None)
+    private: dict[str, Any] = {}
+    context = builder.context_schema if isinstance(builder, StateGraph) else None
+    if isinstance(agent, Pregel) and isinstance(builder, StateGraph):
+        channels: dict[str, Any] = {key: agent.channels[key] for key in builder.channels}
+        taken, returned = (_seen(schema, channels) for schema in (builder.input_schema, builder.output_schema))
+        if state_schema is not None:
+            taken = returned = _seen(state_schema, channels)
+        hints = {key: hint for schema in builder.schemas for key, hint in _seen(schema, channels).items()}
+        private = {key: hints.get(key, Any) for key in channels if key not in taken and key not in returned}
+        agent = _seeded(agent, channels)
+    elif state_schema is not None:
+        taken = returned = hints_of(state_schema)
+        channels = {key: channel_of(hint) for key, hint in taken.items()}
+    elif isinstance(agent, Pregel):
+        raise ArgumentError("agent", "a graph made of a state schema, or state_schema beside it", "an entrypoint")
+    elif adapted:
+        raise ArgumentError("state_schema", "the state of an agent that cannot be looked into", "none")
+    else:
+        taken = returned = {MESSAGES: messages_hint()}
+        channels = {MESSAGES: channel_of(messages_hint())}
+    if not adapted and (MESSAGES not in taken or MESSAGES not in returned):
+        found = ", ".join(sorted(taken)) or "none"
+        expected = "an agent whose state has `messages`, or query_from_state and update_from_answer beside it"
+        raise ArgumentError("agent", expected, f"state keys {found}")
+    around_it = [
+        {key: surrounding(hint, channels[key]) for key, hint in part.items() if channels.get(key) is not None}
+        for part in (taken, returned, private)
+    ]
+    known = {key: channel for key, channel in channels.items() if channel is not None}
+    return Agent(agent, policy, *around_it, known, context)
+
+
+def new_messages(held: Any, messages: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """The messages of a run that were not there before, with their places, whether they have ids or not."""
+    before = list(held or [])
+    ids = {m.id for m in before if isinstance(m, BaseMessage) and m.id is not None}
+    same = 0
+    while same < min(len(before), len(messages)) and _same(before[same], messages[same]):
+        same += 1
+    for index, message in enumerate(messages):
+        identified = isinstance(message, BaseMessage) and message.id is not None
+        if (identified and message.id not in ids) or (not identified and index >= same):
+            yield index, message
+
+
+def last_answer(messages: Sequence[Any]) -> list[Any]:
+    """The end of a run's messages that is its answer: the last one, with the call that a tool's result belongs to."""
+    if not messages:
+        return []
+    begin = len(messages) - 1
+    if isinstance(messages[begin], ToolMessage):
+        while begin and isinstance(messages[begin], ToolMessage):
+            begin -= 1
+        if not (isinstance(messages[begin], AIMessage) and messages[begin].tool_calls):
+            begin += 1
+        return list(messages[begin:])
+    answer = next((m for m in reversed(messages) if isinstance(m, AIMessage) and not m.tool_calls), messages[-1])
+    return [answer]
+
+
+def result_messages(result: Result) -> list[Any]:
+    """The messages that an agent returned: as it keeps them, or made into messages where it answered in JSON."""
+    found = result.values.get(MESSAGES)
+    return list(found) if isinstance(found, list | tuple) else as_messages(found)
+
+
+def _seeded(agent: Pregel[Any, Any, Any, Any], channels: Mapping[str, Any]) -> Pregel[Any, Any, Any, Any]:
+    """The same agent, which also takes the values of its channels, those it keeps to itself included."""
+    twin = copy.copy(agent)
+    twin.channels = {**agent.channels, **{key: within(channel) for key, channel in channels.items()}}
+    twin.input_channels = [START, *channels]
+    return twin
+
+
+def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema's hints without managed values, which are no part of the state that is passed on."""
+    return {key: hint for key, hint in hints_of(schema).items() if key in channels}
+
+
+def _is_model(agent: Runnable[Any, Any]) -> bool:
+    while isinstance(agent, RunnableBinding):
+        agent = agent.bound
+    return isinstance(agent, BaseLanguageModel)
+
+
+def _mapping(result: object) -> Mapping[str, Any]:
+    if not isinstance(result, Mapping):
+        raise ArgumentError("agent", "a state (a mapping) as its result", type(result).__name__)
+    return result
+
+
+def _inlined(message: BaseMessage, policy: ImagePolicy) -> BaseMessage:
+    return inline_images([message], policy, lenient=True)[0]
+
+
+def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:
+    try:
+        return key not in state or bool(state[key] != value)
+    except Exception:
+        return True
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, BaseMessage) and isinstance(other, BaseMessage) and one.id and other.id:
+        return one.id == other.id
+    return bool(one == other)
+
+
+__all__ = [
+    "Agent",
+    "AnyMessage",
+    "Result",
+    "adopt",
+    "last_answer",
+    "new_messages",
+    "result_messages",
+]

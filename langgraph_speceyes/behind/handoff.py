@@ -1,0 +1,111 @@
+"""Commands for the graph around the bypass, and the tools that hand over to other agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.graph import Graph
+from langgraph.errors import ParentCommand
+from langgraph.graph.state import CompiledStateGraph, StateGraph
+from langgraph.types import Command
+
+from langgraph_speceyes.front.scope import CallScope
+
+TOOLS = "tools"
+"""Name of the tools' node in agents of LangChain, by which handoffs are found."""
+
+
+@contextmanager
+def handed_up(config: RunnableConfig) -> Iterator[None]:
+    """Let an agent's command for its parent reach the graph around the bypass, which is one level further up.
+
+    Args:
+        config: The config of the node that the agent runs in.
+    """
+    try:
+        yield
+    except ParentCommand as command:
+        raise ParentCommand(_upwards(command.args[0], config)) from None
+
+
+def _upwards(command: Command[Any], config: RunnableConfig) -> Command[Any]:
+    here: str = (config.get("configurable") or {}).get("checkpoint_ns", "")
+    target = command.graph or Command.PARENT
+    levels = here.split("|")
+    if target == Command.PARENT or target in (here, _names(here)) or target.startswith(f"{here}|"):
+        return replace(command, graph=Command.PARENT)
+    if target == _names(levels[-1]):
+        # a graph further up of the same name as this node, which must not keep it
+        above = [i for i in range(len(levels) - 1) if _names(levels[i]) == target]
+        return replace(command, graph="|".join(levels[: above[-1] + 1]) if above else Command.PARENT)
+    return command
+
+
+def _names(namespace: str) -> str:
+    """A namespace without the ids of its tasks."""
+    return "|".join(level.split(":")[0] for level in namespace.split("|"))
+
+
+def agent_tools(agent: object) -> object | None:
+    """The node of an agent that holds its tools, if it has one."""
+    nodes = getattr(agent, "nodes", None)
+    node = nodes.get(TOOLS) if isinstance(nodes, dict) else None
+    bound = getattr(node, "bound", None)
+    return bound if hasattr(bound, "tools_by_name") else None
+
+
+class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled bypass, whose picture shows the agent's tools: frameworks find out there whom an agent hands over to."""
+
+    tools: Runnable[Any, Any] | None = None
+
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """A picture of the graph."""
+        return self._with_tools(super().get_graph(config, xray=xray))
+
+    async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """A picture of the graph."""
+        return self._with_tools(await super().aget_graph(config, xray=xray))
+
+    def _with_tools(self, graph: Graph) -> Graph:
+        agent = graph.nodes.get("agent")
+        if self.tools is None or agent is None or TOOLS in graph.nodes:
+            return graph
+        tools = graph.add_node(self.tools, id=TOOLS)
+        graph.add_edge(agent, tools, conditional=True)
+        graph.add_edge(tools, agent)
+        return graph
+
+
+class BypassGraph(StateGraph[Any, Any, Any, Any]):
+    """The bypass before it is compiled; what the agent was compiled with is the default.
+
+    Attributes:
+        agent: The agent as it was given.
+        scope: The front end's announcements.
+    """
+
+    agent: object = None
+    scope: CallScope | None = None
+
+    def compile(self, checkpointer: Any = None, **options: Any) -> CompiledBypass:
+        """Compile it, by default with the agent's own checkpointer, store, cache and name."""
+        if self.scope is not None and (options.get("interrupt_before") or options.get("interrupt_after")):
+            # a run that stops between phases would leave announced calls behind
+            self.scope.announces = False
+        if checkpointer is None and not isinstance(own := getattr(self.agent, "checkpointer", None), bool):
+            checkpointer = own
+        for option in ("store", "cache"):
+            if options.get(option) is None and (own := getattr(self.agent, option, None)) is not None:
+                options[option] = own
+        name = getattr(self.agent, "name", None)
+        if options.get("name") is None and isinstance(name, str) and name != "LangGraph":
+            options["name"] = name
+        compiled: Any = super().compile(checkpointer, **options)
+        compiled.__class__ = CompiledBypass
+        compiled.tools = agent_tools(self.agent)
+        return compiled  # type: ignore[no-any-return]

@@ -1,0 +1,206 @@
+"""Judge, speculator and gate, built from what a caller gives, and their place in a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START, StateGraph
+
+from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.bypass import Bypass
+from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.gate import GatePhase
+from langgraph_speceyes.front.intake import Intake
+from langgraph_speceyes.front.judge import Judge
+from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.front.prompts import Prompts, system_message
+from langgraph_speceyes.front.route import ANSWERED, OTHERWISE, TABLES, destinations, next_phases
+from langgraph_speceyes.front.scope import CallScope
+from langgraph_speceyes.front.speculate import Speculate
+from langgraph_speceyes.models.endpoint import model_name
+from langgraph_speceyes.nodes import DualNode, Route
+from langgraph_speceyes.options import Options
+from langgraph_speceyes.scoring import resolve_gate
+from langgraph_speceyes.tracing import RunNotes, trace_policy
+
+JUDGE_CANDIDATES = 20
+"""Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
+
+
+class FrontEnd:
+    """The phases in front of an agent, and their nodes.
+
+    Args:
+        options: The caller's settings.
+        adapter: Where the question is in the state, and how an answer enters it.
+        agent: The agent, which is asked how its prompts begin.
+        opens_images: Whether the agent, this package's own, fails on an image that cannot be opened.
+        stale: The update that takes outputs of the agent's earlier turns out of a state.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        adapter: StateAdapter | None = None,
+        agent: object = None,
+        *,
+        opens_images: bool = False,
+        stale: Callable[[Any], dict[str, Any]] | None = None,
+    ) -> None:
+        self.options, self.gate = options, resolve_gate(options.gate)
+        adapter, prompts, policy = adapter or StateAdapter(), options.prompts or Prompts(), options.policy
+        speculator, judge = options.speculator, options.judge
+        _check_model("speculator", speculator)
+        vocabulary = getattr(speculator, "vocab_size", None)
+        if isinstance(vocabulary, int) and self.gate.k > vocabulary:
+            raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
+        self.small = ModelCall(
+            speculator,
+            name="speculator",
+            max_tokens=options.max_answer_tokens,
+            top_logprobs=self.gate.k,
+            policy=policy,
+            timeout_s=options.timeout_s,
+        )
+        self.large: ModelCall | None = None
+        if judge is not None:
+            _check_model("judge", judge)
+            begins, tools = _front(prompts, judge, agent)
+            self.large = ModelCall(
+                judge,
+                name="judge model",
+                max_tokens=1,
+                top_logprobs=JUDGE_CANDIDATES,
+                policy=policy,
+                timeout_s=options.timeout_s,
+                tools=tools,
+            )
+            at = options.judge_threshold if options.judge_threshold is not None else self.gate.judge_threshold
+            self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=options.strict)
+        elif options.judge_threshold is not None:
+            raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
+        self.gate.check_models(speculator=self.small.model_id)
+        calls = {"speculate": self.small} | ({"judge": self.large} if self.large else {})
+        self.scope, order = CallScope(calls), options.order if judge is not None else "no_judge"
+        self.orders = tuple(TABLES) if order == "auto" else (order,)
+        self.chooser = OrderChooser() if order == "auto" else None
+        firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders))
+        self.intake = Intake(
+            self.scope,
+            adapter,
+            options.follow_ups,
+            judge is not None,
+            policy,
+            self.chooser or (order if judge is not None else None),
+            [calls[name] for name in sorted(firsts)] or list(calls.values()),
+            strict=options.strict or opens_images,
+        )
+        self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
+        self.compare = GatePhase(self.gate, strict=options.strict)
+        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.chooser, stale)
+        models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
+        self.notes = RunNotes(self.gate.score, models)
+
+    def wire(
+        self, graph: StateGraph[Any, Any, Any, Any], begin: str, answered: str, otherwise: str, *, noted: bool = True
+    ) -> None:
+        """Add judge, speculator and gate, in their order.
+
+        Args:
+            graph: A graph whose state holds the phases' records.
+            begin: The node before them, `intake` or START.
+            answered: The node that a query goes to which is answered here.
+            otherwise: The node that any other query goes to.
+            noted: Whether the choices are noted on the runs.
+        """
+        self.add(graph, "speculate", self.speculate, speceyes_model=self.small.model_id)
+        self.add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
+        graph.add_edge("speculate", "gate")
+        if self.large is not None:
+            self.add(graph, "judge", self.judge, speceyes_model=self.large.model_id)
+        ends = {ANSWERED: answered, OTHERWISE: otherwise}
+        for phase in ("intake", "judge", "gate"):
+            reached = destinations(phase, self.orders)
+            if phase == "intake" and begin == START:
+                reached -= {OTHERWISE}
+                if len(self.orders) == 1:
+                    # nothing to choose, and a conditional edge at the start would be a run of its own in a trace
+                    for node in reached:
+                        graph.add_edge(START, node)
+                    continue
+            if reached:
+                at = begin if phase == "intake" else phase
+                chosen = Route(self._router(phase, ends), self.notes.route if noted else None)
+                graph.add_conditional_edges(at, chosen, sorted({ends.get(node, node) for node in reached}))
+
+    def add(self, graph: StateGraph[Any, Any, Any, Any], name: str, phase: Any, **known: Any) -> None:
+        """Add a phase as a node with a sync and an async form; `known` is metadata of its runs."""
+        notes, shown = self.notes, self.options.trace_images
+
+        def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            with self._watched(state):
+                update: dict[str, Any] = phase(state)
+            notes.phase(config, state, update)
+            return update
+
+        async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+            with self._watched(state):
+                update: dict[str, Any] = await phase.acall(state)
+            notes.phase(config, state, update)
+            return update
+
+        graph.add_node(
+            name,
+            DualNode(run, arun, trace_images=shown),
+            metadata={key: value for key, value in known.items() if value is not None},
+            trace_policy=trace_policy(shown),
+        )
+
+    def _watched(self, state: Any) -> _Watched:
+        query = state.get("speceyes_query") if isinstance(state, dict) else None
+        return _Watched(self.scope, query["id"] if query else None)
+
+    def _router(self, phase: str, ends: dict[str, str]) -> Callable[[Any], Any]:
+        def route(state: Any) -> Any:
+            following = next_phases(phase, state)
+            if following in ((ANSWERED,), (OTHERWISE,)):
+                self.scope.leave(state["speceyes_query"]["id"])
+            found = [ends.get(node, node) for node in following]
+            return found[0] if len(found) == 1 else found
+
+        route.__name__ = {"intake": "taken", "judge": "judged", "gate": "gated"}[phase]
+        return route
+
+
+class _Watched:
+    """Takes a query's announcements back when a phase of it fails or is cancelled."""
+
+    def __init__(self, scope: CallScope, query: str | None) -> None:
+        self._scope, self._query = scope, query
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._query is not None:
+            self._scope.leave(self._query)
+
+
+def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[Any], tuple[dict[str, Any], ...]]:
+    """What the judge's prompt begins with: the agent's own beginning where it is the same model."""
+    built = getattr(agent, "builder", agent)
+    if prompts.judge_system is not None or prompts.judge_tools or not isinstance(built, VisualAgent):
+        return system_message(prompts.judge_system), tuple(prompts.judge_tools)
+    same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
+    return (list(built.front), built.bound) if same else ([], ())
+
+
+def _check_model(argument: str, model: object) -> None:
+    if not isinstance(model, BaseChatModel):
+        raise ArgumentError(argument, "a LangChain chat model (BaseChatModel)", type(model).__name__)
+
+

@@ -1,0 +1,103 @@
+"""Every setting of the bypass, once: graph, middleware and hedge take the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from os import PathLike
+from typing import Any, Self, TypedDict
+
+from langchain_core.language_models import BaseChatModel
+
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.order import ORDERS, Order
+from langgraph_speceyes.front.prompts import Prompts
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
+from langgraph_speceyes.scoring import Gate
+
+
+class Settings(TypedDict, total=False):
+    """The settings that both :func:`create_speceyes` and :class:`SpecEyesMiddleware` take; see :class:`Options`."""
+
+    judge: BaseChatModel | None
+    gate: Gate | float | str | PathLike[str] | None
+    judge_threshold: float | None
+    order: Order
+    follow_ups: FollowUps
+    prompts: Prompts | None
+    policy: ImagePolicy
+    max_answer_tokens: int
+    timeout_s: float | None
+    strict: bool
+    trace_images: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings of the front end.
+
+    Attributes:
+        speculator: The small model ``M_S``; any chat model that returns `logprobs` with `top_logprobs`.
+        judge: The large model ``M_L``; None leaves the judgment out.
+        gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
+        judge_threshold: Probability of tool need from which the judge screens a query out; the default is the gate
+            file's, else 0.5.
+        order: ``"judge_first"``; ``"speculate_first"``, which pays where the speculator costs less than the judge:
+            ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front; ``"parallel"``, which pays where they
+            run on different devices or servers: ``max(c_J, c_S)``. All give the same routes. ``"auto"`` measures, and
+            takes what costs least (:class:`~langgraph_speceyes.front.order.OrderChooser`).
+        follow_ups: Which later turns of a thread the front end, which sees the newest turn only, may answer.
+            ``"judge"``: those with an image of their own of which the judge says that they stand on their own, so none
+            without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.
+        prompts: Instructions for judge and speculator.
+        policy: Limits for images, and whether remote ones and which folders are allowed.
+        max_answer_tokens: Most tokens of a speculation.
+        timeout_s: Longest wait for each of judge and speculator, in seconds.
+        strict: Raise where the front end fails, instead of falling back to the agent: :class:`PhaseError` for judge,
+            speculator and gate, :class:`ImageError` for an image that cannot be opened.
+        trace_images: Whether the runs that are started here show images in LangSmith; by default their digests.
+    """
+
+    speculator: BaseChatModel
+    judge: BaseChatModel | None = None
+    gate: Gate | float | str | PathLike[str] | None = None
+    judge_threshold: float | None = None
+    order: Order = "judge_first"
+    follow_ups: FollowUps = "judge"
+    prompts: Prompts | None = None
+    policy: ImagePolicy = DEFAULT_POLICY
+    max_answer_tokens: int = 64
+    timeout_s: float | None = None
+    strict: bool = False
+    trace_images: bool = False
+
+    @classmethod
+    def of(cls, speculator: BaseChatModel, settings: Mapping[str, Any]) -> Self:
+        """The options that a caller's settings make.
+
+        Raises:
+            ArgumentError: A setting is unknown, or has a value that cannot be used.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(settings) - known):
+            raise ArgumentError(unknown[0], f"one of {', '.join(sorted(known))}", "an unknown setting")
+        return cls(speculator, **settings)
+
+    def __post_init__(self) -> None:
+        check_choice("order", self.order, ORDERS)
+        check_choice("follow_ups", self.follow_ups, FOLLOW_UPS)
+        if self.max_answer_tokens < 1:
+            raise ArgumentError("max_answer_tokens", "at least 1", self.max_answer_tokens)
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ArgumentError("timeout_s", "more than 0 seconds, or None", self.timeout_s)
+
+
+def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        ArgumentError: It is none of them.
+    """
+    if value not in choices:
+        raise ArgumentError(argument, f"one of {', '.join(choices)}", repr(value))
