@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import textwrap
 from collections.abc import Callable
@@ -109,10 +110,8 @@ def test_any_text_is_read_or_refused_and_comes_back(
 ) -> None:
     store = ImageStore(tmp_path_factory.getbasetemp() / "spellings")
     message = HumanMessage([{"type": "image", "base64": head + text}])
-    try:
+    with contextlib.suppress(ImageError):
         parse_reference(head + text)
-    except ImageError as error:
-        assert error.argument in ("messages", "region")
     assert restore_images(intern_images([message], store), store)[0].content == message.content
 
 
