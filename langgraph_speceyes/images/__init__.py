@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from langgraph_speceyes.images.block import block_of, find_images, parse_block, question_text
+from langgraph_speceyes.images.block import (
+    block_of,
+    find_images,
+    is_image_block,
+    parse_block,
+    question_text,
+    readable_images,
+)
 from langgraph_speceyes.images.cache import ImageCache
 from langgraph_speceyes.images.channel import MessagesChannel
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
-from langgraph_speceyes.images.inline import inline_images
+from langgraph_speceyes.images.inline import inline_images, inline_local_images
 from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images
 from langgraph_speceyes.images.load import (
     aload_image,
@@ -44,14 +51,17 @@ __all__ = [
     "find_images",
     "from_pixels",
     "inline_images",
+    "inline_local_images",
     "inline_reference",
     "intern_images",
     "intern_reference",
+    "is_image_block",
     "load_image",
     "load_resized",
     "parse_block",
     "parse_reference",
     "question_text",
+    "readable_images",
     "resized_size",
     "restore_images",
     "to_pixels",

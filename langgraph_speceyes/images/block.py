@@ -11,6 +11,9 @@ from langchain_core.messages import BaseMessage
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.reference import ImageRef, inline_reference, parse_reference
 
+_IMAGE_TYPES = frozenset({"image", "image_url", "input_image", "image_file"})
+"""Types of image blocks: LangChain's and Anthropic's, OpenAI's for chats, responses and threads."""
+_MIME_KEYS = ("mime_type", "mimeType", "media_type")
 _EXPECTED = "an image block with url, path, base64, data or source"
 
 
@@ -95,6 +98,55 @@ def find_images(messages: Iterable[BaseMessage], argument: str = "messages") -> 
     for message in messages:
         if isinstance(message.content, list):
             refs += [ref for block in message.content if (ref := parse_block(block, argument)) is not None]
+    return refs
+
+
+def is_image_block(block: object) -> bool:
+    """Whether a content block is an image in any provider's form, also one that only an agent's own model can read.
+
+    Args:
+        block: Anything: besides LangChain's blocks, ``input_image`` of OpenAI, ``media``, ``file`` and inline data of
+            an image type as Gemini has them, ``{"image": {...}}`` of Bedrock.
+    """
+    if not isinstance(block, Mapping):
+        return False
+    kind = block.get("type")
+    if not isinstance(kind, str):
+        # Bedrock's and Gemini's blocks are named by their only key
+        inner = (block.get(key) for key in ("inline_data", "inlineData", "file_data", "fileData"))
+        return isinstance(block.get("image"), Mapping) or any(_has_image_type(value) for value in inner)
+    if kind == "non_standard":
+        return is_image_block(block.get("value"))
+    return kind in _IMAGE_TYPES or (kind in ("media", "file", "input_file") and _has_image_type(block))
+
+
+def _has_image_type(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    types = (value.get(key) for key in _MIME_KEYS)
+    return any(isinstance(mime, str) and mime.strip().lower().startswith("image/") for mime in types)
+
+
+def readable_images(messages: Iterable[object]) -> list[ImageRef]:
+    """Return the images of all messages that this package has a reference for, in order; never raises.
+
+    Args:
+        messages: Messages; whatever else is among them is skipped, as are image blocks that only an agent's own model
+            can read, such as file ids, and malformed ones.
+
+    Returns:
+        The references. Whether the images can be loaded is not looked at.
+    """
+    refs = []
+    for message in messages:
+        content = getattr(message, "content", None)
+        for block in content if isinstance(content, list) else ():
+            try:
+                ref = parse_block(block)
+            except Exception:  # a block of a kind unknown here may hold anything
+                continue
+            if ref is not None:
+                refs.append(ref)
     return refs
 
 

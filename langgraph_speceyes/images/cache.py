@@ -127,5 +127,36 @@ class ImageCache:
             self._in_small -= _bytes_of(image) if small else 0
 
 
+class LatestBytes:
+    """The last few results of something slow. Thread-safe; what two threads ask for at once may be made twice.
+
+    Args:
+        most: How many are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._lock = threading.Lock()
+        self._most = most
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    def clear(self) -> None:
+        """Drop them all."""
+        with self._lock:
+            self._kept.clear()
+
+    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """Return what belongs to a key, making it if it is not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+
 def _bytes_of(image: Image.Image) -> int:
     return image.width * image.height * 4

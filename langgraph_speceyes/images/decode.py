@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import sys
 import threading
 import warnings
 from typing import IO, TYPE_CHECKING
@@ -26,13 +27,13 @@ from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import JpegImageFile
 
 from langgraph_speceyes.errors import ImageError
+from langgraph_speceyes.images.mime import sniff_mime
+from langgraph_speceyes.images.policy import ImagePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL.ImageFile import ImageFile
-
-    from langgraph_speceyes.images.policy import ImagePolicy
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """Formats that are opened. Others of Pillow's run external programs, or decode before their size is known."""
@@ -45,6 +46,10 @@ WHOLE = "whole size"
 _FILTERS_LOCK = threading.Lock()
 _TURNED = frozenset({5, 6, 7, 8})
 """Orientations that swap the sides."""
+_TAGGED = range(2, 9)
+"""Orientations that change anything."""
+_PNG_TAG_MARKS = (b"eXIf", b"exif", b"adobe.xmp")
+"""One of these is in every PNG that has an orientation."""
 _WHITE = (255, 255, 255, 255)
 
 
@@ -98,6 +103,21 @@ def read_size(data: bytes, policy: ImagePolicy, argument: str, name: str) -> tup
     image = _open(data, policy, argument, name)
     check_size(image.size, policy, argument, name)
     return _oriented_size(image)
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether a tag says that the image is to be shown turned or mirrored; false for what is no image.
+
+    Cheap: no pixel is decoded unless a PNG may hold such a tag.
+    """
+    # Pillow looks for a PNG's tag behind its pixels too, so it has to decode them
+    if sniff_mime(data[:16]) == "image/png" and not any(mark in data for mark in _PNG_TAG_MARKS):
+        return False
+    try:
+        # the limits are checked where the image is decoded
+        return _orientation(_open(data, ImagePolicy(max_pixels=sys.maxsize), "image", "data")) in _TAGGED
+    except ImageError:
+        return False
 
 
 def _oriented_size(image: ImageFile) -> tuple[int, int]:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from langgraph_speceyes.errors import ImageError
-from langgraph_speceyes.images.block import parse_block
+from langgraph_speceyes.errors import ImageError, describe_error
+from langgraph_speceyes.images.block import field_of, find_payload, parse_block
+from langgraph_speceyes.images.decode import is_turned
 from langgraph_speceyes.images.load import encoded
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
-from langgraph_speceyes.images.reference import describe
+from langgraph_speceyes.images.reference import ImageRef, describe
 from langgraph_speceyes.images.store import ImageStore
+
+_logger = logging.getLogger(__name__)
+
+_KNOWN_TURNED: dict[tuple[int, int], bool] = {}
+_MOST_KNOWN = 1024
 
 # What says where an image is; other keys (cache_control, id, ...) are kept.
 _SOURCE_KEYS = frozenset(
     {"type", "url", "path", "base64", "data", "mime_type", "source", "source_type", "image_url", "extras"}
 )
+
+
+Change = Callable[[Any], Any]
 
 
 def inline_images(
@@ -39,33 +49,104 @@ def inline_images(
     Returns:
         A list in which every image that is a local path, a ``file:`` URL, an interned image or a region has become
         ``{"type": "image", "base64": ..., "mime_type": ...}``. Messages without such an image are the same
-        objects. Whole inline images stay as they are, as do whole remote images.
+        objects. Whole inline images stay as they are, unless an orientation tag turns them or their base64 is not in
+        its standard form: many servers ignore the one and refuse the other. Whole remote images stay as they are.
 
     Raises:
         ImageError: As :func:`load_image`; also for a remote image that the policy does not allow.
     """
-    return [_inline_message(message, policy, store, argument) for message in messages]
+    return [_map_blocks(message, lambda block: _inlined(block, policy, store, argument)) for message in messages]
 
 
-def _inline_message(message: BaseMessage, policy: ImagePolicy, store: ImageStore | None, argument: str) -> BaseMessage:
-    if not isinstance(message.content, list):
+def inline_local_images(
+    messages: Sequence[BaseMessage],
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStore | None = None,
+) -> list[BaseMessage]:
+    """Return messages whose local images are inline, for an agent of others; never raises.
+
+    Args:
+        messages: Any messages; they are not changed.
+        policy: Limits.
+        store: Where ``sha256:`` images are; ``None`` for the default store.
+
+    Returns:
+        A list in which the images that only this package or this machine can read have become base64: local paths,
+        ``file:`` URLs, interned images, and regions of anything. All else is the same object: text, whole images,
+        remote or inline, whatever their spelling and orientation, file ids and other forms that the agent's model may
+        know, and images that are missing, damaged or refused by the policy.
+    """
+    return [_map_blocks(message, lambda block: _inlined_if_local(block, policy, store)) for message in messages]
+
+
+def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:
+    blocks = getattr(message, "content", None)  # an agent's state may hold other things than messages
+    if not isinstance(blocks, list):
         return message
-    content = [_inline_block(block, policy, store, argument) for block in message.content]
-    if all(new is old for new, old in zip(content, message.content, strict=True)):
+    content = [change(block) for block in blocks]
+    if all(new is old for new, old in zip(content, blocks, strict=True)):
         return message
     return message.model_copy(update={"content": content})
 
 
-def _inline_block(
-    block: str | dict[Any, Any], policy: ImagePolicy, store: ImageStore | None, argument: str
-) -> str | dict[Any, Any]:
+def _inlined(block: Any, policy: ImagePolicy, store: ImageStore | None, argument: str) -> Any:
     ref = parse_block(block, argument)
-    if ref is None or isinstance(block, str):
+    if ref is None:
         return block
     if ref.kind == "remote" and not policy.allow_remote:
         raise ImageError(argument, "no remote image (allow_remote is off)", describe(ref.source))
-    if ref.region is None and ref.kind in ("inline", "remote"):
+    if ref.region is None and ref.kind == "remote":
         return block
+    if ref.region is None and ref.kind == "inline":
+        if _is_turned(block, ref, argument):
+            return _encoded_block(block, ref, policy, store, argument)
+        return block if _is_plain(block, ref) else _renewed(block, ref.payload, ref.mime_type)
+    return _encoded_block(block, ref, policy, store, argument)
+
+
+def _inlined_if_local(block: Any, policy: ImagePolicy, store: ImageStore | None) -> Any:
+    try:
+        ref = parse_block(block)
+        if ref is None or (ref.region is None and ref.kind in ("inline", "remote")):
+            return block
+        return _encoded_block(block, ref, policy, store, "messages")
+    except Exception as error:  # whatever is wrong with it is for the agent to say
+        _logger.debug("an image is handed on as it came: %s", describe_error(error))
+        return block
+
+
+def _is_turned(block: Mapping[Any, Any], ref: ImageRef, argument: str) -> bool:
+    """Whether an orientation tag turns an inline image; its base64 is decoded only the first time it is seen."""
+    payload = _payload(block)
+    # Python keeps a text's hash, so that the same object costs nothing the second time
+    key = (hash(payload), len(payload))
+    known = _KNOWN_TURNED.get(key)
+    if known is None:
+        known = is_turned(ref.inline_bytes(argument))
+        if len(_KNOWN_TURNED) >= _MOST_KNOWN:
+            _KNOWN_TURNED.clear()
+        _KNOWN_TURNED[key] = known
+    return known
+
+
+def _is_plain(block: Mapping[Any, Any], ref: ImageRef) -> bool:
+    """Whether a block holds its image's base64 in the standard form."""
+    return _payload(block) in (ref.source, ref.payload)
+
+
+def _payload(block: Mapping[Any, Any]) -> str | bytes:
+    found = find_payload(block)
+    payload = field_of(block, found[0]) if found else ""
+    return payload if isinstance(payload, str) else bytes(payload)
+
+
+def _encoded_block(
+    block: Mapping[Any, Any], ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str
+) -> dict[Any, Any]:
     data, mime = encoded(ref, policy, store, argument=argument)
+    return _renewed(block, base64.b64encode(data).decode("ascii"), mime)
+
+
+def _renewed(block: Mapping[Any, Any], payload: str, mime: str | None) -> dict[Any, Any]:
     kept = {key: value for key, value in block.items() if key not in _SOURCE_KEYS}
-    return {**kept, "type": "image", "base64": base64.b64encode(data).decode("ascii"), "mime_type": mime}
+    return {**kept, "type": "image", "base64": payload, "mime_type": mime}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.images.block import field_of, find_payload
+from langgraph_speceyes.images.data_url import decode_base64, is_data_url, split_data_url
 from langgraph_speceyes.images.reference import ImageRef
 from langgraph_speceyes.images.region import FRAGMENT_START
 from langgraph_speceyes.images.store import ImageStore, default_store
@@ -115,26 +114,27 @@ def intern_payload(payload: str | bytes, store: ImageStore) -> Interned | None:
     """
     if isinstance(payload, bytes):
         return Interned(payload, store.put(payload), {"form": "bytes"}) if payload else None
-    head, text, suffix = "", payload, ""
-    if payload[:5].lower() == "data:":
-        head, comma, text = payload.partition(",")
-        head += comma
-        text, start, suffix = text.partition(FRAGMENT_START)
-        suffix = start + suffix
+    head, suffix = "", ""
     try:
-        if head and not head[:-1].lower().endswith(";base64"):
-            data = unquote_to_bytes(text)
+        if is_data_url(payload):
+            url = split_data_url(payload)
+            if url is None:
+                return None
+            head, suffix, inner = url.head, url.fragment, url.payload
+            data = inner if isinstance(inner, bytes) else decode_base64(inner)
         else:
-            data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+            data = decode_base64(payload)
+    except ValueError:
         return None
     if not data:
         return None
-    url = store.put(data) + suffix
-    if base64.b64encode(data).decode("ascii") == text:
-        return Interned(payload, url, {"form": "base64", "head": head, "suffix": suffix})
-    # Line breaks or percent signs: the text cannot be made from the bytes, so it is stored as well.
-    return Interned(payload, url, {"form": "text", "text": store.put(payload.encode("utf-8", "surrogatepass"))})
+    reference = store.put(data) + suffix.rstrip()
+    recipe = {"form": "base64", "head": head, "suffix": suffix}
+    if _spelled(data, recipe) == payload:
+        return Interned(payload, reference, recipe)
+    # Another spelling than the usual one: the text cannot be made from the bytes, so it is stored as well.
+    text = store.put(payload.encode("utf-8", "surrogatepass"))
+    return Interned(payload, reference, {"form": "text", "text": text})
 
 
 def restore_payload(url: str, recipe: Mapping[str, str], store: ImageStore) -> str | bytes:
@@ -148,6 +148,10 @@ def restore_payload(url: str, recipe: Mapping[str, str], store: ImageStore) -> s
     data = store.get(url.partition(FRAGMENT_START)[0])
     if recipe["form"] == "bytes":
         return data
+    return _spelled(data, recipe)
+
+
+def _spelled(data: bytes, recipe: Mapping[str, str]) -> str:
     return recipe["head"] + base64.b64encode(data).decode("ascii") + recipe["suffix"]
 
 
@@ -169,7 +173,7 @@ def _intern_block(block: dict[Any, Any], find: Find, mark: str) -> dict[Any, Any
     payload = field_of(block, keys)
     if not (isinstance(payload, bytes) or (isinstance(payload, str) and payload)):
         return block
-    if isinstance(payload, str) and form != "data" and payload[:5].lower() != "data:":
+    if isinstance(payload, str) and form != "data" and (form == "path" or not is_data_url(payload)):
         return block
     interned = find(payload)
     if interned is None:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.block import parse_block
-from langgraph_speceyes.images.cache import ImageCache
-from langgraph_speceyes.images.decode import SMALLER, WHOLE, check_pixels, check_size, decode, read_size
+from langgraph_speceyes.images.cache import ImageCache, LatestBytes
+from langgraph_speceyes.images.decode import SMALLER, WHOLE, check_pixels, check_size, decode, is_turned, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
@@ -22,6 +22,9 @@ from langgraph_speceyes.images.source import check_source, read_source
 from langgraph_speceyes.images.store import ImageStore
 
 _CACHE = ImageCache()
+# photos written anew because of their orientation, which takes as long as decoding them, and happens at every call
+_UPRIGHT = LatestBytes(8)
+_QUALITY = 95
 # how much larger than wanted an image stays that is averaged down before it is resized
 _GAP = 3.0
 # a JPEG is decoded smaller from this many pixels a side on: below it, decoding it twice, for a look at all of it and
@@ -48,6 +51,7 @@ def configure_cache(max_bytes: int) -> int:
 def clear_cache() -> None:
     """Drop every decoded image the process keeps, for instance because a remote image changed."""
     _CACHE.clear()
+    _UPRIGHT.clear()
 
 
 def load_image(
@@ -175,8 +179,9 @@ def encoded(
         argument: Name of the argument that errors blame.
 
     Returns:
-        (bytes, media type): the original bytes (with their EXIF orientation) of a whole PNG, JPEG, WebP or GIF,
-        else the loaded pixels as PNG. The image has been decoded, so it is sound and within the limits.
+        (bytes, media type): the original bytes of a whole PNG, JPEG, WebP or GIF, else the loaded pixels as PNG. An
+        image that an orientation tag turns is written anew without the tag, a JPEG as JPEG: many servers ignore it,
+        and would count other pixels than tools cut. The image has been decoded, so it is sound and within the limits.
 
     Raises:
         ImageError: As :func:`load_image`.
@@ -185,15 +190,22 @@ def encoded(
     if ref.region is None:
         data = read_source(ref, policy, store, argument)
         mime = sniff_mime(data)
-        if mime in PASSED_THROUGH:
+        turned = is_turned(data)
+        if mime in PASSED_THROUGH and not turned:
             _whole(ref, lambda size: True, policy, store, argument, data)
             return data, mime
         loaded = _load(ref, policy, store, argument, data)
+        if turned and mime == "image/jpeg":
+            return _UPRIGHT.get(ref.source_key, lambda: _written(loaded, "JPEG", quality=_QUALITY)), mime
     else:
         loaded = load_image(ref, policy, store, argument=argument)
+    return _written(loaded, "PNG"), "image/png"
+
+
+def _written(image: Image.Image, form: str, **settings: Any) -> bytes:
     buffer = io.BytesIO()
-    loaded.save(buffer, "PNG")
-    return buffer.getvalue(), "image/png"
+    image.save(buffer, form, **settings)
+    return buffer.getvalue()
 
 
 def as_reference(image: ImageRef | Mapping[str, Any] | str, argument: str = "messages") -> ImageRef:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 import re
@@ -11,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from langgraph_speceyes.errors import ArgumentError, ImageError
+from langgraph_speceyes.images.data_url import decode_base64, is_data_url, split_data_url, standard_base64
 from langgraph_speceyes.images.mime import sniff_base64_mime
 from langgraph_speceyes.images.region import Region, split_fragment
 
@@ -84,15 +84,10 @@ class ImageRef:
         Raises:
             ImageError: The payload is not base64.
         """
-        payload = self.payload
         try:
-            return base64.b64decode(payload, validate=True)
-        except (binascii.Error, ValueError):
-            pass
-        try:  # MIME-style base64 has line breaks
-            return base64.b64decode("".join(payload.split()), validate=True)
-        except (binascii.Error, ValueError) as error:
-            found = f"{len(payload)} characters that do not decode ({error})"
+            return decode_base64(self.payload)
+        except ValueError as error:
+            found = f"{len(self.payload)} characters that do not decode ({error})"
             raise ImageError(argument, "base64 image data", found) from None
 
     def local_path(self, argument: str = "messages") -> str:
@@ -164,7 +159,7 @@ def _check_text(value: object, argument: str, expected: str) -> None:
 
 def describe(text: str) -> str:
     """Shorten text for an error message: long text may be image data, of which nothing is shown."""
-    if len(text) > 300 or text[:5].lower() == "data:":
+    if len(text) > 300 or is_data_url(text):
         return f"text of {len(text)} characters"
     return text
 
@@ -181,8 +176,7 @@ def parse_reference(uri: str, argument: str = "messages") -> ImageRef:
         ImageError: The text is empty, has an unknown scheme or a malformed region, or is a malformed URL.
     """
     _check_text(uri, argument, "a URL, path or data of an image")
-    if uri[:5].lower() == "data:":
-        # The payload is searched for a region only behind its comma: it is long, and base64 has no '#'.
+    if is_data_url(uri):
         return _parse_data(uri, argument)
     source, region = split_fragment(uri, argument)
     if not source or "\0" in source:
@@ -224,8 +218,10 @@ def inline_reference(payload: str | bytes, mime_type: str | None = None, argumen
     if isinstance(payload, (bytes, bytearray, memoryview)):
         payload = base64.b64encode(payload).decode("ascii")
     _check_text(payload, argument, "image data")
-    if payload[:5].lower() == "data:":
+    if is_data_url(payload):
         return parse_reference(payload, argument)
+    payload = standard_base64(payload)
+    _check_text(payload, argument, "image data")
     mime = mime_type if isinstance(mime_type, str) and "/" in mime_type else sniff_base64_mime(payload)
     # ';' and ',' delimit the media type in the source text.
     mime = mime.partition(";")[0].partition(",")[0].strip().lower()
@@ -233,18 +229,17 @@ def inline_reference(payload: str | bytes, mime_type: str | None = None, argumen
 
 
 def _parse_data(uri: str, argument: str) -> ImageRef:
-    head, comma, rest = uri[5:].partition(",")
-    if not comma:
+    url = split_data_url(uri)
+    if url is None:
         raise ImageError(argument, "a data: URL with ',' before the data", f"text of {len(uri)} characters")
-    rest, region = split_fragment(rest, argument)
-    mime, *parameters = head.split(";")
-    if any(parameter.strip().lower() == "base64" for parameter in parameters):
-        payload: str | bytes = unquote(rest) if "%" in rest else rest
-    else:
-        payload = unquote_to_bytes(rest)
-    if isinstance(payload, str) and payload[:5].lower() == "data:":
+    region = split_fragment(url.fragment.rstrip(), argument)[1]
+    try:
+        payload = url.payload
+    except UnicodeEncodeError:  # a lone surrogate
+        raise ImageError(argument, "image data", "text that has no encoding") from None
+    if isinstance(payload, str) and is_data_url(payload):
         raise ImageError(argument, "base64 image data", "a data: URL inside a data: URL")
-    ref = inline_reference(payload, mime, argument)
+    ref = inline_reference(payload, url.mime_type, argument)
     return ref if region is None else ImageRef(ref.source, region)
 
 

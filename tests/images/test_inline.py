@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 from PIL import Image
 
@@ -17,10 +20,13 @@ from langgraph_speceyes.images import (
     ImageStore,
     encoded,
     inline_images,
+    inline_local_images,
     inline_reference,
     load_image,
 )
+from tests.images.blocks import B64, NO_IMAGES, UNLOADABLE, UNREADABLE
 from tests.images.pictures import encode, picture
+from tests.images.test_block import BLOCKS, JSON
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
@@ -78,3 +84,130 @@ def test_inline_images(tmp_path: Path) -> None:
     assert region["mime_type"] == "image/png"
     with pytest.raises(ImageError, match="allow_remote"):
         inline_images(untouched, store=store)
+
+
+def turned(form: str, **settings: Any) -> bytes:
+    """A picture that is to be shown turned by 90 degrees."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encode(picture(), form, exif=exif, **settings)
+
+
+FORMS = ["JPEG", "PNG", "WEBP", "TIFF"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["path", "inline", "interned"])
+def test_servers_that_ignore_orientation_see_what_tools_cut(form: str, kind: str, tmp_path: Path) -> None:
+    data = turned(form, **({"quality": 100, "subsampling": 0} if form == "JPEG" else {}))
+    path, store = tmp_path / "photo", ImageStore(tmp_path / "store")
+    path.write_bytes(data)
+    block = {
+        "path": {"type": "image", "path": str(path)},
+        "inline": {"type": "image", "base64": base64.b64encode(data).decode(), "cache_control": {"a": 1}},
+        "interned": {"type": "image", "url": store.put(data)},
+    }[kind]
+    [sent] = [cast("dict[str, Any]", m.content[0]) for m in inline_images([HumanMessage([block])], store=store)]
+    seen = Image.open(io.BytesIO(base64.b64decode(sent["base64"])))
+    own = load_image(block, store=store)
+    assert own.size == seen.size == (30, 40)
+    assert seen.getexif().get(0x0112, 1) == 1
+    # brightness only: a JPEG keeps a quarter of the colours
+    difference = np.asarray(seen.convert("L")).astype(int) - np.asarray(own.convert("L")).astype(int)
+    assert np.abs(difference).mean() < (4 if form == "JPEG" else 0.01)
+    assert sent["mime_type"] == ("image/jpeg" if form == "JPEG" else "image/png")
+    assert ("cache_control" in sent) == (kind == "inline")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_that_nothing_turns_are_left_alone(form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    for data in (encode(picture(), form), encode(picture(), form, exif=exif)):
+        message = HumanMessage([{"type": "image", "base64": base64.b64encode(data).decode()}])
+        for _ in range(2):
+            assert inline_images([message])[0] is message
+
+
+def test_an_orientation_may_stand_in_other_places() -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    late = turned("PNG")
+    start = late.index(b"eXIf") - 4
+    chunk = late[start : start + 12 + int.from_bytes(late[start : start + 4])]
+    late = late[:start] + late[start + len(chunk) : -12] + chunk + late[-12:]
+    for data in (encode(picture(), "JPEG", xmp=xmp), late):
+        message = HumanMessage([{"type": "image", "base64": base64.b64encode(data).decode()}])
+        [sent] = inline_images([message])
+        assert load_image(message.content[0]).size == (30, 40)  # type: ignore[arg-type]
+        raw = base64.b64decode(sent.content[0]["base64"])  # type: ignore[index]
+        assert Image.open(io.BytesIO(raw)).size == (30, 40)
+
+
+def test_odd_spellings_are_sent_in_the_standard_one() -> None:
+    text = base64.b64encode(encode(picture())).decode()
+    for url in (f"data:image/png; base64,{text}", f"data:;base64,{text.rstrip('=')}", f" data:image/png;base64,{text}"):
+        [sent] = inline_images([HumanMessage([{"type": "image_url", "image_url": {"url": url}}])])
+        assert sent.content == [{"type": "image", "base64": text, "mime_type": "image/png"}]
+    [sent] = inline_images([HumanMessage([{"type": "image", "data": encode(picture())}])])
+    assert sent.content == [{"type": "image", "base64": text, "mime_type": "image/png"}]
+
+
+def test_an_agent_gets_local_images_inline_and_all_else_as_it_came(tmp_path: Path) -> None:
+    path, store = tmp_path / "a.png", ImageStore(tmp_path / "store")
+    path.write_bytes(encode(picture()))
+    local: list[Any] = [
+        {"type": "image", "path": str(path), "cache_control": {"type": "ephemeral"}},
+        {"type": "image_url", "image_url": {"url": path.as_uri()}},
+        {"type": "image", "url": store.put(encode(picture()))},
+        {"type": "image", "url": f"{path}#xywh=0,0,4,5"},
+        {"type": "image", "url": f"data:image/png;base64,{B64}#xywh=0,0,4,5"},
+    ]
+    photo = base64.b64encode(turned("JPEG")).decode()
+    foreign: list[Any] = [
+        *UNREADABLE.values(),
+        *UNLOADABLE.values(),
+        *NO_IMAGES,
+        {"type": "image", "base64": photo, "mime_type": "image/jpeg"},
+        {"type": "image", "url": f" data:image/png; base64,{B64}"},
+    ]
+    message = HumanMessage([*local, *foreign], id="1")
+    before = message.model_copy(deep=True)
+    [sent] = inline_local_images([message], store=store)
+    assert message == before
+    assert sent.id == "1"
+    blocks: list[Any] = list(sent.content)
+    assert all(new is old for new, old in zip(blocks[len(local) :], message.content[len(local) :], strict=True))
+    assert blocks[0] == {
+        "type": "image",
+        "base64": B64,
+        "mime_type": "image/png",
+        "cache_control": {"type": "ephemeral"},
+    }
+    assert [load_image(block).size for block in blocks[: len(local)]] == [(40, 30)] * 3 + [(4, 5)] * 2
+    assert inline_local_images([sent], store=store)[0] is sent
+    untouched = HumanMessage(foreign)
+    assert inline_local_images([untouched, "no message"], store=store)[0] is untouched  # type: ignore[list-item]
+
+
+def test_a_strict_policy_hands_paths_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(picture()))
+    message = HumanMessage([{"type": "image", "path": str(path)}])
+    for policy in (ImagePolicy(roots=()), ImagePolicy(max_bytes=10), ImagePolicy(max_pixels=10)):
+        assert inline_local_images([message], policy)[0] is message
+
+
+LOCAL = [
+    {"type": "image", "url": f"data:image/png;base64,{B64}#xywh=0,0,4,5"},
+    {"type": "image", "base64": f"data:;base64,{B64}#xywh=1,2,3,4&scale=3"},
+]
+
+
+@given(st.lists(BLOCKS | JSON | st.sampled_from(LOCAL), max_size=5))
+def test_handing_on_never_fails(blocks: list[Any]) -> None:
+    message = HumanMessage("")
+    message.content = blocks
+    [sent] = inline_local_images([message])
+    for new, old in zip(sent.content, blocks, strict=True):
+        assert (new is not old) == any(old is local for local in LOCAL)
+    assert inline_local_images([sent])[0] is sent

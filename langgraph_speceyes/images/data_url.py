@@ -1,0 +1,95 @@
+"""Inline image data as browsers, mail programs and servers spell it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from urllib.parse import unquote, unquote_to_bytes
+
+from langgraph_speceyes.images.region import FRAGMENT_START
+
+_SCHEME = "data:"
+_WHITESPACE = (" ", "\n", "\r", "\t", "\f", "\v")
+_STANDARD = str.maketrans("-_", "+/")
+
+
+def is_data_url(text: str) -> bool:
+    """Whether text is a ``data:`` URL, whitespace before it allowed."""
+    # text may be megabytes long, so that it is stripped only if there is something to strip
+    return (text.lstrip() if text[:1].isspace() else text)[: len(_SCHEME)].lower() == _SCHEME
+
+
+@dataclass(frozen=True, slots=True)
+class DataUrl:
+    """A ``data:`` URL in its parts, each as it was written: put together again they are the URL.
+
+    Attributes:
+        head: Everything up to and including the comma.
+        body: The data.
+        fragment: ``#xywh=...`` and what follows, or empty.
+    """
+
+    head: str
+    body: str
+    fragment: str
+
+    @property
+    def is_base64(self) -> bool:
+        """Whether the data is base64 text, not percent-encoded bytes."""
+        return any(parameter.strip().lower() == "base64" for parameter in self._parameters[1:])
+
+    @property
+    def mime_type(self) -> str:
+        """The media type in lower case, empty if there is none."""
+        return self._parameters[0].strip().lower()
+
+    @property
+    def payload(self) -> str | bytes:
+        """Base64 text in its standard form, else bytes."""
+        if not self.is_base64:
+            return unquote_to_bytes(self.body.strip())
+        return standard_base64(unquote(self.body) if "%" in self.body else self.body)
+
+    @property
+    def _parameters(self) -> list[str]:
+        return self.head.strip()[len(_SCHEME) : -1].split(";")
+
+
+def split_data_url(text: str) -> DataUrl | None:
+    """Split a ``data:`` URL.
+
+    Returns:
+        Its parts, or ``None`` if it has no comma.
+    """
+    head, comma, rest = text.partition(",")
+    if not comma:
+        return None
+    # base64 has no '#': the search for one is all that a long payload costs
+    body, start, region = rest.rpartition(FRAGMENT_START)
+    return DataUrl(head + comma, body, start + region) if start else DataUrl(head + comma, rest, "")
+
+
+def standard_base64(text: str) -> str:
+    """Return base64 text in its standard form: no whitespace, ``+`` and ``/``, padded.
+
+    Args:
+        text: Base64 in the standard or the URL-safe alphabet, in lines or not, padded or not. Text that is no base64
+            comes back as some text that is none.
+    """
+    if any(space in text for space in _WHITESPACE):
+        text = "".join(text.split())
+    if "-" in text or "_" in text:
+        text = text.translate(_STANDARD)
+    if len(text) % 4:
+        text = text.rstrip("=")
+        text += "=" * (-len(text) % 4)
+    return text
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64 in any form that :func:`standard_base64` takes.
+
+    Raises:
+        ValueError: It is no base64.
+    """
+    return base64.b64decode(standard_base64(text), validate=True)
