@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState
@@ -105,6 +105,9 @@ def _decided_by(state: SpecEyesState) -> Phase:
     return "gate"
 
 
-def signed(message: AIMessage, decision: Decision) -> AIMessage:
+Message = TypeVar("Message", bound=BaseMessage)
+
+
+def signed(message: Message, decision: Decision) -> Message:
     """The answer, with the decision in its `response_metadata`."""
     return message.model_copy(update={"response_metadata": {**message.response_metadata, METADATA_KEY: decision}})

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from os import PathLike
-from typing import Annotated, Any, Literal, NotRequired
+from dataclasses import is_dataclass, replace
+from typing import Annotated, Any, Literal, NotRequired, Unpack
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
@@ -15,18 +15,20 @@ from langgraph.config import get_config
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 
-from langgraph_speceyes.agent import is_user, observation_message
+from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.agent import observation_message
 from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
-from langgraph_speceyes.behind.fallback import spent, tool_calls
+from langgraph_speceyes.behind.fallback import PINNED, question_images, tool_calls
+from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.decision import decide, signed
-from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.errors import ImageError, MissingExtraError
 from langgraph_speceyes.events import emit
-from langgraph_speceyes.front.order import Order
-from langgraph_speceyes.front.prompts import Prompts
-from langgraph_speceyes.graph import FrontEnd
-from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images, parse_block
-from langgraph_speceyes.question import FollowUps
-from langgraph_speceyes.scoring import Gate, resolve_gate
+from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.look import alook, look
+from langgraph_speceyes.front.structured import NO_FORMAT, parse_answer
+from langgraph_speceyes.graph import front_graph
+from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
+from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
 from langgraph_speceyes.tracing import masked_beneath
 
@@ -43,7 +45,7 @@ class SpecEyesAgentState(AgentState[Any]):
     """What the middleware adds to the agent's state: the decision, and records that stay private."""
 
     decision: NotRequired[Annotated[Decision | None, OmitFromInput]]
-    speceyes_query: NotRequired[Annotated[Query, PrivateStateAttr]]
+    speceyes_query: NotRequired[Annotated[Query | None, PrivateStateAttr]]
     speceyes_judgment: NotRequired[Annotated[Judgment | None, PrivateStateAttr]]
     speceyes_speculation: NotRequired[Annotated[Speculation | None, PrivateStateAttr]]
     speceyes_verdict: NotRequired[Annotated[Verdict | None, PrivateStateAttr]]
@@ -62,20 +64,10 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     Args:
         speculator: The small model ``M_S``; any chat model that returns `logprobs` with `top_logprobs`.
-        judge: The large model ``M_L``; None leaves the judgment out.
-        gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
-        judge_threshold: Probability of tool need from which the judge screens a query out.
-        order: ``"judge_first"``, ``"speculate_first"``, ``"parallel"`` or ``"auto"``.
-        follow_ups: Which later turns of a thread the front end may answer: ``"judge"``, ``"agent"`` or ``"bypass"``.
-        prompts: Instructions for judge and speculator.
-        policy: Limits for images, and whether remote ones and which folders are allowed.
-        max_answer_tokens: Most tokens of a speculation.
-        timeout_s: Longest wait for each of judge and speculator, in seconds.
-        strict: Raise :class:`PhaseError` when judge, speculator or gate fail, instead of falling back to the agent.
         tool_images: ``"user"`` moves images of tool results into a user message behind them, for servers that refuse
             them in tool messages (OpenAI's chat completions; `speceyes probe` tells); ``"tool"`` leaves them.
-        trace_images: Whether the runs of front end and agent's model show images in LangSmith; by default their
-            digests. The agent's other runs hold what the caller passes: for inline images see :func:`masked_client`.
+        settings: The front end's settings, `judge`, `gate`, `order` and others:
+            :class:`~langgraph_speceyes.options.Options`.
 
     Raises:
         ArgumentError: As :func:`create_speceyes`.
@@ -86,119 +78,175 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
     state_schema = SpecEyesAgentState
 
     def __init__(
-        self,
-        speculator: BaseChatModel,
-        *,
-        judge: BaseChatModel | None = None,
-        gate: Gate | float | str | PathLike[str] | None = None,
-        judge_threshold: float | None = None,
-        order: Order = "judge_first",
-        follow_ups: FollowUps = "judge",
-        prompts: Prompts | None = None,
-        policy: ImagePolicy = DEFAULT_POLICY,
-        max_answer_tokens: int = 64,
-        timeout_s: float | None = None,
-        strict: bool = False,
-        tool_images: ToolImages = "tool",
-        trace_images: bool = False,
+        self, speculator: BaseChatModel, *, tool_images: ToolImages = "tool", **settings: Unpack[Settings]
     ) -> None:
         super().__init__()
-        if tool_images not in ("tool", "user"):
-            raise ArgumentError("tool_images", "tool or user", repr(tool_images))
-        self.gate, self.policy, self.tool_images = resolve_gate(gate), policy, tool_images
-        front = FrontEnd(
-            speculator,
-            judge=judge,
-            gate=self.gate,
-            judge_threshold=judge_threshold,
-            order=order,
-            follow_ups=follow_ups,
-            prompts=prompts,
-            policy=policy,
-            max_answer_tokens=max_answer_tokens,
-            timeout_s=timeout_s,
-            strict=strict,
-            trace_images=trace_images,
-        )
+        check_choice("tool_images", tool_images, ("tool", "user"))
+        options = Options.of(speculator, settings)
+        front = FrontEnd(options)
+        self.gate, self.policy, self.tool_images = front.gate, options.policy, tool_images
         self.notes = front.notes
-        self._beneath = nullcontext if trace_images else masked_beneath
+        self._beneath = nullcontext if options.trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
-        self.front = front.graph().compile(name="speceyes", checkpointer=False)
-        self.chooser = front.chooser
+        self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
+        self.chooser, self.adapter, self.bypass = front.chooser, StateAdapter(), front.bypass
+        self._runs = Runs()
+        self._format: Any = None
+        """The agent's `response_format`, once one of its model calls has shown it."""
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; end with its answer if it has one."""
         with self._beneath():
-            found = self.front.invoke({"messages": state["messages"]})
+            found = look(self.front, self._given(state))
         return self._begun(found, state)
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; see :meth:`before_agent`."""
         with self._beneath():
-            found = await self.front.ainvoke({"messages": state["messages"]})
+            found = await alook(self.front, self._given(state))
         return self._begun(found, state)
 
     def after_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Put the decision on record when the agent has answered."""
         if state.get("decision") is not None:
             return None
-        messages = state["messages"]
-        answer = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
-        if answer is None:
-            return None
-        new = since_question(messages)
+        run = self._runs.end(_query(state))
+        messages = list(state["messages"])
+        last = messages[-1] if messages else None
+        if run.bypassed is not None:
+            return {"decision": run.bypassed}
+        new = messages[query["seen"]["count"] :] if (query := state.get("speceyes_query")) else []
         calls = tool_calls(new)
         decision = decide(
-            state,
+            state,  # type: ignore[arg-type]
             self.gate,
             "fallback",
-            agent_seconds=time.time() - state["speceyes_agent_began"],
-            agent_tokens=spent(new),
-            tool_steps=len(calls),
+            agent_seconds=run.cost.seconds,
+            person_seconds=run.waited(time.time() - state.get("speceyes_agent_began", time.time())),
+            agent_tokens=run.cost.tokens,
+            model_calls=run.cost.model_calls,
+            tool_steps=len(calls) or run.cost.tool_steps,
             tool_calls=calls,
         )
         if self.chooser:
             self.chooser.learn(decision)
         emit("decision", decision, state)
         self.notes.phase(get_config(), state, {"decision": decision})
-        return {"messages": [signed(answer, decision)], "decision": decision}
+        answer = last if isinstance(last, AIMessage | ToolMessage) else _newest_answer(messages)
+        said = {} if answer is None else {"messages": [signed(answer, decision)]}
+        return {**said, "decision": decision}
 
     async def aafter_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Put the decision on record; see :meth:`after_agent`."""
         return self.after_agent(state, runtime)
 
+    def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
+        """Run a tool that may look at the question's images."""
+        with self._runs.working(_query(request.state)):
+            return handler(self._pinned(request))
+
+    async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Run a tool; see :meth:`wrap_tool_call`."""
+        with self._runs.working(_query(request.state)):
+            return await handler(self._pinned(request))
+
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the agent's model with images as it takes them."""
+        if (answer := self._answered(request)) is not None:
+            return answer
         prepared = request.override(messages=self._prepared(request))
-        with self._beneath():
+        with self._beneath(), self._runs.working(_query(request.state)):
             return handler(prepared)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """Call the agent's model with images as it takes them, encoded off the event loop."""
+        if (answer := self._answered(request)) is not None:
+            return answer
         prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
-        with self._beneath():
+        with self._beneath(), self._runs.working(_query(request.state)):
             return await handler(prepared)
+
+    def _given(self, state: SpecEyesAgentState) -> Any:
+        return {"messages": state["messages"], "speceyes_query": state.get("speceyes_query")}
 
     def _begun(self, found: Mapping[str, Any], state: SpecEyesAgentState) -> dict[str, Any]:
         records = {key: found[key] for key in Records.__annotations__ if key in found}
         decision = found.get("decision")
-        self.notes.phase(get_config(), {**state, **records}, {**records, "decision": decision})
+        both: Any = {**state, **records}
+        self._runs.begin(_query(both), [image.uri for image in question_images(self.adapter, both)])
+        if decision is not None:
+            answer = found["messages"][-1]
+            if self._format is None:
+                # only a call of the agent's model shows in which form the agent answers
+                self._runs.propose(_query(both), answer, decision)
+                return {**records, "decision": None, "structured_response": None, "speceyes_agent_began": time.time()}
+            said = self._said(answer)
+            if said is not None:
+                self._noted(both, records, decision)
+                return {**records, **said, "decision": decision, "messages": [answer], "jump_to": "end"}
+        self._noted(both, records, None)
+        return {**records, "decision": None, "speceyes_agent_began": time.time()}
+
+    def _noted(self, state: Any, records: dict[str, Any], decision: Decision | None) -> None:
+        self.notes.phase(get_config(), state, {**records, "decision": decision})
         self.notes.route(get_config(), "bypass" if decision else END)
-        if decision is None:
-            return {**records, "decision": None, "speceyes_agent_began": time.time()}
-        return {**records, "decision": decision, "messages": [found["messages"][-1]], "jump_to": "end"}
+
+    def _said(self, answer: AIMessage) -> dict[str, Any] | None:
+        """What an answer is beside a message; None where it has not the form that the agent answers in."""
+        if self._format is NO_FORMAT:
+            return {}
+        try:
+            return {"structured_response": parse_answer(answer.text, self._format)}
+        except ValueError:
+            return None
+
+    def _answered(self, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
+        """The front end's answer in place of the agent's first model call, if it has one."""
+        self._format = NO_FORMAT if request.response_format is None else request.response_format
+        key = _query(request.state)
+        proposed = self._runs.proposed(key)
+        if proposed is None:
+            return None
+        answer, decision = proposed
+        said = self._said(answer)
+        state: Any = request.state
+        self._noted(state, {}, decision if said is not None else None)
+        if said is None:
+            return None
+        self._runs.accept(key, decision)
+        return ModelResponse(result=[answer], structured_response=said.get("structured_response"))
+
+    def _pinned(self, request: Any) -> Any:
+        """The call of a tool, told of the question's images: an agent's own messages may hide or remove them."""
+        images, runtime = self._runs.images(_query(request.state)), getattr(request, "runtime", None)
+        if not images or not is_dataclass(runtime):
+            return request
+        config = getattr(runtime, "config", None) or {}
+        settings = {**(config.get("configurable") or {}), PINNED: images}
+        return request.override(runtime=replace(runtime, config={**config, "configurable": settings}))  # type: ignore[type-var]
 
     def _prepared(self, request: ModelRequest[Any]) -> list[AnyMessage]:
         messages: list[Any] = list(request.messages)
         if not getattr(request.model, "accepts_image_references", False):
-            messages = inline_images(messages, self.policy)
+            messages = _inlined(messages, self.policy)
         return images_behind_tools(messages) if self.tool_images == "user" else messages
+
+
+def _inlined(messages: list[Any], policy: ImagePolicy) -> list[Any]:
+    """Messages whose images a hosted model can read, as far as they can be opened here."""
+    prepared = []
+    for message in messages:
+        try:
+            prepared.append(inline_images([message], policy)[0])
+        except ImageError:
+            prepared.append(inline_local_images([message], policy)[0])
+    return prepared
 
 
 def images_behind_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
@@ -210,16 +258,18 @@ def images_behind_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
             moved.append(observation_message(pictures))
             pictures = []
         if isinstance(message, ToolMessage) and isinstance(message.content, list):
-            images = [block for block in message.content if parse_block(block) is not None]
+            images = [block for block in message.content if is_image_block(block)]
             if images:
-                rest = [block for block in message.content if parse_block(block) is None]
+                rest = [block for block in message.content if not is_image_block(block)]
                 message = message.model_copy(update={"content": [*rest, {"type": "text", "text": IMAGE_FOLLOWS}]})
                 pictures += [{"type": "text", "text": f"Result of {message.name}:"}, *images]
         moved.append(message)
     return [*moved, observation_message(pictures)] if pictures else moved
 
 
-def since_question(messages: list[AnyMessage]) -> list[AnyMessage]:
-    """What came after the user's newest turn."""
-    last = next((i for i in range(len(messages) - 1, -1, -1) if is_user(messages[i])), -1)
-    return list(messages[last + 1 :])
+def _query(state: Any) -> str:
+    return str(((state or {}).get("speceyes_query") or {}).get("id"))
+
+
+def _newest_answer(messages: list[AnyMessage]) -> AIMessage | None:
+    return next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)

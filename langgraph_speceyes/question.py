@@ -23,14 +23,15 @@ from langchain_core.messages import (
 
 from langgraph_speceyes.agent import is_user
 from langgraph_speceyes.errors import ImageError
-from langgraph_speceyes.images import ImageRef, parse_block, question_text
+from langgraph_speceyes.images import ImageRef, is_image_block, parse_block, question_text
 from langgraph_speceyes.state import Seen
 
 FollowUps = Literal["judge", "agent", "bypass"]
 FOLLOW_UPS: tuple[FollowUps, ...] = ("judge", "agent", "bypass")
 HANDOFF_KEY = "__handoff_destination"
 """Where langgraph-supervisor notes in a tool message which agent it hands over to."""
-IMAGE_TYPES = ("image", "image_url", "input_image")
+SUMMARY = "summarization"
+"""How LangChain marks a message, of the user by its class, that sums up earlier ones."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,12 @@ def as_messages(values: object) -> list[AnyMessage]:
     """A conversation as messages, whatever an agent keeps it as; empty where it is no conversation."""
     if isinstance(values, BaseMessage | str | dict) or not isinstance(values, Sequence):
         values = [values] if values else []
-    if all(isinstance(one, BaseMessage) for one in values):
-        found = list(values)
+    given: list[Any] = list(values)
+    if all(isinstance(one, BaseMessage) for one in given):
+        found = given
     else:
         try:
-            found = convert_to_messages(list(values))
+            found = convert_to_messages(given)
         except Exception:
             return []
     return [_human(one) for one in found]
@@ -97,11 +99,11 @@ def find_turn(messages: Sequence[BaseMessage], since: Seen | None = None) -> tup
         Indices of the first message and of the one behind the last; None where the user has said nothing new.
     """
     start = _resume(messages, since)
-    last = next((i for i in range(len(messages) - 1, start - 1, -1) if is_user(messages[i])), None)
+    last = next((i for i in range(len(messages) - 1, start - 1, -1) if _asks(messages[i])), None)
     if last is None:
         return None
     begin, image, text = last, *_holds(messages[last])
-    while begin > start and is_user(messages[begin - 1]):
+    while begin > start and _asks(messages[begin - 1]):
         # two whole questions in a row: the first one was asked before, and never answered
         more_image, more_text = _holds(messages[begin - 1])
         if start == 0 and image and text and more_image and more_text:
@@ -126,7 +128,7 @@ def question_at(messages: Sequence[BaseMessage], turn: Sequence[int]) -> Asked:
     begin, end = turn
     before, said = messages[:begin], messages[begin:end]
     blocks = [block for message in said for block in _blocks(message)]
-    own = [block for block in blocks if is_image(block)]
+    own = [block for block in blocks if is_image_block(block)]
     earlier = [] if own else _newest_images(before)
     images, foreign = [], None
     for block in own or earlier:
@@ -184,13 +186,9 @@ def unfit(asked: Asked | None, follow_ups: FollowUps, judged: bool) -> str | Non
     return None if judged else "a follow-up, and no judge to tell whether it stands on its own"
 
 
-def is_image(block: object) -> bool:
-    """Whether a content block shows an image, in the form of any provider."""
-    if not isinstance(block, dict):
-        return False
-    kind = block.get("type")
-    media = str(block.get("mime_type") or block.get("media_type") or "")
-    return kind in IMAGE_TYPES or (kind == "media" and media.startswith("image/")) or (kind is None and "image" in block)
+def _asks(message: BaseMessage) -> bool:
+    """Whether the user wrote it, and not an agent that sums up what was said."""
+    return is_user(message) and message.additional_kwargs.get("lc_source") != SUMMARY
 
 
 def _human(message: AnyMessage) -> AnyMessage:
@@ -224,7 +222,7 @@ def _mark(message: BaseMessage) -> str:
 
 def _holds(message: BaseMessage) -> tuple[bool, bool]:
     """Whether a message holds an image, and text."""
-    return any(is_image(block) for block in _blocks(message)), bool(question_text(message))
+    return any(is_image_block(block) for block in _blocks(message)), bool(question_text(message))
 
 
 def _behind(messages: Sequence[BaseMessage]) -> str | None:
@@ -257,7 +255,7 @@ def _newest_images(messages: Sequence[BaseMessage]) -> list[str | dict[Any, Any]
     found: list[str | dict[Any, Any]] = []
     for message in reversed(messages):
         if is_user(message):
-            found = [block for block in _blocks(message) if is_image(block)] + found
+            found = [block for block in _blocks(message) if is_image_block(block)] + found
         elif found:
             break
     return found

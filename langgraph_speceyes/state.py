@@ -181,8 +181,9 @@ class Decision(TypedDict):
         answer_tokens: The speculation's tokens with their separability: ``[token, S_sep]`` pairs.
         tokens: Tokens read and written, by phase.
         seconds: Wall time in seconds: `intake` (which decodes images), `judge`, `speculate` and `gate` as far as they
-            ran, `slot` (the agent's wait for one, with `max_concurrent_agents`), `agent`, `person` (the agent's wait for
-            one, at interrupts), and `total`, from intake to the answer without waits for a person. Phases that ran at the same time add up to more than `total`.
+            ran, `slot` (the agent's wait for one, with `max_concurrent_agents`), `agent` (at work), `person` (its wait
+            for one, at interrupts), and `total`, from intake to the answer without waits for a person. Phases that ran
+            at the same time add up to more than `total`.
         model_calls: Model calls the agent made.
         tool_steps: Tool calls the agent made.
         tool_calls: Those calls: name, arguments, box, image reference, text or error where known.
@@ -248,3 +249,10 @@ class SpecEyesState(Records):
 
     messages: Annotated[list[AnyMessage], MessagesChannel]
     decision: NotRequired[Decision | None]
+
+
+def query_of(state: SpecEyesState) -> Query:
+    """The run's own record, which intake begins with."""
+    query = state.get("speceyes_query")
+    assert query, "intake begins every run"
+    return query

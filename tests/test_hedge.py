@@ -22,12 +22,12 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
+from langgraph_speceyes.hedge.watch import Watch
 from PIL import Image
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.hedge.held import HeldStream
-from langgraph_speceyes.hedge.watch import Watch
 from langgraph_speceyes.models.batcher import MicroBatcher
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 

@@ -1,4 +1,4 @@
-"""An agent behind the bypass, whatever it is: its state, its commands, and what its run means for the state around it."""
+"""An agent behind the bypass, whatever it is: its state, and what its run means for the state around it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from langgraph_speceyes.behind.channels import (
 from langgraph_speceyes.behind.remote import RemoteAgent
 from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import ImagePolicy, inline_images
+from langgraph_speceyes.images import ImagePolicy, inline_local_images
 from langgraph_speceyes.question import as_messages
 from langgraph_speceyes.state import AgentMemory
 
@@ -120,7 +120,9 @@ class Agent:
         if self.local is None:
             return Result(_mapping(self._callee.invoke(given, config)))
         collected = _Collected(self.keys)
-        for part in self.local.stream(given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)):
+        for part in self.local.stream(
+            given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)
+        ):
             collected.add(part)
         return collected.result
 
@@ -156,7 +158,7 @@ class Agent:
         return update
 
     def stale(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The update that takes outputs of the agent's earlier turns out of the state, and keeps them for its next one."""
+        """The update that takes outputs of earlier turns out of the state, and keeps them for the agent's next run."""
         memory: AgentMemory = state.get("speceyes_agent") or AgentMemory(outputs=[], kept={})
         old = [key for key in memory["outputs"] if key in state]
         if not old:
@@ -199,8 +201,11 @@ class Agent:
         written = {
             key
             for key in self.returned
-            if key != MESSAGES and key in result.values and not accumulates(around(self.channels[key]))
-            and not untracked(self.channels[key]) and not passes(self.channels[key])
+            if key != MESSAGES
+            and key in result.values
+            and not accumulates(around(self.channels[key]))
+            and not untracked(self.channels[key])
+            and not passes(self.channels[key])
             and ((result.written is not None and key in result.written) or _differs(state, key, result.values[key]))
         }
         memory: AgentMemory | None = state.get("speceyes_agent")
@@ -269,7 +274,9 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
     if not isinstance(agent, Runnable):
         raise ArgumentError("agent", "a LangGraph agent, compiled or not", type(agent).__name__)
     if _is_model(agent):
-        expected = "an agent over a state with `messages`, such as create_visual_agent(model) or create_agent(model, ...)"
+        expected = (
+            "an agent over a state with `messages`, such as create_visual_agent(model) or create_agent(model, ...)"
+        )
         raise ArgumentError("agent", expected, f"a chat model ({type(agent).__name__})")
     builder = getattr(agent, "builder", None)
     private: dict[str, Any] = {}
@@ -296,12 +303,12 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
         found = ", ".join(sorted(taken)) or "none"
         expected = "an agent whose state has `messages`, or query_from_state and update_from_answer beside it"
         raise ArgumentError("agent", expected, f"state keys {found}")
-    around_it = [
-        {key: surrounding(hint, channels[key]) for key, hint in part.items() if channels.get(key) is not None}
-        for part in (taken, returned, private)
-    ]
     known = {key: channel for key, channel in channels.items() if channel is not None}
-    return Agent(agent, policy, *around_it, known, context)
+
+    def hints_around(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: surrounding(hint, known[key]) for key, hint in part.items() if key in known}
+
+    return Agent(agent, policy, hints_around(taken), hints_around(returned), hints_around(private), known, context)
 
 
 def new_messages(held: Any, messages: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -364,7 +371,7 @@ def _mapping(result: object) -> Mapping[str, Any]:
 
 
 def _inlined(message: BaseMessage, policy: ImagePolicy) -> BaseMessage:
-    return inline_images([message], policy, lenient=True)[0]
+    return inline_local_images([message], policy)[0]
 
 
 def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:

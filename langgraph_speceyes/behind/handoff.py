@@ -59,7 +59,7 @@ def agent_tools(agent: object) -> object | None:
 
 
 class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled bypass, whose picture shows the agent's tools: frameworks find out there whom an agent hands over to."""
+    """A compiled bypass, whose picture shows the agent's tools: there frameworks find whom it hands over to."""
 
     tools: Runnable[Any, Any] | None = None
 

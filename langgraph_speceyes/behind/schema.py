@@ -9,6 +9,7 @@ from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, 
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.base import BaseChannel
+from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import StateGraph
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -50,7 +51,7 @@ def surrounding(hint: Any, channel: BaseChannel[Any, Any, Any]) -> Any:
         return messages_hint()
     bare, optional = _bare(hint)
     # a DeltaChannel is made anew from its annotation, and begins with an empty value of that type
-    made = Annotated[getattr(outer, "typ", bare) if type(outer).__name__ == "DeltaChannel" else bare, outer]
+    made: Any = Annotated[outer.typ if isinstance(outer, DeltaChannel) else bare, outer]
     return NotRequired[made] if optional else made
 
 

@@ -14,9 +14,10 @@ from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.prompts import front_end_prompt
+from langgraph_speceyes.front.scope import call_key
 from langgraph_speceyes.models.hosted import explain
 from langgraph_speceyes.question import question_at
-from langgraph_speceyes.state import Phase, SpecEyesState
+from langgraph_speceyes.state import Phase, SpecEyesState, query_of
 
 NO_TOKENS = {"input": 0, "output": 0}
 
@@ -63,13 +64,13 @@ class AskingPhase(ABC):
         return update
 
     def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
-        query = state["speceyes_query"]
-        assert query is not None and query["turn"] is not None, "intake leaves what holds no question to the agent"
+        query = query_of(state)
+        assert query["turn"], "intake leaves what holds no question to the agent"
         asked = question_at(self.adapter.messages(state), query["turn"])
         return front_end_prompt(asked.message, self.front, self._instruction(asked.follow_up))
 
     def _key(self, state: SpecEyesState) -> str:
-        return f"{self.name} {state['speceyes_query']['id']}"
+        return call_key(self.name, query_of(state)["id"])
 
     def _failed(self, error: Exception, began: float) -> dict[str, Any]:
         says = explain(error, self.call.top_logprobs) or describe_error(error)

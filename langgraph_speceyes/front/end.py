@@ -202,5 +202,3 @@ def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[
 def _check_model(argument: str, model: object) -> None:
     if not isinstance(model, BaseChatModel):
         raise ArgumentError(argument, "a LangChain chat model (BaseChatModel)", type(model).__name__)
-
-

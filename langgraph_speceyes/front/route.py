@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from langgraph_speceyes.state import SpecEyesState
+from langgraph_speceyes.state import SpecEyesState, query_of
 
 Outcome = Literal["look", "leave", "tools", "no_tools", "accepted", "rejected"]
 ANSWERED, OTHERWISE = "answered", "otherwise"
@@ -46,7 +46,7 @@ TABLES: dict[str, dict[tuple[str, Outcome], tuple[str, ...]]] = {
 def outcome(phase: str, state: SpecEyesState) -> Outcome:
     """What a phase came to."""
     if phase == "intake":
-        return "leave" if state["speceyes_query"]["reason"] else "look"
+        return "leave" if query_of(state)["reason"] else "look"
     if phase == "judge":
         return "tools" if needs_tools(state) else "no_tools"
     return "accepted" if accepted(state) else "rejected"
@@ -60,7 +60,7 @@ def next_phases(phase: str, state: SpecEyesState) -> tuple[str, ...]:
 
 def order_of(state: SpecEyesState) -> str:
     """The order of a query's phases."""
-    order = state["speceyes_query"]["order"]
+    order = query_of(state)["order"]
     return order["order"] if order else "no_judge"
 
 

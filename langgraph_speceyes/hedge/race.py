@@ -10,7 +10,6 @@ from typing import Any, NotRequired
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.config import get_stream_writer
 from langgraph.errors import GraphInterrupt
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
@@ -20,9 +19,10 @@ from langgraph_speceyes.behind.fallback import Fallback, Ran
 from langgraph_speceyes.behind.meter import Meter
 from langgraph_speceyes.behind.schema import extended
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.end import FrontEnd
-from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.front.calling import begun
+from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.look import alook, look
+from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.nodes import SubgraphNode
 from langgraph_speceyes.state import Hedge, Records
@@ -62,7 +62,7 @@ class Race:
         agent = begun(lambda: self._watched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
-            found = self._look(state, config)
+            found = self._found(look(self.front, state, _apart(config)))
             hedge = watch.hedge(cancelled=accepted(found), interrupted=_interrupted(agent))
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
@@ -82,7 +82,7 @@ class Race:
         agent = asyncio.create_task(self._awatched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
-            found = await self._alook(state, config)
+            found = self._found(await alook(self.front, state, _apart(config)))
             hedge = watch.hedge(cancelled=accepted(found), interrupted=_interrupted(agent))
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
@@ -115,26 +115,9 @@ class Race:
             watch.end()
             var_child_runnable_config.reset(token)
 
-    def _look(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        # events of a graph within a graph are shown to those only who ask for subgraphs; these are for all
-        write, last = get_stream_writer(), dict[str, Any]()
-        parts: Any = self.front.stream(state, _apart(config), stream_mode=["custom", "values"])
-        for mode, part in parts:
-            if mode == "custom":
-                write(part)
-            else:
-                last = part
-        return {key: last[key] for key in FOUND}
-
-    async def _alook(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        write, last = get_stream_writer(), dict[str, Any]()
-        parts: Any = self.front.astream(state, _apart(config), stream_mode=["custom", "values"])
-        async for mode, part in parts:
-            if mode == "custom":
-                write(part)
-            else:
-                last = part
-        return {key: last[key] for key in FOUND}
+    @staticmethod
+    def _found(last: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: last.get(key) for key in FOUND}
 
     def _update(
         self, state: Any, config: RunnableConfig, found: dict[str, Any], hedge: Hedge, ran: Ran | None

@@ -1,0 +1,63 @@
+"""An answer in the form that an agent answers in (`response_format`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+NO_FORMAT: Any = object()
+"""An agent is known to answer in words."""
+
+
+def parse_answer(text: str, response_format: Any) -> Any:
+    """Read a short answer as an agent's structured response.
+
+    Args:
+        text: The answer.
+        response_format: What LangChain's `create_agent` takes: a type (pydantic, dataclass, TypedDict), or a strategy
+            around one.
+
+    Returns:
+        The response: the text read as JSON, or as the only field of a type that has just one.
+
+    Raises:
+        ValueError: The text cannot be read so.
+    """
+    schema = getattr(response_format, "schema", response_format)
+    if isinstance(schema, dict):
+        raise ValueError("a JSON schema tells no type to read the answer into")
+    adapter: TypeAdapter[Any] = TypeAdapter(schema)
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        if (only := _only_field(schema)) is None:
+            raise ValueError(f"the answer is no {getattr(schema, '__name__', schema)}") from error
+    return adapter.validate_python({only: text})
+
+
+def _only_field(schema: Any) -> str | None:
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        names = [name for name, field in schema.model_fields.items() if field.is_required()]
+    else:
+        names = list(getattr(schema, "__required_keys__", None) or getattr(schema, "__annotations__", {}))
+    return names[0] if len(names) == 1 else None
+
+
+def format_of(agent: object) -> Any:
+    """The `response_format` that an agent of LangChain's `create_agent` was made with; None where it has none.
+
+    It is kept in the closure of the agent's model node and nowhere else.
+    """
+    builder = getattr(agent, "builder", None)
+    node = getattr(builder, "nodes", {}).get("model")
+    function = getattr(getattr(node, "runnable", None), "func", None)
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
+    if code is None or cells is None:
+        return None
+    try:
+        return dict(zip(code.co_freevars, (cell.cell_contents for cell in cells), strict=True)).get(
+            "initial_response_format"
+        )
+    except ValueError:
+        return None
