@@ -29,6 +29,7 @@ from langgraph_speceyes.behind.slots import Slots, resolve_slots
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.route import outcome
+from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm, format_of
 from langgraph_speceyes.hedge.race import Race, check_forgetful, raced
 from langgraph_speceyes.nodes import Route
 from langgraph_speceyes.options import Options, Settings, check_choice
@@ -97,7 +98,8 @@ def create_speceyes(
     behind = adopt(agent, options.policy, state_schema, adapted)
     _check_keys(behind, HEDGED_NODES if hedge else NODES)
     adapter = StateAdapter(query_from_state, update_from_answer, behind.keys, behind.answered)
-    front = FrontEnd(options, adapter, behind.runnable, opens_images=behind.opens_images, stale=behind.stale)
+    form = AnswerForm(format_of(behind.runnable) if STRUCTURED in behind.keys and not update_from_answer else None)
+    front = FrontEnd(options, adapter, behind.runnable, opens_images=behind.opens_images, stale=behind.stale, form=form)
     decision = {"decision": Decision}
     graph = BypassGraph(
         extended(

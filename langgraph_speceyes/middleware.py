@@ -25,7 +25,7 @@ from langgraph_speceyes.errors import ImageError, MissingExtraError
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.look import alook, look
-from langgraph_speceyes.front.structured import NO_FORMAT, parse_answer
+from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
 from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
 from langgraph_speceyes.options import Options, Settings, check_choice
@@ -83,16 +83,14 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         super().__init__()
         check_choice("tool_images", tool_images, ("tool", "user"))
         options = Options.of(speculator, settings)
-        front = FrontEnd(options)
+        front = FrontEnd(options, form=AnswerForm(known=False))
         self.gate, self.policy, self.tool_images = front.gate, options.policy, tool_images
         self.notes = front.notes
         self._beneath = nullcontext if options.trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
         self.chooser, self.adapter, self.bypass = front.chooser, StateAdapter(), front.bypass
-        self._runs = Runs()
-        self._format: Any = None
-        """The agent's `response_format`, once one of its model calls has shown it."""
+        self._runs, self._form = Runs(), front.form
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
@@ -180,47 +178,40 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         decision = found.get("decision")
         both: Any = {**state, **records}
         self._runs.begin(_query(both), [image.uri for image in question_images(self.adapter, both)])
-        if decision is not None:
-            answer = found["messages"][-1]
-            if self._format is None:
-                # only a call of the agent's model shows in which form the agent answers
-                self._runs.propose(_query(both), answer, decision)
-                return {**records, "decision": None, "structured_response": None, "speceyes_agent_began": time.time()}
-            said = self._said(answer)
-            if said is not None:
-                self._noted(both, records, decision)
-                return {**records, **said, "decision": decision, "messages": [answer], "jump_to": "end"}
-        self._noted(both, records, None)
-        return {**records, "decision": None, "speceyes_agent_began": time.time()}
+        earlier = {STRUCTURED: None} if state.get(STRUCTURED) is not None else {}
+        if decision is None:
+            self._noted(both, records, None)
+            return {**records, "decision": None, "speceyes_agent_began": time.time()}
+        answer = found["messages"][-1]
+        if self._form.known:
+            self._noted(both, records, decision)
+            said = {**earlier, **self._form.read(answer.text)}
+            return {**records, **said, "decision": decision, "messages": [answer], "jump_to": "end"}
+        # only a call of the agent's model shows in which form the agent answers
+        self._runs.propose(_query(both), answer, decision)
+        return {**records, **earlier, "decision": None, "speceyes_agent_began": time.time()}
 
     def _noted(self, state: Any, records: dict[str, Any], decision: Decision | None) -> None:
         self.notes.phase(get_config(), state, {**records, "decision": decision})
         self.notes.route(get_config(), "bypass" if decision else END)
 
-    def _said(self, answer: AIMessage) -> dict[str, Any] | None:
-        """What an answer is beside a message; None where it has not the form that the agent answers in."""
-        if self._format is NO_FORMAT:
-            return {}
-        try:
-            return {"structured_response": parse_answer(answer.text, self._format)}
-        except ValueError:
-            return None
-
     def _answered(self, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
         """The front end's answer in place of the agent's first model call, if it has one."""
-        self._format = NO_FORMAT if request.response_format is None else request.response_format
+        self._form.learn(request.response_format)
         key = _query(request.state)
         proposed = self._runs.proposed(key)
         if proposed is None:
             return None
         answer, decision = proposed
-        said = self._said(answer)
         state: Any = request.state
-        self._noted(state, {}, decision if said is not None else None)
-        if said is None:
+        try:
+            formed = self._form.read(answer.text)
+        except ValueError:
+            self._noted(state, {}, None)
             return None
+        self._noted(state, {}, decision)
         self._runs.accept(key, decision)
-        return ModelResponse(result=[answer], structured_response=said.get("structured_response"))
+        return ModelResponse(result=[answer], structured_response=formed.get(STRUCTURED))
 
     def _pinned(self, request: Any) -> Any:
         """The call of a tool, told of the question's images: an agent's own messages may hide or remove them."""

@@ -30,6 +30,7 @@ class Settings(TypedDict, total=False):
     max_answer_tokens: int
     timeout_s: float | None
     strict: bool
+    response_format: Any
     trace_images: bool
 
 
@@ -56,6 +57,8 @@ class Options:
         timeout_s: Longest wait for each of judge and speculator, in seconds.
         strict: Raise where the front end fails, instead of falling back to the agent: :class:`PhaseError` for judge,
             speculator and gate, :class:`ImageError` for an image that cannot be opened.
+        response_format: The form that the agent answers in, as LangChain's `create_agent` takes it, where it cannot be
+            found out; a speculation is read into it as `structured_response`, or is the agent's.
         trace_images: Whether the runs that are started here show images in LangSmith; by default their digests.
     """
 
@@ -70,6 +73,7 @@ class Options:
     max_answer_tokens: int = 64
     timeout_s: float | None = None
     strict: bool = False
+    response_format: Any = None
     trace_images: bool = False
 
     @classmethod

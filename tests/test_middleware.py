@@ -17,7 +17,7 @@ from PIL import Image
 
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question, visual_tools
 from langgraph_speceyes.errors import ArgumentError, PhaseError
-from langgraph_speceyes.middleware import images_behind_tools, since_question
+from langgraph_speceyes.middleware import images_behind_tools
 from tests.scripted import Scripted, judge, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -38,7 +38,9 @@ class Looking(Scripted):
 
     def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
         result = super()._generate(messages, *args, **kwargs)
-        looked = any(isinstance(m, ToolMessage) for m in since_question(messages))
+        looked = any(
+            isinstance(m, ToolMessage) for m in messages[max(i for i, m in enumerate(messages) if m.type == "human") :]
+        )
         if not looked and kwargs.get("tools"):
             call = {"name": "crop", "args": {"bbox_2d": [10, 20, 110, 120]}, "id": f"c{len(messages)}"}
             result.generations[0].message = AIMessage("", tool_calls=[{**call, "type": "tool_call"}])  # type: ignore

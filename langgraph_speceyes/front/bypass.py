@@ -12,6 +12,7 @@ from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
 
@@ -25,6 +26,7 @@ class Bypass:
         model_id: The speculator's name, for the answer's metadata.
         chooser: What learns from the decision.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
+        form: The form that the agent answers in.
     """
 
     def __init__(
@@ -34,7 +36,9 @@ class Bypass:
         model_id: str | None,
         chooser: OrderChooser | None = None,
         stale: Callable[[Any], dict[str, Any]] | None = None,
+        form: AnswerForm | None = None,
     ) -> None:
+        self.form = form or AnswerForm()
         self.gate, self.adapter, self.model_id, self.chooser, self.stale = gate, adapter, model_id, chooser, stale
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
@@ -48,7 +52,8 @@ class Bypass:
         metadata = {"model_name": self.model_id} if self.model_id else {}
         answer = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)
         old = self.stale(state) if self.stale else {}
-        return {**old, **self.adapter.answered(signed(answer, decision), state), "decision": decision}
+        formed = self.form.read(speculation["answer"])
+        return {**old, **formed, **self.adapter.answered(signed(answer, decision), state), "decision": decision}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Add the answer."""

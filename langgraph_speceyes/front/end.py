@@ -22,6 +22,7 @@ from langgraph_speceyes.front.prompts import Prompts, system_message
 from langgraph_speceyes.front.route import ANSWERED, OTHERWISE, TABLES, destinations, next_phases
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.speculate import Speculate
+from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import Options
@@ -41,6 +42,7 @@ class FrontEnd:
         agent: The agent, which is asked how its prompts begin.
         opens_images: Whether the agent, this package's own, fails on an image that cannot be opened.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
+        form: The form that the agent answers in, where the caller's settings do not tell.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class FrontEnd:
         *,
         opens_images: bool = False,
         stale: Callable[[Any], dict[str, Any]] | None = None,
+        form: AnswerForm | None = None,
     ) -> None:
         self.options, self.gate = options, resolve_gate(options.gate)
         adapter, prompts, policy = adapter or StateAdapter(), options.prompts or Prompts(), options.policy
@@ -101,8 +104,9 @@ class FrontEnd:
             strict=options.strict or opens_images,
         )
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
-        self.compare = GatePhase(self.gate, strict=options.strict)
-        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.chooser, stale)
+        self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
+        self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
+        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.chooser, stale, self.form)
         models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
         self.notes = RunNotes(self.gate.score, models)
 

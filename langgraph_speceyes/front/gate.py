@@ -7,6 +7,7 @@ from typing import Any
 
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import SpecEyesState, Verdict
 
@@ -17,10 +18,11 @@ class GatePhase:
     Args:
         gate: Score, K and threshold; it makes the comparison.
         strict: Raise instead of falling back.
+        form: The form that the agent answers in; what has not this form is not accepted.
     """
 
-    def __init__(self, gate: Gate, *, strict: bool) -> None:
-        self.gate, self.strict = gate, strict
+    def __init__(self, gate: Gate, *, strict: bool, form: AnswerForm | None = None) -> None:
+        self.gate, self.strict, self.form = gate, strict, form or AnswerForm()
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Compare the newest speculation's score."""
@@ -32,10 +34,12 @@ class GatePhase:
         if scored is not None:
             try:
                 accepted = self.gate.accepts(AnswerScore(**scored))
+                if accepted and speculation:
+                    self.form.read(speculation["answer"])
             except Exception as trouble:
                 if self.strict:
                     raise PhaseError(f"gate: {describe_error(trouble)}") from trouble
-                error = describe_error(trouble)
+                accepted, error = False, describe_error(trouble)
         verdict = Verdict(accepted=accepted, seconds=time.perf_counter() - began, error=error)
         emit("gate", verdict, state)
         return {"speceyes_verdict": verdict}

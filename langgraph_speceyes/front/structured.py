@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-NO_FORMAT: Any = object()
-"""An agent is known to answer in words."""
+STRUCTURED: Final = "structured_response"
+"""Where LangChain's agents leave an answer in a form."""
+
+
+class AnswerForm:
+    """The form that an agent answers in: words, or a type beside them (`structured_response`).
+
+    Args:
+        response_format: What LangChain's `create_agent` takes; None for words.
+        known: False where only a call of the agent's model will tell (:meth:`learn`).
+    """
+
+    def __init__(self, response_format: Any = None, *, known: bool = True) -> None:
+        self._format, self.known = response_format, known
+
+    def learn(self, response_format: Any) -> None:
+        """Note the form that a call of the agent's model shows."""
+        self._format, self.known = response_format, True
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The state update that an answer is beside a message.
+
+        Raises:
+            ValueError: It has not the form that the agent answers in.
+        """
+        return {} if self._format is None else {STRUCTURED: parse_answer(text, self._format)}
 
 
 def parse_answer(text: str, response_format: Any) -> Any:
