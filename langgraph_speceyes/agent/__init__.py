@@ -7,7 +7,9 @@ from langgraph_speceyes.agent.node import DualNode, Route, SubgraphNode
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
 from langgraph_speceyes.agent.question import (
+    PINNED_IMAGES,
     find_question,
+    images_to_look_at,
     is_user,
     observation_message,
     question_alone,
@@ -26,6 +28,7 @@ from langgraph_speceyes.images import CoordinateSpace, ResizeRule
 __all__ = [
     "CROP",
     "OCR",
+    "PINNED_IMAGES",
     "TOOLS",
     "ZOOM",
     "AgentProtocol",
@@ -52,6 +55,7 @@ __all__ = [
     "VisualAgentState",
     "create_visual_agent",
     "find_question",
+    "images_to_look_at",
     "is_user",
     "observation_message",
     "question_alone",
