@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -34,11 +34,13 @@ SPELLINGS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
+@settings(deadline=None)
 @given(BOXES, st.sampled_from(list(SPELLINGS.values())), st.sampled_from(["bbox_2d", "bbox", "box"]))
 def test_every_spelling_is_the_same_box(box: list[Any], spell: Callable[[list[Any]], Any], name: str) -> None:
     assert list(read_arguments({name: spell(box), "label": None})["bbox_2d"]) == box
 
 
+@settings(deadline=None)
 @given(st.recursive(st.text() | st.none() | st.integers(), lambda inner: st.lists(inner, max_size=4), max_leaves=8))
 def test_what_is_no_box_is_left_for_the_error(value: Any) -> None:
     read = read_box(value)
@@ -90,6 +92,7 @@ def test_which_boxes_are_fractions(box: Sequence[float], fractions: bool) -> Non
     assert are_fractions(box) is fractions
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.data(), st.integers(1, 80))
 def test_growing_stays_inside_and_covers_the_box(size: int, data: st.DataObject, least: int) -> None:
     low = data.draw(st.integers(0, size - 1))
@@ -101,6 +104,7 @@ def test_growing_stays_inside_and_covers_the_box(size: int, data: st.DataObject,
         assert abs((begin + end) - (low + high)) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.data(), st.sampled_from([1.5, 2.0, 8.0, None]))
 def test_whatever_is_shown_is_large_enough_and_on_record(
     tmp_path_factory: pytest.TempPathFactory, width: int, height: int, data: st.DataObject, factor: float | None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
@@ -144,6 +144,7 @@ def test_states_of_other_kinds(path: str) -> None:
 KINDS = st.sampled_from(["user", "image", "tool", "ai", "odd"])
 
 
+@settings(deadline=None)
 @given(st.lists(KINDS, max_size=8))
 def test_any_conversation_has_some_images_or_none(kinds: list[str]) -> None:
     made: list[BaseMessage] = []

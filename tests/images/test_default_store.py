@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -98,6 +98,7 @@ def test_what_a_store_lacks(store: ImageStoreProtocol) -> None:
             store.get(reference)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=500), st.integers(1, 200))
 def test_parts_make_up_the_image(data: bytes, part_bytes: int) -> None:
     store = GraphImageStore(InMemoryStore(), part_bytes=part_bytes)
