@@ -6,7 +6,9 @@ from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
 from langgraph_speceyes.agent.question import (
+    PINNED_IMAGES,
     find_question,
+    images_to_look_at,
     is_user,
     observation_message,
     question_alone,
@@ -25,6 +27,7 @@ from langgraph_speceyes.images import CoordinateSpace, ResizeRule
 __all__ = [
     "CROP",
     "OCR",
+    "PINNED_IMAGES",
     "TOOLS",
     "ZOOM",
     "AgentProtocol",
@@ -48,6 +51,7 @@ __all__ = [
     "VisualAgentState",
     "create_visual_agent",
     "find_question",
+    "images_to_look_at",
     "is_user",
     "observation_message",
     "question_alone",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from langgraph_speceyes.errors import InputError
-from langgraph_speceyes.images import ImageRef, block_of, find_images, question_text
+from langgraph_speceyes.errors import ImageError, InputError
+from langgraph_speceyes.images import ImageRef, block_of, find_images, parse_reference, question_text, readable_images
 
 OBSERVATION_MARK = "speceyes_observation"
 """Key of ``additional_kwargs`` that tells a tool's result, shown as a user turn, from what the user said."""
+
+
+PINNED_IMAGES = "speceyes_images"
+"""Key of ``config["configurable"]`` that holds the images of a run's question, as text of references."""
 
 
 def is_user(message: BaseMessage) -> bool:
@@ -42,6 +47,45 @@ def question_images(messages: Sequence[BaseMessage]) -> list[ImageRef]:
             found = find_images([message]) + found
         elif found:
             break
+    return found
+
+
+def images_to_look_at(messages: Sequence[BaseMessage], config: Mapping[str, Any] | None = None) -> list[ImageRef]:
+    """Return the images that an agent's tools look at; never raises.
+
+    Args:
+        messages: The conversation, of which a part may have been summarised away.
+        config: Config of the run; images pinned in it under :data:`PINNED_IMAGES` come before those in the messages.
+
+    Returns:
+        The pinned images, else those of the user's newest turn that holds any. Images that cannot be referred to are
+        left out. A turn right behind a tool's result is taken for the agent's own, which shows its tools' images that
+        way to servers that refuse them in tool messages, unless no other turn has an image.
+    """
+    pinned = _pinned_images(config)
+    if pinned:
+        return pinned
+    shown: list[ImageRef] = []
+    last = len(messages) - 1
+    while last >= 0:
+        if not is_user(messages[last]):
+            last -= 1
+            continue
+        begin = turn_begin(messages, last)
+        images = readable_images(messages[begin : last + 1])
+        if images and not (begin and isinstance(messages[begin - 1], ToolMessage)):
+            return images
+        shown = shown or images
+        last = begin - 1
+    return shown
+
+
+def _pinned_images(config: Mapping[str, Any] | None) -> list[ImageRef]:
+    pinned = ((config or {}).get("configurable") or {}).get(PINNED_IMAGES)
+    found = []
+    for uri in pinned if isinstance(pinned, (list, tuple)) else ():
+        with contextlib.suppress(ImageError):
+            found.append(parse_reference(uri))
     return found
 
 

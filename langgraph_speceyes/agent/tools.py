@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from langgraph_speceyes.agent.boxes import read_arguments
 from langgraph_speceyes.agent.view import Box, View
 from langgraph_speceyes.errors import ToolInputError
-from langgraph_speceyes.images import CoordinateSpace, ImageRef, crop_reference, intern_reference, load_image
+from langgraph_speceyes.images import CoordinateSpace, ImageRef, crop_reference, load_image
 
 NO_TEXT = "No text found."
 MAX_ENLARGED_PIXELS = 4096 * 4096
@@ -33,7 +34,7 @@ class Observation:
     Attributes:
         text: Text, or ``None``.
         images: References of images; never inline data.
-        box: The region looked at, in pixels of the image as the user gave it, or ``None``.
+        box: The region looked at, maybe larger than asked for, in pixels of the image as the user gave it, or ``None``.
     """
 
     text: str | None = None
@@ -46,6 +47,11 @@ class _Arguments(BaseModel):
 
     label: str | None = Field(default=None, description="What is expected there, in a few words.")
     image: int = Field(default=0, description="Which image of the question, counted from 0.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, arguments: Any) -> Any:
+        return read_arguments(arguments) if isinstance(arguments, Mapping) else arguments
 
 
 class CropArguments(_Arguments):
@@ -118,7 +124,8 @@ class ToolSpec:
 def crop(arguments: CropArguments, view: View) -> Observation:
     """Show a region at its own pixels."""
     ref, box = view.locate(arguments.bbox_2d, arguments.image)
-    return Observation(images=(crop_reference(intern_reference(ref), box),), box=box)
+    region, shown = view.show(ref, box)
+    return Observation(images=(region,), box=shown)
 
 
 def zoom(arguments: ZoomArguments, view: View) -> Observation:
@@ -127,7 +134,8 @@ def zoom(arguments: ZoomArguments, view: View) -> Observation:
     area = (box[2] - box[0]) * (box[3] - box[1])
     limit = min(MAX_ENLARGED_PIXELS, view.policy.max_pixels)
     factor = max(1.0, min(arguments.factor, math.floor(100 * math.sqrt(limit / area)) / 100))
-    return Observation(images=(crop_reference(intern_reference(ref), box, factor),), box=box)
+    region, shown = view.show(ref, box, factor)
+    return Observation(images=(region,), box=shown)
 
 
 def ocr(arguments: OcrArguments, view: View) -> Observation:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from langgraph_speceyes.agent.boxes import are_fractions, grown
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.errors import ToolInputError
 from langgraph_speceyes.images import (
@@ -14,11 +16,16 @@ from langgraph_speceyes.images import (
     ImageRef,
     ResizeRule,
     check_image,
+    crop_reference,
+    intern_reference,
     to_pixels,
 )
 
 MAX_ASPECT = 100
 """Largest ratio of a region's sides. Image processors fail on longer strips."""
+
+LEAST_SIDE = 28
+"""Fewest pixels on a side of what a model is shown: servers of Qwen's models refuse or crash below."""
 
 Box = tuple[int, int, int, int]
 
@@ -57,7 +64,7 @@ class View:
         """Find a box of the model in an image of the question.
 
         Args:
-            box: (left, top, right, bottom) in the model's coordinates.
+            box: (left, top, right, bottom) in the model's coordinates, or in fractions of the image.
             index: Which image.
 
         Returns:
@@ -69,10 +76,42 @@ class View:
         """
         ref = self.image(index)
         size = check_image(ref, self.policy)
-        resized = None if self.resize is None else self.resize.size(*size)
-        pixels = to_pixels(list(box), space=self.coordinates, original=size, resized=resized)
+        if are_fractions(box):
+            box = [value * side for value, side in zip(box, (*size, *size), strict=True)]
+            pixels = to_pixels(box, space=CoordinateSpace.ABSOLUTE, original=size)
+        else:
+            resized = None if self.resize is None else self.resize.size(*size)
+            pixels = to_pixels(list(box), space=self.coordinates, original=size, resized=resized)
         width, height = pixels[2] - pixels[0], pixels[3] - pixels[1]
         if max(width, height) > MAX_ASPECT * min(width, height):
             shape = f"{width} x {height} pixels"
             raise ToolInputError(f"the box is a strip of {shape}; its sides may differ by a factor of {MAX_ASPECT}")
         return ref, pixels
+
+    def show(self, ref: ImageRef, box: Box, factor: float = 1.0) -> tuple[ImageRef, Box]:
+        """Refer to a box of an image so that a model can look at it.
+
+        A box that would be shown smaller than :data:`LEAST_SIDE` is grown about its centre; where the image itself is
+        too small, it is enlarged.
+
+        Args:
+            ref: The whole image.
+            box: (left, top, right, bottom) in the image's own pixels.
+            factor: How much to enlarge it.
+
+        Returns:
+            The region, and the box that it shows. Inline data is moved to the image store.
+        """
+        width, height = check_image(ref, self.policy)
+        # a box counts pixels of what the reference loads as, a region shows those of the original
+        scale = ref.region.scale if ref.region else 1.0
+        least = math.ceil(LEAST_SIDE * scale / factor)
+        left, right = grown(box[0], box[2], least, width)
+        top, bottom = grown(box[1], box[3], least, height)
+        shown = (left, top, right, bottom)
+        source = intern_reference(ref)
+        part = crop_reference(source, shown, factor)
+        short = min(part.region.width, part.region.height) if part.region else LEAST_SIDE
+        if short * factor < LEAST_SIDE:
+            part = crop_reference(source, shown, LEAST_SIDE / short)
+        return part, shown

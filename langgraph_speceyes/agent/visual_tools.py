@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.prebuilt.tool_node import ToolRuntime
 from pydantic import ConfigDict, create_model
 
 from langgraph_speceyes.agent.ocr import Reader, TextReader
-from langgraph_speceyes.agent.question import find_question, question_images
+from langgraph_speceyes.agent.question import images_to_look_at
 from langgraph_speceyes.agent.toolbox import check_reader, resolve_tools
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
-from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, block_of
+
+NO_IMAGE = "there is no image to look at: the conversation holds none that can be opened here"
 
 
 def visual_tools(
@@ -30,7 +34,8 @@ def visual_tools(
 ) -> list[BaseTool]:
     """Crop, zoom and OCR for any agent whose state has `messages`, such as one made by LangChain's `create_agent`.
 
-    They look at the images of the user's newest turn that has any; regions are shown by reference
+    They look at the images pinned in the run's config (`config["configurable"]["speceyes_images"]`, a list of
+    references), else at those of the user's newest turn that has any. Regions are shown by reference
     (`street.jpg#xywh=10,20,300,200`), not as data. A hosted model needs them inlined: see
     :class:`~langgraph_speceyes.SpecEyesMiddleware`.
 
@@ -42,7 +47,8 @@ def visual_tools(
         reader: Reads text; None for RapidOCR.
 
     Returns:
-        The tools, to be given to the agent. What the model may correct goes back to it as an error message.
+        The tools, to be given to the agent. What goes wrong goes back to the model as an error message, be it a box
+        that it may correct, an image that cannot be opened or one that is no longer in the conversation.
 
     Raises:
         ArgumentError: A tool is unknown, or `resized` coordinates have no rule.
@@ -55,20 +61,37 @@ def visual_tools(
     check_reader(found, reads)
     specs = [spec for spec in found.values() if isinstance(spec, ToolSpec)]
 
-    def view(state: Any) -> View:
-        messages = state["messages"] if isinstance(state, dict) else state.messages
-        images = question_images(messages[: find_question(messages) + 1])
+    def view(runtime: ToolRuntime) -> View:
+        images = images_to_look_at(_messages(runtime.state), runtime.config)
+        if not images:
+            raise ToolInputError(NO_IMAGE)
         return View(images, space, resize if space is CoordinateSpace.RESIZED else None, policy, reads)
 
     return [_tool(spec, space, view) for spec in specs]
 
 
-def _tool(spec: ToolSpec, space: CoordinateSpace, view: Callable[[Any], View]) -> BaseTool:
+def _messages(state: Any) -> list[BaseMessage]:
+    """The messages of a state of any kind, as messages."""
+    if isinstance(state, dict):
+        found = state.get("messages")
+    else:
+        found = state if isinstance(state, list) else getattr(state, "messages", None)
+    messages = list(found or [])
+    with contextlib.suppress(Exception):  # what is no message has no image for the tools
+        messages = convert_to_messages(messages)
+    return [message for message in messages if isinstance(message, BaseMessage)]
+
+
+def _tool(spec: ToolSpec, space: CoordinateSpace, view: Callable[[ToolRuntime], View]) -> BaseTool:
     def run(runtime: ToolRuntime, **arguments: Any) -> Any:
         try:
-            return _content(spec.run(arguments, view(runtime.state)))
+            return _content(spec.run(arguments, view(runtime)))
         except ToolInputError as error:
             raise ToolException(str(error)) from error
+        except InputError as error:
+            raise ToolException(
+                f"the image cannot be opened: expected {error.expected}, found {error.found}"
+            ) from error
 
     async def arun(runtime: ToolRuntime, **arguments: Any) -> Any:
         # images are decoded off the event loop
@@ -79,7 +102,7 @@ def _tool(spec: ToolSpec, space: CoordinateSpace, view: Callable[[Any], View]) -
     return StructuredTool(
         name=spec.name,
         description=spec.schema(space)["function"]["description"],
-        args_schema=create_model(spec.arguments.__name__, __base__=base, runtime=(ToolRuntime, ...)),
+        args_schema=create_model(spec.arguments.__name__, __base__=base, runtime=(ToolRuntime[Any, Any], ...)),
         func=run,
         coroutine=arun,
         handle_tool_error=True,

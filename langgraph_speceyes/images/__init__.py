@@ -13,8 +13,9 @@ from langgraph_speceyes.images.block import (
 from langgraph_speceyes.images.cache import ImageCache
 from langgraph_speceyes.images.channel import MessagesChannel
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
+from langgraph_speceyes.images.graph_store import GraphImageStore
 from langgraph_speceyes.images.inline import inline_images, inline_local_images
-from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images
+from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images, restore_thread
 from langgraph_speceyes.images.load import (
     aload_image,
     check_image,
@@ -28,15 +29,23 @@ from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, crop_reference, inline_reference, parse_reference
 from langgraph_speceyes.images.region import Region
 from langgraph_speceyes.images.resize import ResizeRule
-from langgraph_speceyes.images.store import ImageStore, default_store
+from langgraph_speceyes.images.store import (
+    ImageStore,
+    ImageStoreProtocol,
+    default_store,
+    reset_default_store,
+    set_default_store,
+)
 
 __all__ = [
     "DEFAULT_POLICY",
     "CoordinateSpace",
+    "GraphImageStore",
     "ImageCache",
     "ImagePolicy",
     "ImageRef",
     "ImageStore",
+    "ImageStoreProtocol",
     "MessagesChannel",
     "Region",
     "ResizeRule",
@@ -62,7 +71,10 @@ __all__ = [
     "parse_reference",
     "question_text",
     "readable_images",
+    "reset_default_store",
     "resized_size",
     "restore_images",
+    "restore_thread",
+    "set_default_store",
     "to_pixels",
 ]

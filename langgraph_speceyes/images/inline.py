@@ -15,7 +15,7 @@ from langgraph_speceyes.images.decode import is_turned
 from langgraph_speceyes.images.load import encoded
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe
-from langgraph_speceyes.images.store import ImageStore
+from langgraph_speceyes.images.store import ImageStoreProtocol
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ Change = Callable[[Any], Any]
 def inline_images(
     messages: Sequence[BaseMessage],
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
 ) -> list[BaseMessage]:
@@ -61,7 +61,7 @@ def inline_images(
 def inline_local_images(
     messages: Sequence[BaseMessage],
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
 ) -> list[BaseMessage]:
     """Return messages whose local images are inline, for an agent of others; never raises.
 
@@ -89,7 +89,7 @@ def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:
     return message.model_copy(update={"content": content})
 
 
-def _inlined(block: Any, policy: ImagePolicy, store: ImageStore | None, argument: str) -> Any:
+def _inlined(block: Any, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str) -> Any:
     ref = parse_block(block, argument)
     if ref is None:
         return block
@@ -104,7 +104,7 @@ def _inlined(block: Any, policy: ImagePolicy, store: ImageStore | None, argument
     return _encoded_block(block, ref, policy, store, argument)
 
 
-def _inlined_if_local(block: Any, policy: ImagePolicy, store: ImageStore | None) -> Any:
+def _inlined_if_local(block: Any, policy: ImagePolicy, store: ImageStoreProtocol | None) -> Any:
     try:
         ref = parse_block(block)
         if ref is None or (ref.region is None and ref.kind in ("inline", "remote")):
@@ -141,7 +141,7 @@ def _payload(block: Mapping[Any, Any]) -> str | bytes:
 
 
 def _encoded_block(
-    block: Mapping[Any, Any], ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str
+    block: Mapping[Any, Any], ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str
 ) -> dict[Any, Any]:
     data, mime = encoded(ref, policy, store, argument=argument)
     return _renewed(block, base64.b64encode(data).decode("ascii"), mime)

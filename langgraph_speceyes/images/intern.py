@@ -13,10 +13,12 @@ from langgraph_speceyes.images.block import field_of, find_payload
 from langgraph_speceyes.images.data_url import decode_base64, is_data_url, split_data_url
 from langgraph_speceyes.images.reference import ImageRef
 from langgraph_speceyes.images.region import FRAGMENT_START
-from langgraph_speceyes.images.store import ImageStore, default_store
+from langgraph_speceyes.images.store import ImageStoreProtocol, default_store, keeping_store
 
 CALLER_MARK = "speceyes_interned"
 """Key of a block's ``extras`` under which :func:`intern_images` keeps what the original block looked like."""
+CHANNEL_MARK = "speceyes_checkpointed"
+"""The same of ``MessagesChannel``; another key, so that images that a caller interned stay so for the nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,12 @@ Find = Callable[[str | bytes], Interned | None]
 Make = Callable[[str, dict[str, str]], str | bytes]
 
 
-def intern_images(messages: Sequence[BaseMessage], store: ImageStore | None = None) -> list[BaseMessage]:
+def intern_images(messages: Sequence[BaseMessage], store: ImageStoreProtocol | None = None) -> list[BaseMessage]:
     """Move inline images of messages into a store, for instance before a graph is called with them.
 
     Args:
         messages: Any messages; they are not changed. Malformed image blocks are left as they are.
-        store: Where the images go; ``None`` for the default store.
+        store: Where the images go; ``None`` for the default store, if there is one.
 
     Returns:
         A list in which every inline image block has become ``{"type": "image", "url": "sha256:...", "extras":
@@ -52,11 +54,13 @@ def intern_images(messages: Sequence[BaseMessage], store: ImageStore | None = No
     Raises:
         ImageError: The store cannot be written.
     """
-    target = store or default_store()
+    target = keeping_store() if store is None else store
+    if target is None:
+        return list(messages)
     return intern_messages(messages, lambda payload: intern_payload(payload, target), CALLER_MARK)
 
 
-def restore_images(messages: Sequence[BaseMessage], store: ImageStore | None = None) -> list[BaseMessage]:
+def restore_images(messages: Sequence[BaseMessage], store: ImageStoreProtocol | None = None) -> list[BaseMessage]:
     """Undo :func:`intern_images`.
 
     Args:
@@ -70,11 +74,36 @@ def restore_images(messages: Sequence[BaseMessage], store: ImageStore | None = N
     Raises:
         ImageError: The store lacks an image.
     """
-    source = store or default_store()
+    source = default_store() if store is None else store
     return restore_messages(messages, lambda url, recipe: restore_payload(url, recipe, source), CALLER_MARK)
 
 
-def intern_reference(ref: ImageRef, store: ImageStore | None = None) -> ImageRef:
+def restore_thread(messages: Sequence[BaseMessage], store: ImageStoreProtocol | None = None) -> list[BaseMessage]:
+    """Turn a thread's messages back into the caller's own, for an agent that goes on without the bypass.
+
+    Args:
+        messages: Messages as a checkpoint holds them, or as a state does; they are not changed.
+        store: Where the images are; ``None`` for the default store.
+
+    Returns:
+        A list in which every block made by ``MessagesChannel`` or :func:`intern_images` equals its original again.
+        References that tools made stay, such as crops of interned images: they have no original;
+        :func:`~langgraph_speceyes.images.inline_local_images` gives their pixels. A message without anything to
+        restore is the same object.
+
+    Raises:
+        ImageError: The store lacks an image.
+    """
+    source = default_store() if store is None else store
+
+    def make(url: str, recipe: dict[str, str]) -> str | bytes:
+        return restore_payload(url, recipe, source)
+
+    # a checkpoint holds what the caller interned within what the channel made of it
+    return restore_messages(restore_messages(messages, make, CHANNEL_MARK), make, CALLER_MARK)
+
+
+def intern_reference(ref: ImageRef, store: ImageStoreProtocol | None = None) -> ImageRef:
     """Move the inline data of a reference into a store, so that its text form is short enough for a state.
 
     Args:
@@ -82,14 +111,16 @@ def intern_reference(ref: ImageRef, store: ImageStore | None = None) -> ImageRef
         store: Where the image goes; ``None`` for the default store.
 
     Returns:
-        A ``sha256:`` reference with the same region and the same :attr:`ImageRef.key`.
+        A ``sha256:`` reference with the same region and the same :attr:`ImageRef.key`; the reference itself if
+        there is no store.
 
     Raises:
         ImageError: The data is not base64, or the store cannot be written.
     """
-    if ref.kind != "inline":
+    target = keeping_store() if store is None else store
+    if ref.kind != "inline" or target is None:
         return ref
-    return ImageRef((store or default_store()).put(ref.inline_bytes()), ref.region)
+    return ImageRef(target.put(ref.inline_bytes()), ref.region)
 
 
 def intern_messages(messages: Sequence[BaseMessage], find: Find, mark: str) -> list[BaseMessage]:
@@ -102,7 +133,7 @@ def restore_messages(messages: Sequence[BaseMessage], make: Make, mark: str) -> 
     return [_map_blocks(message, lambda block: _restore_block(block, make, mark)) for message in messages]
 
 
-def intern_payload(payload: str | bytes, store: ImageStore) -> Interned | None:
+def intern_payload(payload: str | bytes, store: ImageStoreProtocol) -> Interned | None:
     """Store one payload.
 
     Args:
@@ -137,7 +168,7 @@ def intern_payload(payload: str | bytes, store: ImageStore) -> Interned | None:
     return Interned(payload, reference, {"form": "text", "text": text})
 
 
-def restore_payload(url: str, recipe: Mapping[str, str], store: ImageStore) -> str | bytes:
+def restore_payload(url: str, recipe: Mapping[str, str], store: ImageStoreProtocol) -> str | bytes:
     """Make a payload again.
 
     Raises:

@@ -19,7 +19,7 @@ from langgraph_speceyes.images.reference import ImageRef, describe, parse_refere
 from langgraph_speceyes.images.region import Region
 from langgraph_speceyes.images.resize import ResizeRule
 from langgraph_speceyes.images.source import check_source, read_source
-from langgraph_speceyes.images.store import ImageStore
+from langgraph_speceyes.images.store import ImageStoreProtocol
 
 _CACHE = ImageCache()
 # photos written anew because of their orientation, which takes as long as decoding them, and happens at every call
@@ -57,7 +57,7 @@ def clear_cache() -> None:
 def load_image(
     image: ImageRef | Mapping[str, Any] | str,
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
 ) -> Image.Image:
@@ -87,7 +87,7 @@ def load_image(
 async def aload_image(
     image: ImageRef | Mapping[str, Any] | str,
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
 ) -> Image.Image:
@@ -99,7 +99,7 @@ def load_resized(
     image: ImageRef | Mapping[str, Any] | str,
     rule: ResizeRule,
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
 ) -> Image.Image:
@@ -138,7 +138,7 @@ def load_resized(
 def check_image(
     image: ImageRef | Mapping[str, Any] | str,
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
 ) -> tuple[int, int]:
@@ -166,7 +166,7 @@ def check_image(
 def encoded(
     image: ImageRef | Mapping[str, Any] | str,
     policy: ImagePolicy = DEFAULT_POLICY,
-    store: ImageStore | None = None,
+    store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
 ) -> tuple[bytes, str]:
@@ -225,7 +225,7 @@ def as_reference(image: ImageRef | Mapping[str, Any] | str, argument: str = "mes
 
 
 def _load(
-    ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str, data: bytes | None
+    ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str, data: bytes | None
 ) -> Image.Image:
     original, region = _find(ref, policy, store, argument, data)
     if region is None:
@@ -233,7 +233,9 @@ def _load(
     return _CACHE.get(ref.source_key + region.fragment, lambda: _cut(original, region))
 
 
-def _seen(ref: ImageRef, rule: ResizeRule, policy: ImagePolicy, store: ImageStore | None, argument: str) -> Image.Image:
+def _seen(
+    ref: ImageRef, rule: ResizeRule, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str
+) -> Image.Image:
     """An image or a region at the size at which a model sees it.
 
     How it is decoded follows from its size and the rule alone, never from what is cached: else one question could be
@@ -268,7 +270,7 @@ def _whole(
     ref: ImageRef,
     smaller: Callable[[tuple[int, int]], bool],
     policy: ImagePolicy,
-    store: ImageStore | None,
+    store: ImageStoreProtocol | None,
     argument: str,
     data: bytes | None,
 ) -> Image.Image:
@@ -296,7 +298,7 @@ def _size_of(image: Image.Image) -> tuple[int, int]:
 
 
 def _find(
-    ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str, data: bytes | None
+    ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str, data: bytes | None
 ) -> tuple[Image.Image, Region | None]:
     """The whole image, and what of the region lies inside it."""
     original = _whole(ref, lambda size: False, policy, store, argument, data)

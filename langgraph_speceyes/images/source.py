@@ -10,10 +10,10 @@ from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.policy import ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe
 from langgraph_speceyes.images.remote import fetch
-from langgraph_speceyes.images.store import ImageStore, default_store
+from langgraph_speceyes.images.store import ImageStoreProtocol, default_store
 
 
-def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str) -> None:
+def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str) -> None:
     """Check, without reading it, that a source exists and that the policy allows it.
 
     Cheap enough to run before every cache hit, so that a strict policy is never served what a lax one loaded.
@@ -25,7 +25,9 @@ def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, a
         # Too little to be base64 is for the decoder to say.
         _check_size(max(ref.inline_size, 1), policy, argument, "inline data")
     elif ref.kind == "store":
-        _check_size((store or default_store()).size(ref.source, argument), policy, argument, ref.source)
+        _check_size(
+            (default_store() if store is None else store).size(ref.source, argument), policy, argument, ref.source
+        )
     elif ref.kind == "remote":
         if not policy.allow_remote:
             raise ImageError(argument, "no remote image (allow_remote is off)", describe(ref.source))
@@ -33,7 +35,7 @@ def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, a
         _resolve(ref, policy, argument)
 
 
-def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, argument: str) -> bytes:
+def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str) -> bytes:
     """Read the encoded bytes of the whole image.
 
     Args:
@@ -53,7 +55,7 @@ def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStore | None, ar
     if ref.kind == "inline":
         data = ref.inline_bytes(argument)
     elif ref.kind == "store":
-        data = (store or default_store()).get(ref.source, argument)
+        data = (default_store() if store is None else store).get(ref.source, argument)
     elif ref.kind == "remote":
         data = fetch(ref.source, policy, argument)
     else:

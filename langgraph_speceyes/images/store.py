@@ -8,8 +8,9 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from langgraph_speceyes.errors import ImageError
+from langgraph_speceyes.errors import ArgumentError, ImageError
 
 DIRECTORY_VARIABLE = "SPECEYES_IMAGE_DIR"
 """Environment variable that names the default store's directory."""
@@ -25,6 +26,57 @@ def default_directory() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME")
     base = Path(cache) if cache and os.path.isabs(cache) else Path.home() / ".cache"
     return base / "langgraph-speceyes" / "images"
+
+
+@runtime_checkable
+class ImageStoreProtocol(Protocol):
+    """Where encoded images are kept, each under the SHA-256 of its bytes. Called by many threads at once."""
+
+    def put(self, data: bytes) -> str:
+        """Keep encoded bytes, and return their reference, ``sha256:<64 hex>``.
+
+        Raises:
+            ImageError: They cannot be kept.
+        """
+
+    def size(self, reference: str, argument: str = "reference") -> int:
+        """Return how many bytes an image has.
+
+        Args:
+            reference: ``sha256:<64 hex>``.
+            argument: Name of the argument that errors blame.
+
+        Raises:
+            ImageError: The store lacks it.
+        """
+
+    def get(self, reference: str, argument: str = "reference") -> bytes:
+        """Return the encoded bytes of an image.
+
+        Args:
+            reference: ``sha256:<64 hex>``.
+            argument: Name of the argument that errors blame.
+
+        Raises:
+            ImageError: The store lacks it, or its content does not have that SHA-256.
+        """
+
+
+def reference_of(data: bytes) -> str:
+    """Return the reference of encoded bytes, ``sha256:<64 hex>``."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_of(reference: str) -> str:
+    """Return the 64 hexadecimal digits of a reference.
+
+    Raises:
+        ImageError: The reference is not ``sha256:`` and 64 hexadecimal digits.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ImageError("reference", "sha256: and 64 hexadecimal digits", f"{reference!r:.100}")
+    return match[1]
 
 
 class ImageStore:
@@ -50,10 +102,8 @@ class ImageStore:
         Raises:
             ImageError: The reference is not ``sha256:`` and 64 hexadecimal digits.
         """
-        match = _REFERENCE.fullmatch(reference)
-        if match is None:
-            raise ImageError("reference", "sha256: and 64 hexadecimal digits", f"{reference!r:.100}")
-        return self.directory / match[1][:2] / match[1]
+        digest = digest_of(reference)
+        return self.directory / digest[:2] / digest
 
     def put(self, data: bytes) -> str:
         """Keep encoded bytes.
@@ -67,7 +117,7 @@ class ImageStore:
         Raises:
             ImageError: The directory cannot be written.
         """
-        reference = "sha256:" + hashlib.sha256(data).hexdigest()
+        reference = reference_of(data)
         path = self.path(reference)
         try:
             if path.stat().st_size == len(data):
@@ -128,7 +178,7 @@ class ImageStore:
             data = self.path(reference).read_bytes()
         except OSError as error:
             raise self._lacks(reference, argument, error) from error
-        if "sha256:" + hashlib.sha256(data).hexdigest() != reference:
+        if reference_of(data) != reference:
             raise ImageError(argument, f"an intact image in {self.directory}", f"damaged content of {reference}")
         return data
 
@@ -137,6 +187,37 @@ class ImageStore:
         return ImageError(argument, f"an image in {self.directory}", found)
 
 
-def default_store() -> ImageStore:
-    """Return the store in :func:`default_directory`, looked up at each call."""
-    return ImageStore()
+class _Unset:
+    """Nothing was chosen, so that the folder is used."""
+
+
+_chosen: ImageStoreProtocol | _Unset | None = _Unset()
+
+
+def set_default_store(store: ImageStoreProtocol | None) -> None:
+    """Choose where this process keeps the images of messages, instead of in :func:`default_directory`.
+
+    Args:
+        store: Where they go; ``None`` leaves messages alone, so that inline images stay in checkpoints and states.
+            References made before are then still looked up in the folder.
+    """
+    global _chosen
+    if store is not None and not isinstance(store, ImageStoreProtocol):
+        raise ArgumentError("store", "an image store with put, size and get, or None", type(store).__name__)
+    _chosen = store
+
+
+def reset_default_store() -> None:
+    """Go back to the folder in :func:`default_directory`."""
+    global _chosen
+    _chosen = _Unset()
+
+
+def default_store() -> ImageStoreProtocol:
+    """Return where images are looked up: the store that was chosen, else the folder, looked up at each call."""
+    return ImageStore() if _chosen is None or isinstance(_chosen, _Unset) else _chosen
+
+
+def keeping_store() -> ImageStoreProtocol | None:
+    """Return where new images go: :func:`default_store`, or ``None`` if messages are to be left alone."""
+    return None if _chosen is None else default_store()

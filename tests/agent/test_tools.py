@@ -59,7 +59,7 @@ def test_boxes_count_what_the_space_says(path: str, space: CoordinateSpace, resi
 
 
 def test_boxes_are_clamped(path: str) -> None:
-    assert CROP.run({"bbox_2d": [-50, -1, 4000, 10]}, view(path)).box == (0, 0, 400, 10)
+    assert CROP.run({"bbox_2d": [-50, -1, 4000, 30]}, view(path)).box == (0, 0, 400, 30)
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,20 @@ def test_regions_of_inline_images_hold_no_data(picture: Image.Image, store: Path
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     ref = inline_reference(base64.b64encode(buffer.getvalue()).decode())
-    seen = CROP.run({"bbox_2d": [10, 20, 30, 60]}, View([ref]))
+    seen = CROP.run({"bbox_2d": [10, 20, 50, 60]}, View([ref]))
     uri = seen.images[0].uri
     assert uri.startswith("sha256:")
-    assert uri.endswith("#xywh=10,20,20,40")
-    assert load_image(seen.images[0]).tobytes() == picture.crop((10, 20, 30, 60)).tobytes()
+    assert uri.endswith("#xywh=10,20,40,40")
+    assert load_image(seen.images[0]).tobytes() == picture.crop((10, 20, 50, 60)).tobytes()
     assert any(store.rglob("*"))
 
 
 def test_regions_of_regions_count_from_the_original(path: str) -> None:
-    seen = CROP.run({"bbox_2d": [10, 10, 20, 20]}, view(f"{path}#xywh=100,100,50,50&scale=2"))
-    assert seen.images[0].uri == f"{path}#xywh=105,105,5,5"
+    seen = CROP.run({"bbox_2d": [10, 10, 90, 70]}, view(f"{path}#xywh=100,100,50,50&scale=2"))
+    assert seen.images[0].uri == f"{path}#xywh=105,105,40,30"
+    seen = CROP.run({"bbox_2d": [40, 40, 50, 50]}, view(f"{path}#xywh=100,100,50,50&scale=2"))
+    assert seen.images[0].uri == f"{path}#xywh=108,108,29,29"
+    assert seen.box == (17, 17, 73, 73)
 
 
 def test_an_unreadable_image_is_not_the_models_fault(tmp_path: Path) -> None:

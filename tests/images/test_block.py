@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
@@ -51,6 +51,7 @@ def test_what_cannot_be_read_is_skipped() -> None:
     assert [ref.source for ref in readable_images(messages)[1:]] == ["a.png"]
 
 
+@settings(deadline=None)
 @given(st.lists(BLOCKS | JSON, max_size=5))
 def test_no_block_is_too_odd(blocks: list[Any]) -> None:
     message = HumanMessage("")

@@ -144,7 +144,8 @@ def test_references_keep_everything_small(kind: str, tmp_path: Path, directory: 
 
 
 def test_without_a_checkpointer_the_disk_is_not_touched(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "default_store", lambda: pytest.fail("the store was used"))
+    for name in ("default_store", "keeping_store"):
+        monkeypatch.setattr(channel_module, name, lambda: pytest.fail("the store was used"))
     seen: list[Any] = []
     graph = build(seen=seen)
     out = graph.invoke({"messages": [question(inline())]})
@@ -324,3 +325,12 @@ def test_strict_msgpack_in_another_process(tmp_path: Path) -> None:
 
     assert run("first") == ("[True, 'HumanMessage']", "")
     assert run("second") == ("[True, 'HumanMessage', 'again', 'HumanMessage']", "")
+
+
+def test_a_store_that_cannot_be_written_ends_no_run(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    directory.write_text("in the way")
+    saver = InMemorySaver()
+    graph = build(saver)
+    assert graph.invoke({"messages": [question(inline())]}, CONFIG)["messages"][-1].text == "answer of n3"
+    assert graph.get_state(CONFIG).values["messages"][0] == question(inline())
+    assert "an image stays in a checkpoint" in caplog.text

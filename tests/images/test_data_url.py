@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
@@ -52,6 +52,7 @@ URL_ONLY: dict[str, Callable[[str], str]] = {
 }
 
 
+@settings(deadline=None)
 @given(
     st.binary(min_size=1, max_size=90),
     st.sampled_from(list((PAYLOADS | URL_ONLY).values())),
@@ -88,6 +89,7 @@ def test_any_spelling_of_a_url(
     assert restore_images([interned], store)[0].content == [block]
 
 
+@settings(deadline=None)
 @given(
     st.binary(min_size=1, max_size=90), st.sampled_from(list(PAYLOADS.values())), st.sampled_from(["base64", "data"])
 )
@@ -104,6 +106,7 @@ def test_any_spelling_of_a_payload(
     assert restore_images([interned], store)[0].content == [block]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["", "data:", " data:;base64,", "data:,", "data:;base64,#xywh="]))
 def test_any_text_is_read_or_refused_and_comes_back(
     tmp_path_factory: pytest.TempPathFactory, text: str, head: str
@@ -115,6 +118,7 @@ def test_any_text_is_read_or_refused_and_comes_back(
     assert restore_images(intern_images([message], store), store)[0].content == message.content
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_the_parts_make_up_the_url(rest: str) -> None:
     url = split_data_url(f"data:{rest}")
@@ -125,6 +129,7 @@ def test_the_parts_make_up_the_url(rest: str) -> None:
     assert url.head.endswith(",")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_the_standard_form_is_its_own(text: str) -> None:
     assert standard_base64(standard_base64(text)) == standard_base64(text)

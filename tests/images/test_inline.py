@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage, HumanMessage
 from PIL import Image
@@ -203,6 +203,7 @@ LOCAL = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(BLOCKS | JSON | st.sampled_from(LOCAL), max_size=5))
 def test_handing_on_never_fails(blocks: list[Any]) -> None:
     message = HumanMessage("")
