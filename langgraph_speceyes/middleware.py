@@ -18,7 +18,7 @@ from langgraph.runtime import Runtime
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.agent import observation_message
 from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
-from langgraph_speceyes.behind.fallback import PINNED, question_images, tool_calls
+from langgraph_speceyes.behind.fallback import PINNED, question_images, tool_calls, written_tokens
 from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ImageError, MissingExtraError
@@ -123,7 +123,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             "fallback",
             agent_seconds=run.cost.seconds,
             person_seconds=run.waited(time.time() - state.get("speceyes_agent_began", time.time())),
-            agent_tokens=run.cost.tokens,
+            agent_tokens=run.cost.tokens if run.cost.model_calls else written_tokens(new),
             model_calls=run.cost.model_calls,
             tool_steps=len(calls) or run.cost.tool_steps,
             tool_calls=calls,

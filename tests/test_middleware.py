@@ -16,6 +16,7 @@ from langgraph.types import Command
 from PIL import Image
 
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question, visual_tools
+from langgraph_speceyes.agent import is_user
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.middleware import images_behind_tools
 from tests.scripted import Scripted, judge, speculator
@@ -39,7 +40,7 @@ class Looking(Scripted):
     def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
         result = super()._generate(messages, *args, **kwargs)
         looked = any(
-            isinstance(m, ToolMessage) for m in messages[max(i for i, m in enumerate(messages) if m.type == "human") :]
+            isinstance(m, ToolMessage) for m in messages[max(i for i, m in enumerate(messages) if is_user(m)) :]
         )
         if not looked and kwargs.get("tools"):
             call = {"name": "crop", "args": {"bbox_2d": [10, 20, 110, 120]}, "id": f"c{len(messages)}"}

@@ -155,7 +155,7 @@ class Fallback:
             agent_seconds=ran.cost.seconds,
             person_seconds=ran.cost.person,
             slot_seconds=ran.waited,
-            agent_tokens=ran.cost.tokens,
+            agent_tokens=ran.cost.tokens if ran.cost.model_calls else written_tokens(new),
             model_calls=ran.cost.model_calls,
             tool_steps=len(calls) or ran.cost.tool_steps,
             tool_calls=calls,
@@ -231,6 +231,12 @@ def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, 
         elif isinstance(message, ToolMessage):
             calls.append(_tool_call(message, asked.get(message.tool_call_id)))
     return calls
+
+
+def written_tokens(messages: Sequence[Any]) -> dict[str, int]:
+    """Tokens by an agent's own messages: of models that no callback sees, on a server or called without LangChain."""
+    found = [m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
+    return {"input": sum(u["input_tokens"] for u in found), "output": sum(u["output_tokens"] for u in found)}
 
 
 def _tool_call(message: ToolMessage, arguments: dict[str, Any] | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable
 
-from langgraph_speceyes.behind.fallback import tool_calls
+from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
@@ -186,7 +186,7 @@ class _Asking:
                 outcome["speculator"] = _speculated(decision, said, scored.right)
         calls = decision["tool_calls"] if decision else tool_calls(result.get("messages", [])[1:], result.get("steps"))
         if not decision:
-            outcome["tokens"] = {name: _spent(result.get("messages", [])[1:])}
+            outcome["tokens"] = {name: written_tokens(result.get("messages", [])[1:])}
         if not decision or decision["route"] == "fallback":
             took = outcome["seconds"].get("agent", seconds)
             read = outcome["tokens"].get("agent", outcome["tokens"].get(name, _NO_TOKENS))
@@ -218,7 +218,12 @@ class _Asking:
         scored = await self._score(item, answer, error)
         new = result.get("messages", [])[1:]
         return _part(
-            answer, scored.right, seconds, error, _spent(new), tools=_names(tool_calls(new, result.get("steps")))
+            answer,
+            scored.right,
+            seconds,
+            error,
+            written_tokens(new),
+            tools=_names(tool_calls(new, result.get("steps"))),
         )
 
     async def _invoke(self, graph: Runnable[Any, Any], item: Item) -> tuple[dict[str, Any], float, str | None]:
@@ -306,12 +311,6 @@ def _answer(result: dict[str, Any]) -> str:
     """The last message, if it is an answer."""
     last = (result.get("messages") or [None])[-1]
     return last.text if isinstance(last, AIMessage) else ""
-
-
-def _spent(messages: Sequence[Any]) -> dict[str, int]:
-    """Tokens that an agent's messages say they read and wrote."""
-    found = [m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
-    return {"input": sum(u["input_tokens"] for u in found), "output": sum(u["output_tokens"] for u in found)}
 
 
 def _names(calls: Sequence[dict[str, Any]]) -> list[str]:
