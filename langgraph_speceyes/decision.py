@@ -98,6 +98,8 @@ def _decided_by(state: SpecEyesState) -> Phase:
     judgment, speculation = state.get("speceyes_judgment"), state.get("speceyes_speculation")
     if query and query["reason"]:
         return "intake"
+    if query and query["hedge"] and query["hedge"]["agent_first"]:
+        return "agent"
     if judgment and judgment["tools_needed"]:
         return "judge"
     if speculation and speculation["error"]:

@@ -10,7 +10,7 @@ from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, Send
+from langgraph.types import Command, Overwrite, Send
 from typing_extensions import TypedDict
 
 from langgraph_speceyes.errors import ArgumentError, describe_error
@@ -86,7 +86,9 @@ def create_funnel(
         if not isinstance(queries, list):
             raise ArgumentError("queries", "a list with one list of messages for each query", type(queries).__name__)
         given = [q if isinstance(q, Mapping) else {"messages": q} for q in queries]
-        return Command(goto=[Send("query", _Task(index=i, given=dict(q))) for i, q in enumerate(given)] or "collect")
+        sends = [Send("query", _Task(index=i, given=dict(q))) for i, q in enumerate(given)]
+        # a thread may hold outcomes of an earlier run
+        return Command(goto=sends or "collect", update={"arrived": Overwrite([])})
 
     async def aspread(state: Any, config: RunnableConfig) -> Any:
         return spread(state, config)

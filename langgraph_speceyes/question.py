@@ -45,7 +45,7 @@ class Asked:
         foreign: What cannot be read here, of image blocks among them: the reason in words, or None.
         has_text: Whether it asks anything.
         brings_image: Whether the turn itself has an image.
-        follow_up: Whether there were turns before it, of the user, the agent or its tools.
+        follow_up: Whether there were turns before it that anybody answered.
         behind: What stands behind it that is for the agent to take up, in words; None where it is the newest.
         turn: Indices of its first message, and of the one behind its last.
     """
@@ -149,7 +149,8 @@ def question_at(messages: Sequence[BaseMessage], turn: Sequence[int]) -> Asked:
         foreign=foreign,
         has_text=any(question_text(part) for part in said),
         brings_image=bool(own),
-        follow_up=any(not isinstance(m, SystemMessage) for m in before),
+        # a question that was never answered tells nothing that this one could be about
+        follow_up=any(not isinstance(m, SystemMessage) and not _asks(m) for m in before),
         behind=_behind(messages[end:]),
         turn=(begin, end),
     )

@@ -43,6 +43,7 @@ class Hedge(TypedDict):
         cancelled: Whether that work was thrown away: the gate accepted, or the agent stopped for an interrupt.
         interrupted: Whether the agent stopped for an interrupt before it had an answer, and so had to begin anew when
             the question was its own.
+        agent_first: Whether the agent had its answer before the front end was done, and so settled the question.
         seconds: How long the agent had run when the front end was done, or until it stopped for an interrupt, without
             its wait for a slot: thrown away, or gained by beginning early. 0.0 if it had not begun.
         tokens: Tokens that its model calls had read and written by then: those of finished calls only, and zero where
@@ -52,6 +53,7 @@ class Hedge(TypedDict):
 
     cancelled: bool
     interrupted: bool
+    agent_first: bool
     seconds: float
     tokens: dict[str, int]
     tool_steps: int

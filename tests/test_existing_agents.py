@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -323,9 +324,6 @@ def test_the_answer_is_signed_wherever_it_is_a_message(picture: str, gap: float)
 @pytest.mark.parametrize(
     ("functions", "says"),
     [
-        ({"query_from_state": lambda s: s["path"]}, "query_from_state: .*KeyError: 'path'"),
-        ({"query_from_state": lambda s: "what?"}, "query_from_state: .*found str"),
-        ({"query_from_state": lambda s: image_question("absent.png", "?")}, "query_from_state: .*absent.png"),
         ({"update_from_answer": lambda a, s: {"anwser": a.text}}, "update_from_answer: .*answer.*found anwser"),
         ({"update_from_answer": lambda a, s: a.text}, "update_from_answer: .*mapping"),
     ],
@@ -338,6 +336,24 @@ def test_functions_that_miss_the_state_are_named(picture: str, functions: dict[s
     graph = other(**{**right, **functions}).compile()
     with pytest.raises(InputError, match=says):
         graph.invoke({"image_path": picture, "question": "Colour?"})
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        (lambda s: s["path"], "query_from_state: .*KeyError: 'path'"),
+        (lambda s: "what?", "query_from_state: .*found str"),
+        (lambda s: image_question("absent.png", "?"), "query_from_state: .*absent.png"),
+    ],
+)
+def test_a_query_that_cannot_be_read_is_the_agents_and_says_why(picture: str, query: Any, says: str) -> None:
+    given = {"image_path": picture, "question": "Colour?"}
+    functions = {"query_from_state": query, "update_from_answer": lambda a, s: {"answer": a.text}}
+    decision = other(**functions).compile().invoke(given)["decision"]
+    assert decision["route"] == "fallback"
+    assert re.search(says, decision["reason"])
+    with pytest.raises(InputError, match=says):
+        other(**functions, strict=True).compile().invoke(given)
 
 
 def other(**options: Any) -> Any:

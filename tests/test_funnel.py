@@ -6,10 +6,11 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from PIL import Image
 
-from langgraph_speceyes import create_funnel, create_speceyes, image_question
+from langgraph_speceyes import create_funnel, create_speceyes, create_visual_agent, image_question
 from langgraph_speceyes.errors import ArgumentError
 from tests.scripted import Agent, Scripted, peaked, speculator
 
@@ -46,16 +47,24 @@ async def test_outcomes_keep_the_order_of_the_input_and_failures_stay_where_they
     for result in (graph.invoke({"queries": queries}), await graph.ainvoke({"queries": queries})):
         found = result["outcomes"]
         assert [o["index"] for o in found] == [0, 1, 2, 3, 4]
-        assert [o["answer"] for o in found] == ["easy 0", None, "from the agent", None, "easy 4"]
-        assert [o["decision"]["route"] if o["decision"] else None for o in found] == [
-            "bypass",
-            None,
-            "fallback",
-            None,
-            "bypass",
-        ]
+        assert [o["answer"] for o in found] == ["easy 0", *["from the agent"] * 3, "easy 4"]
+        assert [o["decision"]["route"] for o in found] == ["bypass", *["fallback"] * 3, "bypass"]
+    own = create_visual_agent(Scripted(), tools=["crop"])
+    graph = create_funnel(create_speceyes(own, speculator=ByQuestion())).compile()
+    for result in (graph.invoke({"queries": queries}), await graph.ainvoke({"queries": queries})):
+        found = result["outcomes"]
         assert found[1]["error"].startswith("ImageError: messages")
         assert found[3]["error"].startswith("InputError: messages")
+        assert [o["answer"] for o in found][::2] == ["easy 0", "blue", "easy 4"]
+
+
+def test_a_second_run_of_a_thread_has_its_own_outcomes(image: str) -> None:
+    graph = create_funnel(create_speceyes(Agent().graph, speculator=ByQuestion())).compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    first = graph.invoke({"queries": [asked(image, "easy 0"), asked(image, "hard 1")]}, config)
+    second = graph.invoke({"queries": [asked(image, "easy 2")]}, config)
+    assert [len(run["outcomes"]) for run in (first, second)] == [2, 1]
+    assert second["outcomes"][0]["answer"] == "easy 2"
 
 
 async def test_accepted_answers_arrive_while_others_are_in_the_agent(image: str) -> None:

@@ -17,7 +17,7 @@ from langgraph.graph import START, StateGraph
 from PIL import Image
 from pydantic import Field
 
-from langgraph_speceyes import Gate, Slots, create_speceyes
+from langgraph_speceyes import Gate, Slots, create_speceyes, create_visual_agent
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, ImageError, InputError, PhaseError
 from langgraph_speceyes.images import ImagePolicy
 from tests.scripted import Agent, Scripted, entry, judge, peaked, speculator
@@ -287,8 +287,6 @@ def _empty(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
-        (lambda p: {"messages": []}, InputError),
-        (lambda p: {"messages": [SystemMessage("hi")]}, InputError),
         (lambda p: asked(str(p / "absent.png")), ImageError),
         (lambda p: asked(str(p)), ImageError),
         (lambda p: asked(_truncated(p)), ImageError),
@@ -299,16 +297,37 @@ def _empty(tmp_path: Path) -> dict[str, Any]:
         (lambda p: asked({"type": "image", "base64": base64.b64encode(png((3000, 30))).decode()}), ImageError),
     ],
 )
-def test_bad_input_is_a_typed_error_before_any_model_runs(tmp_path: Path, image: str, make: Any, kind: type) -> None:
+def test_an_image_that_cannot_be_opened_is_the_agents_and_an_error_where_the_agent_opens_images(
+    tmp_path: Path, image: str, make: Any, kind: type
+) -> None:
     small, large, agent = speculator(), judge(0.2), Agent()
     policy = ImagePolicy(max_pixels=50_000, roots=(tmp_path,))
     graph = create_speceyes(agent.graph, speculator=small, judge=large, policy=policy).compile()
-    with pytest.raises(kind) as caught:
-        graph.invoke(make(tmp_path))
-    assert caught.value.argument == "messages"  # type: ignore[attr-defined]
+    decision = graph.invoke(make(tmp_path))["decision"]
+    assert (decision["route"], decision["decided_by"]) == ("fallback", "intake")
+    assert "image" in decision["reason"]
+    assert len(agent.runs) == 1
+    model = Scripted()
+    own = create_visual_agent(model, tools=["crop"], policy=policy)
+    for strict, behind in ((True, agent.graph), (False, own)):
+        graph = create_speceyes(behind, speculator=small, judge=large, policy=policy, strict=strict).compile()
+        with pytest.raises(kind) as caught:
+            graph.invoke(make(tmp_path))
+        assert caught.value.argument == "messages"  # type: ignore[attr-defined]
     assert not small.calls
     assert not large.calls
-    assert not agent.runs
+    assert not model.calls
+
+
+@pytest.mark.parametrize("messages", [[], [SystemMessage("hi")], [AIMessage("hello")]])
+def test_where_nothing_is_asked_the_agent_runs_as_alone(messages: list[Any]) -> None:
+    agent = Agent()
+    result = create_speceyes(agent.graph, speculator=speculator()).compile().invoke({"messages": messages})
+    assert result["decision"]["reason"] == "nothing new is asked"
+    assert [m.text for m in agent.runs[0]] == [m.text for m in messages]
+    own = create_visual_agent(Scripted(), tools=["crop"])
+    with pytest.raises(InputError):
+        create_speceyes(own, speculator=speculator()).compile().invoke({"messages": messages})
 
 
 class Other(TypedDict):

@@ -22,10 +22,10 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
-from langgraph_speceyes.hedge.watch import Watch
 from PIL import Image
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_question
+from langgraph_speceyes.behind.meter import Meter
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.models.batcher import MicroBatcher
@@ -574,13 +574,13 @@ def _shown(graph: Any, given: Any) -> list[tuple[int, str, Any]]:
 def test_a_stream_shows_an_agent_that_is_interrupted_once(
     image: str, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decided, ended, end = _decided(monkeypatch), threading.Event(), Watch.end
+    decided, ended, end = _decided(monkeypatch), threading.Event(), Meter.end
 
-    def over(watch: Watch) -> None:
+    def over(watch: Meter) -> None:
         end(watch)
         ended.set()
 
-    monkeypatch.setattr(Watch, "end", over)
+    monkeypatch.setattr(Meter, "end", over)
     agent = StateGraph(MessagesState)
 
     def prepare(state: MessagesState) -> dict[str, Any]:

@@ -110,17 +110,19 @@ class Meter(BaseCallbackHandler):
             now = 0.0 if self._began is None else time.perf_counter() - self._began
             return replace(self._cost, seconds=self._cost.seconds + now)
 
-    def hedge(self, *, cancelled: bool, interrupted: bool) -> Hedge:
+    def hedge(self, *, cancelled: bool = False, interrupted: bool = False, agent_first: bool = False) -> Hedge:
         """What the run has cost so far, for the record of a race.
 
         Args:
             cancelled: Whether its work is thrown away.
             interrupted: Whether it stopped for an interrupt.
+            agent_first: Whether it had its answer before the front end was done.
         """
         cost = self.cost()
         return Hedge(
             cancelled=cancelled,
             interrupted=interrupted,
+            agent_first=agent_first,
             seconds=cost.seconds,
             tokens=cost.tokens,
             tool_steps=cost.tool_steps,

@@ -217,14 +217,8 @@ class _Asking:
         answer = _answer(result)
         scored = await self._score(item, answer, error)
         new = result.get("messages", [])[1:]
-        return _part(
-            answer,
-            scored.right,
-            seconds,
-            error,
-            written_tokens(new),
-            tools=_names(tool_calls(new, result.get("steps"))),
-        )
+        calls = tool_calls(new, result.get("steps"))
+        return _part(answer, scored.right, seconds, error, written_tokens(new), tools=_names(calls))
 
     async def _invoke(self, graph: Runnable[Any, Any], item: Item) -> tuple[dict[str, Any], float, str | None]:
         """The graph's result, or nothing and why."""

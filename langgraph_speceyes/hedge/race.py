@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NotRequired
 
 from langchain_core.runnables import RunnableConfig
@@ -21,7 +21,7 @@ from langgraph_speceyes.behind.schema import extended
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.calling import begun
 from langgraph_speceyes.front.end import FrontEnd
-from langgraph_speceyes.front.look import alook, look
+from langgraph_speceyes.front.look import Look, alook, look
 from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.nodes import SubgraphNode
@@ -47,7 +47,7 @@ class Race:
     """
 
     def __init__(self, front: FrontEnd, keys: Collection[str], fallback: Fallback) -> None:
-        self.front, self.fallback = ahead(front, keys), fallback
+        self.front, self.fallback, self.scope = ahead(front, keys), fallback, front.scope
 
     def node(self, trace_images: bool = False) -> SubgraphNode:
         """The race as a node.
@@ -58,12 +58,14 @@ class Race:
         return SubgraphNode(self._run, self._arun, self.fallback.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        watch, held = Meter(), HeldStream()
+        watch, held, run = Meter(), HeldStream(), Look()
+        front = begun(lambda: look(self.front, state, _apart(config), run))
         agent = begun(lambda: self._watched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
-            found = self._found(look(self.front, state, _apart(config)))
-            hedge = watch.hedge(cancelled=accepted(found), interrupted=_interrupted(agent))
+            both: set[Future[Any]] = {front, agent}
+            wait(both, return_when=FIRST_COMPLETED)
+            hedge = self._settled(front, agent, watch, run)
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
                     held.release()
@@ -72,18 +74,22 @@ class Race:
                 except GraphInterrupt:
                     hedge = watch.hedge(cancelled=True, interrupted=True)
         finally:
+            self._abandon(state, run)
             if ran is None:
                 # its thread ends at its next step; nobody waits for it
                 watch.stop()
-        return self._update(state, config, found, hedge, ran)
+        return self._update(state, config, run.values, hedge, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        watch, held = Meter(), HeldStream()
+        watch, held, run = Meter(), HeldStream(), Look()
+        front = asyncio.create_task(alook(self.front, state, _apart(config), run))
         agent = asyncio.create_task(self._awatched(state, held.config(watch.config(config)), watch))
         ran: Ran | None = None
         try:
-            found = self._found(await alook(self.front, state, _apart(config)))
-            hedge = watch.hedge(cancelled=accepted(found), interrupted=_interrupted(agent))
+            await asyncio.wait({front, agent}, return_when=asyncio.FIRST_COMPLETED)
+            if not _answered(agent):
+                await front
+            hedge = self._settled(front, agent, watch, run)
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
                     held.release()
@@ -92,10 +98,27 @@ class Race:
                 except GraphInterrupt:
                     hedge = watch.hedge(cancelled=True, interrupted=True)
         finally:
+            self._abandon(state, run)
+            await _cancelled(front)
             if ran is None:
                 watch.stop()
                 await _cancelled(agent)
-        return self._update(state, config, found, hedge, ran)
+        return self._update(state, config, run.values, hedge, ran)
+
+    def _settled(self, front: Any, agent: Any, watch: Meter, run: Look) -> Hedge:
+        """Which side settles the question: an agent that has its answer first, else the front end.
+
+        In the sync form it waits for the front end where the agent has no answer yet.
+        """
+        if _answered(agent) and not front.done():
+            run.abandoned = True
+            return watch.hedge(agent_first=True)
+        front.result()
+        return watch.hedge(cancelled=accepted(run.values), interrupted=_interrupted(agent))
+
+    def _abandon(self, state: Any, run: Look) -> None:
+        run.abandoned = True
+        self.scope.leave(state["speceyes_query"]["id"])
 
     def _watched(self, state: Any, config: RunnableConfig, watch: Meter) -> Ran:
         # a graph adds the ambient config's callbacks to those of its own
@@ -115,13 +138,10 @@ class Race:
             watch.end()
             var_child_runnable_config.reset(token)
 
-    @staticmethod
-    def _found(last: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: last.get(key) for key in FOUND}
-
     def _update(
-        self, state: Any, config: RunnableConfig, found: dict[str, Any], hedge: Hedge, ran: Ran | None
+        self, state: Any, config: RunnableConfig, last: dict[str, Any], hedge: Hedge, ran: Ran | None
     ) -> dict[str, Any]:
+        found = {key: last.get(key) for key in FOUND}
         update: dict[str, Any] = {**found, "speceyes_query": {**state["speceyes_query"], "hedge": hedge}}
         if ran is not None:
             both: Any = {**state, **update}
@@ -203,8 +223,12 @@ def _interrupted(agent: Future[Ran] | asyncio.Future[Ran]) -> bool:
     return agent.done() and not agent.cancelled() and isinstance(agent.exception(), GraphInterrupt)
 
 
-async def _cancelled(agent: asyncio.Task[Ran]) -> None:
-    agent.cancel()
-    await asyncio.wait({agent})
-    if not agent.cancelled():
-        agent.exception()  # looked at, so that asyncio does not report it
+def _answered(agent: Future[Ran] | asyncio.Future[Ran]) -> bool:
+    return agent.done() and not agent.cancelled() and agent.exception() is None
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # looked at, so that asyncio does not report it
