@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.errors import SpecEyesError
-from langgraph_speceyes.front.prompts import Prompts, image_question
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import ImagePolicy
 from langgraph_speceyes.models.hosted import hosted_model, probe
+from langgraph_speceyes.prompts import Prompts, image_question
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState
 from langgraph_speceyes.tracing import feedback, mask_images, masked_client

@@ -10,11 +10,11 @@ from typing import Any, Self, TypedDict
 from langchain_core.language_models import BaseChatModel
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.order import ORDERS, Order
-from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
 from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.state import ORDERS, Order
 
 
 class Settings(TypedDict, total=False):

@@ -12,6 +12,8 @@ from langgraph_speceyes.scoring import ScoreName
 
 Phase = Literal["intake", "judge", "speculate", "gate", "agent"]
 Route = Literal["bypass", "fallback"]
+Order = Literal["judge_first", "speculate_first", "parallel", "auto"]
+ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first", "parallel", "auto")
 
 
 class OrderChoice(TypedDict):

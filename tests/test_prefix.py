@@ -10,8 +10,8 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langgraph_speceyes import create_speceyes, create_visual_agent
-from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.models import LocalChatModel
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import PROMPTS, Pair
 

@@ -188,7 +188,7 @@ def load_models(
         torch.set_num_threads(1)
         return embedded_models(replace(pair, gate=chosen) if gate else pair)
     from langgraph_speceyes import LocalChatModel, create_visual_agent
-    from langgraph_speceyes.front.prompts import Prompts
+    from langgraph_speceyes.prompts import Prompts
 
     model = LocalChatModel.from_pretrained(large, max_batch=batch_size)
 

@@ -47,7 +47,7 @@ def manifest(
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [_program(Path(sys.argv[0])), *sys.argv[1:]],
         "benchmark": dict(benchmark),
         "methods": list(methods),
         "models": {
@@ -80,6 +80,11 @@ def hardware() -> dict[str, Any]:
         found["accelerators"] = [cuda.get_device_name(k) for k in range(cuda.device_count())]
         found["threads"] = torch.get_num_threads()
     return found
+
+
+def _program(file: Path) -> str:
+    """What was called; a package that was (`python -m`) by its own name."""
+    return file.parent.name if file.name == "__main__.py" else file.name
 
 
 def _processor() -> str:

@@ -13,11 +13,11 @@ from langchain_core.runnables import Runnable, RunnableLambda
 
 from langgraph_speceyes.bench.specreason import SpecReasonModel
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.order import Order
-from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.state import Order
 
 # every speculation passes that has a token
 _OPEN = 1e-12

@@ -18,7 +18,6 @@ from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.intake import Intake
 from langgraph_speceyes.front.judge import Judge
 from langgraph_speceyes.front.order import OrderChooser
-from langgraph_speceyes.front.prompts import Prompts, system_message
 from langgraph_speceyes.front.route import ANSWERED, OTHERWISE, TABLES, destinations, next_phases
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.speculate import Speculate
@@ -26,6 +25,7 @@ from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import Options
+from langgraph_speceyes.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import resolve_gate
 from langgraph_speceyes.tracing import RunNotes, trace_policy
 

@@ -12,7 +12,7 @@ from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.asking import NO_TOKENS, AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, logprob_content, usage
-from langgraph_speceyes.front.prompts import Prompts
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import tool_need
 from langgraph_speceyes.scoring.answer import TokenLogprobs
 from langgraph_speceyes.state import Judgment

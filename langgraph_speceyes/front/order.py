@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from langgraph_speceyes.state import Decision, OrderChoice
 
-Order = Literal["judge_first", "speculate_first", "parallel", "auto"]
-ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first", "parallel", "auto")
 WINDOW = 100
 LEAST = 16
 """Queries that are looked at from both sides before anything is chosen."""

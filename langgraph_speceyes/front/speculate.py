@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.front.asking import NO_TOKENS, AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, logprob_content, usage
-from langgraph_speceyes.front.prompts import Prompts, system_message
+from langgraph_speceyes.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import Gate, score_answer
 from langgraph_speceyes.state import Speculation
 

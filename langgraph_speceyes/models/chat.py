@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,29 +12,23 @@ from typing import Any, Self
 import torch
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, InvalidToolCall, ToolCall
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from PIL import Image
 from pydantic import ConfigDict, Field, PrivateAttr
-from transformers import AutoModelForImageTextToText
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
+from langgraph_speceyes.models.loading import load_model
 from langgraph_speceyes.models.processor import load_processor
+from langgraph_speceyes.models.reply import Spoken, last_chunk, whole_message
 from langgraph_speceyes.models.scope import current_scope
-from langgraph_speceyes.models.template import RAW_OUTPUT, images_as_user_turns, turns
-from langgraph_speceyes.models.tool_calls import parse_tool_calls
-
-# transformers makes models on a default device of the whole process while it loads one
-_loading = threading.Lock()
-
+from langgraph_speceyes.models.template import images_as_user_turns, turns
 
 CACHE_BYTES = 512 * 1024 * 1024
 """Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
@@ -131,21 +123,15 @@ class LocalChatModel(BaseChatModel):
         Returns:
             The model, ready to be called.
         """
-        where = torch.device(device) if device is not None else _best_device()
         options = dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        with _loading:
-            model = AutoModelForImageTextToText.from_pretrained(
-                model_id, revision=revision, dtype=dtype or _best_dtype(where), **options
-            )
+        model = load_model(model_id, revision=revision, device=device, dtype=dtype, options=options)
         processor = load_processor(model_id, revision=revision, **(processor_options or {}))
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
         revision = getattr(model.config, "_commit_hash", None) or revision
         settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
-        return cls.from_loaded(
-            model.to(where).eval(), processor, batching=batching, cache_bytes=cache_bytes, **settings
-        )
+        return cls.from_loaded(model, processor, batching=batching, cache_bytes=cache_bytes, **settings)
 
     @classmethod
     def from_loaded(
@@ -337,7 +323,7 @@ class LocalChatModel(BaseChatModel):
         steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         request = self._request(messages, stop, kwargs)
         future = self._submit_watched(request, kwargs, steps.put)
-        spoken = _Spoken(self._engine, kwargs.get("tools"), request.stop)
+        spoken = Spoken(self._engine, kwargs.get("tools"), request.stop)
         try:
             while (step := steps.get()) is not None:
                 if delta := spoken.hear(step):
@@ -357,7 +343,7 @@ class LocalChatModel(BaseChatModel):
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
         request = await asyncio.to_thread(self._request, messages, stop, kwargs)
         future = self._submit_watched(request, kwargs, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
-        spoken = _Spoken(self._engine, kwargs.get("tools"), request.stop)
+        spoken = Spoken(self._engine, kwargs.get("tools"), request.stop)
         try:
             while (step := await steps.get()) is not None:
                 if delta := spoken.hear(step):
@@ -384,90 +370,13 @@ class LocalChatModel(BaseChatModel):
         return chunk
 
     def _last(
-        self, request: Request, completion: Completion, spoken: _Spoken, kwargs: dict[str, Any]
+        self, request: Request, completion: Completion, spoken: Spoken, kwargs: dict[str, Any]
     ) -> ChatGenerationChunk:
-        message = self._message(request, completion, kwargs)
-        calls = [
-            tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i)
-            for i, c in enumerate(message.tool_calls)
-        ]
-        rest = message.text[len(spoken.said) :] if message.text.startswith(spoken.said) else ""
-        return ChatGenerationChunk(
-            message=AIMessageChunk(
-                content=rest,
-                response_metadata=message.response_metadata,
-                usage_metadata=message.usage_metadata,
-                tool_call_chunks=calls,
-                chunk_position="last",
-            )
-        )
+        return last_chunk(self._message(request, completion, kwargs), spoken.said)
 
     def _result(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=self._message(request, completion, kwargs))])
 
     def _message(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> AIMessage:
-        text = completion.text
-        calls: list[ToolCall] = []
-        invalid: list[InvalidToolCall] = []
-        metadata: dict[str, Any] = {}
-        if kwargs.get("tools"):
-            text, calls, invalid = parse_tool_calls(text)
-            if calls or invalid:
-                metadata[RAW_OUTPUT] = completion.text
-        metadata["model_name"] = self.model_name
-        metadata["finish_reason"] = "tool_calls" if calls else completion.finish_reason
-        if request.top is not None:
-            metadata["logprobs"] = {"content": [self._entry(step) for step in completion.steps]}
-        # the end-of-sequence token is generated too
-        spent = len(completion.steps) + (completion.finish_reason == "stop")
-        usage = UsageMetadata(
-            input_tokens=completion.prompt_tokens,
-            output_tokens=spent,
-            total_tokens=completion.prompt_tokens + spent,
-            input_token_details={"cache_read": completion.cached_tokens},
-        )
-        return AIMessage(
-            content=text, tool_calls=calls, invalid_tool_calls=invalid, response_metadata=metadata, usage_metadata=usage
-        )
-
-    def _entry(self, step: Step) -> dict[str, Any]:
-        entry = self._engine.token_entry
-        return {**entry(step.chosen), "top_logprobs": [entry(c) for c in step.top]}
-
-
-class _Spoken:
-    """The text to stream so far: held back where it may still become a tool call, a stop string or half a character."""
-
-    def __init__(self, engine: Engine, tools: Any, stop: tuple[str, ...]) -> None:
-        self._engine, self._ids = engine, list[int]()
-        self._holds = (*stop, *(("<tool_call>",) if tools else ()))
-        self.said = ""
-
-    def hear(self, step: Step) -> str:
-        """Take a token in; what can be said because of it."""
-        self._ids.append(step.chosen.id)
-        text = self._engine.decode(self._ids)
-        end = len(text.rstrip("\ufffd"))
-        for hold in self._holds:
-            at = text.find(hold)
-            end = min(end, at) if at >= 0 else end
-            # the beginning of a hold at the very end
-            size = next((n for n in range(min(len(hold), len(text)), 0, -1) if text.endswith(hold[:n])), 0)
-            end = min(end, len(text) - size)
-        delta = text[len(self.said) : end]
-        self.said += delta
-        return delta
-
-
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _best_dtype(device: torch.device) -> torch.dtype:
-    if device.type == "cpu":
-        return torch.float32
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float16
+        entry = self._engine.token_entry if request.top is not None else None
+        return whole_message(completion, self.model_name, tools=bool(kwargs.get("tools")), entry=entry)

@@ -1,7 +1,7 @@
 """Models behind OpenAI-compatible endpoints: making one, and what a refusal of `top_logprobs` means.
 
 Chat completions only: the Responses API returns no candidates. What an endpoint can do is found by
-:func:`~langgraph_speceyes.models.endpoint.probe`.
+:func:`~langgraph_speceyes.models.probing.probe`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
-from langgraph_speceyes.models.endpoint import Endpoint, aprobe, probe, stated_limit
+from langgraph_speceyes.models.endpoint import Endpoint
+from langgraph_speceyes.models.probing import aprobe, probe
+from langgraph_speceyes.models.refusal import stated_limit
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI

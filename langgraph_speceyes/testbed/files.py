@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 
-from langgraph_speceyes.front.prompts import image_question
+from langgraph_speceyes.prompts import image_question
 from langgraph_speceyes.testbed.questions import Question, Split
 from langgraph_speceyes.testbed.world import Thing
 

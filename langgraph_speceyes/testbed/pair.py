@@ -12,9 +12,9 @@ from langgraph.graph import StateGraph
 
 from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent, visual_tools
 from langgraph_speceyes.errors import MissingExtraError
-from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from langgraph_speceyes.front.prompts import lettered
+from langgraph_speceyes.prompts import lettered
 from langgraph_speceyes.testbed.world import (
     COLOURS,
     COMPANIONS,

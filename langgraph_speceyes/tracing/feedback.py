@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from langgraph_speceyes.state import Decision
 from langgraph_speceyes.tracing.notes import PREFIX
 
 
-def feedback(decision: Decision) -> list[dict[str, Any]]:
+def feedback(decision: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Turn a decision into feedback scores, whose means over many runs are the paper's quantities.
 
     The mean of ``speceyes_screened`` is the screening ratio beta, that of ``speceyes_accepted`` (given only where the

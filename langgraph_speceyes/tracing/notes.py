@@ -13,8 +13,6 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langgraph.graph import END
 from langsmith.run_trees import RunTree
 
-from langgraph_speceyes.state import Judgment, Speculation
-
 PREFIX = "speceyes_"
 """Beginning of every metadata key and feedback key."""
 ROUTE_TAGS = {"bypass": "speceyes:bypass", "agent": "speceyes:fallback", END: "speceyes:fallback"}
@@ -84,14 +82,14 @@ class RunNotes:
                 facts["screened"] = not judgment["tools_needed"]
         return facts
 
-    def _scored(self, speculation: Speculation) -> dict[str, Any]:
+    def _scored(self, speculation: Mapping[str, Any]) -> dict[str, Any]:
         found = speculation["score"] or {}
         score = (found.get("scores") or {}).get(self.score_name)
         facts = {"score": score, "k": found.get("k_used"), "error": speculation["error"]}
         return facts | {"score_name": self.score_name} if found else facts
 
 
-def _judged(judgment: Judgment) -> dict[str, Any]:
+def _judged(judgment: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tool_need": judgment["tool_need"],
         "judge_threshold": judgment["threshold"],

@@ -272,7 +272,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph_speceyes.bench.methods import Models
-from langgraph_speceyes.front.prompts import Prompts
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 
 def answer(state):

@@ -30,9 +30,10 @@ from langgraph_speceyes.bench.simulation import (
     simulate,
     validate,
 )
+from langgraph_speceyes.bench.simulation.assumed import TURN_TOKENS
 from langgraph_speceyes.bench.simulation.fleet import EAGER, MODELS, Fleet, Model, duration, layout
 from langgraph_speceyes.bench.simulation.kernel import Clock, Cores, Places, Process
-from langgraph_speceyes.bench.simulation.setting import PUBLISHED, TURN_TOKENS
+from langgraph_speceyes.bench.simulation.paper import PUBLISHED
 from langgraph_speceyes.bench.statistics import predicted_latency
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models import decoder

@@ -44,8 +44,8 @@ from langgraph_speceyes.bench.speed.subjects import (
 )
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.prompts import Prompts
 from langgraph_speceyes.images import ResizeRule, clear_cache, load, load_resized, parse_reference
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import Pair
 from tests.scripted import judge, speculator

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.agent import find_question, with_instruction
 from langgraph_speceyes.agent.protocols.tags import find_answer
-from langgraph_speceyes.front.prompts import JUDGE, JUDGE_FOLLOW_UP, SPECULATE
+from langgraph_speceyes.prompts import JUDGE, JUDGE_FOLLOW_UP, SPECULATE
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import GATE, Pair
 from langgraph_speceyes.testbed.questions import Split, questions

@@ -17,9 +17,9 @@ from PIL import Image
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError, ImageError
-from langgraph_speceyes.front.prompts import image_question
 from langgraph_speceyes.images import ImagePolicy
 from langgraph_speceyes.models.tool_calls import parse_tool_calls
+from langgraph_speceyes.prompts import image_question
 from langgraph_speceyes.scoring import SCORES, score_answer
 from langgraph_speceyes.scoring.separability import separability
 from langgraph_speceyes.testbed.pair import PROMPTS, SPECULATOR, Pair

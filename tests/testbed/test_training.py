@@ -10,8 +10,8 @@ import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from PIL import Image
 
-from langgraph_speceyes.front.prompts import front_end_prompt, system_message
 from langgraph_speceyes.models.template import turns
+from langgraph_speceyes.prompts import front_end_prompt, system_message
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair
 from langgraph_speceyes.testbed.training.tape import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from langgraph_speceyes.front.prompts import lettered
 from langgraph_speceyes.images import ImageRef
+from langgraph_speceyes.prompts import lettered
 
 LETTERS = ascii_uppercase
 """Of the options, in order."""

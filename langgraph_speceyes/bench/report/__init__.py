@@ -70,8 +70,10 @@ def write_report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str
         ArgumentError: A folder holds no run, or one without an outcome; the report's folder is a file or a run.
         MissingExtraError: matplotlib, Jinja or SciPy are not installed.
     """
-    from langgraph_speceyes.bench.report.page import check_installed, html, markdown, sections
-    from langgraph_speceyes.bench.report.plots import Drawing
+    from langgraph_speceyes.bench.report.page.html import check_installed, html
+    from langgraph_speceyes.bench.report.page.markdown import markdown
+    from langgraph_speceyes.bench.report.page.sections import sections
+    from langgraph_speceyes.bench.report.plots.drawing import Drawing
 
     folder = Path(out)
     if folder.exists() and not folder.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from langgraph_speceyes.bench.report.data import AGENT
 from langgraph_speceyes.bench.statistics import Estimate
 
 Text = tuple[str, str]
@@ -26,3 +27,13 @@ def interval(found: Estimate, scale: float, digits: int, sign: str = "") -> str:
 def number(value: float | None, digits: int) -> Text:
     """A number without an interval; a dash for None."""
     return NONE if value is None else (f"{value:.{digits}f}", "")
+
+
+def percent(found: Estimate, sign: str = "") -> Text:
+    """A share and its interval in percent; a dash without one."""
+    return shown(found, 100, 1, sign)
+
+
+def times(found: Estimate, method: str) -> Text:
+    """A ratio to the agent and its interval; the agent's own is 1."""
+    return ("1", "") if method.partition(" ")[0] == AGENT and found.value is not None else shown(found, 1, 2)

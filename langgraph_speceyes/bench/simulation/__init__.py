@@ -3,9 +3,11 @@
 from langgraph_speceyes.bench.simulation.designs import DESIGNS, Design, Machine, Simulated, simulate
 from langgraph_speceyes.bench.simulation.display import draw, save, show
 from langgraph_speceyes.bench.simulation.fleet import Call
+from langgraph_speceyes.bench.simulation.paper import PRESETS
 from langgraph_speceyes.bench.simulation.predict import ACCELERATORS, Predicted, Prediction, run
 from langgraph_speceyes.bench.simulation.query import Query, Tool, Turn
-from langgraph_speceyes.bench.simulation.setting import PRESETS, Recorded, Setting, from_run
+from langgraph_speceyes.bench.simulation.recorded import Recorded, from_run
+from langgraph_speceyes.bench.simulation.setting import Setting
 from langgraph_speceyes.bench.simulation.validation import Compared, measured_lock, validate
 
 __all__ = [

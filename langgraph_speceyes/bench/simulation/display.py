@@ -94,12 +94,12 @@ def draw(found: Sequence[Prediction], file: Path) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
     except ModuleNotFoundError as missing:
         raise MissingExtraError("the simulation's plot", "eval") from missing
-    from langgraph_speceyes.bench.report.plots import _STYLE, _WIDTH, COLOURS, INK, MARKERS
+    from langgraph_speceyes.bench.report.plots.drawing import COLOURS, INK, MARKERS, STYLE, WIDTH
 
     loads = list(dict.fromkeys(row.load for row in found[0].rows))
     designs = list(dict.fromkeys(row.design for row in found[0].rows))
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, 0.7 + 2.3 * len(loads)), layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.7 + 2.3 * len(loads)), layout="constrained")
         axes = figure.subplots(len(loads), len(found), squeeze=False, sharex=True, sharey=True)
         for across, one in enumerate(found):
             for down, load in enumerate(loads):

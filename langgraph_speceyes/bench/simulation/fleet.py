@@ -70,6 +70,12 @@ class Call:
         return self.prepare_s + self.setup_s
 
 
+def spoken(shared_s: float, prefill_s: float, tokens: int, prepare_s: float = 0.0, setup_s: float = 0.0) -> Call:
+    """A call whose shared seconds are spread evenly over its tokens, at least one."""
+    tokens = max(1, tokens)
+    return Call(shared_s / tokens, prefill_s, prepare_s, tokens, shared_s / tokens, setup_s=setup_s)
+
+
 @dataclass
 class Served:
     """What a fleet has done for one model.

@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from langgraph_speceyes.bench.simulation.assumed import CORES
 from langgraph_speceyes.bench.simulation.designs import DESIGNS, Design, Machine, Simulated, simulate
-from langgraph_speceyes.bench.simulation.setting import CORES, PRESETS, Setting, Source, from_run
+from langgraph_speceyes.bench.simulation.paper import PRESETS
+from langgraph_speceyes.bench.simulation.recorded import Recorded, from_run
+from langgraph_speceyes.bench.simulation.setting import Setting
 from langgraph_speceyes.errors import ArgumentError
 
 Load = Literal["each", "fixed", "batch"]
+Source = Setting | Recorded
 ACCELERATORS = (1, 2, 4, 8, 16, 32, 64)
 EACH, FIXED = 16, 64
 """Queries in flight: for each accelerator, and in all."""
@@ -123,7 +127,7 @@ def run(
     All designs get the same queries. Every accelerator holds both models unless `small` says otherwise.
 
     Args:
-        source: A preset's name (:data:`~langgraph_speceyes.bench.simulation.setting.PRESETS`), the folder of a run of
+        source: A preset's name (:data:`~langgraph_speceyes.bench.simulation.paper.PRESETS`), the folder of a run of
             `speceyes eval`, or a source.
         accelerators: Numbers of accelerators.
         designs: Which designs.

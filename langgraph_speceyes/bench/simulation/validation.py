@@ -12,7 +12,8 @@ import numpy as np
 from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.bench.simulation.designs import Machine, Simulated, simulate
-from langgraph_speceyes.bench.simulation.measure import lock_share, watch
+from langgraph_speceyes.bench.simulation.live import watch
+from langgraph_speceyes.bench.simulation.this_machine import lock_share
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import clear_cache
 

@@ -18,7 +18,7 @@ from typing import Any
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.methods import Models
-from langgraph_speceyes.bench.report.plots import Plot
+from langgraph_speceyes.bench.report.plots.drawing import Plot
 from langgraph_speceyes.bench.speed import caches, gate, latency, overhead, stream, throughput
 from langgraph_speceyes.bench.speed.figures import NOT_ASKED, Figure, Part, left_out
 from langgraph_speceyes.bench.speed.plots import draw

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langgraph_speceyes.bench.report.plots import COLOURS, INK, MARKERS, PHASE_COLOURS, Drawing, Plot
+from langgraph_speceyes.bench.report.plots.drawing import COLOURS, INK, MARKERS, PHASE_COLOURS, Drawing, Plot
 from langgraph_speceyes.bench.speed.figures import Figure as Value
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class _Speed(Drawing):
             figure.legend(loc="outside lower center", ncols=len(colours))
 
         caption = "One question at a time, from empty caches. Grey: what no phase accounts for, above all the graph."
-        return self._save("latency-routes", "Latency by route", caption, paint, 1.3 + 0.55 * len(routes))
+        return self.save("latency-routes", "Latency by route", caption, paint, 1.3 + 0.55 * len(routes))
 
     def speedups(self, by_split: Mapping[str, Any], figures: Mapping[str, Value]) -> Plot | None:
         """Speed-up by split, against the agent without and with caches."""
@@ -103,7 +103,7 @@ class _Speed(Drawing):
             figure.legend(loc="outside lower center", ncols=2)
 
         caption = "Mean latency of the agent over that of SpecEyes; bars are 95 % bootstrap intervals over questions."
-        return self._save("speedups", "Speed-up by split", caption, paint, 3.0)
+        return self.save("speedups", "Speed-up by split", caption, paint, 3.0)
 
     def throughput(self, curve: list[dict[str, Any]], details: Mapping[str, Any]) -> Plot | None:
         """Queries a second against concurrency, with the limit of a serial agent."""
@@ -131,7 +131,7 @@ class _Speed(Drawing):
             figure.legend(loc="outside lower center", ncols=4)
 
         caption = "One pass for each point, from empty caches."
-        return self._save("throughput", "Throughput against concurrency", caption, paint, 3.2)
+        return self.save("throughput", "Throughput against concurrency", caption, paint, 3.2)
 
     def switches(self, ratios: Mapping[str, Any]) -> Plot | None:
         """Latency with one thing changed over that as it is."""
@@ -153,7 +153,7 @@ class _Speed(Drawing):
             ax.set_xlabel("latency, changed / as it is")
 
         caption = "Median over questions and 95 % bootstrap interval, one question at a time, from empty caches."
-        return self._save("switches", "What each is worth", caption, paint, 1.0 + 0.4 * len(kept))
+        return self.save("switches", "What each is worth", caption, paint, 1.0 + 0.4 * len(kept))
 
     def stream(self, found: Mapping[str, Any]) -> Plot | None:
         """Memory along the long stream."""
@@ -171,4 +171,4 @@ class _Speed(Drawing):
             ax.set_ylabel("resident memory (MiB)")
 
         caption = "Resident memory of the process along one run of the funnel, with stand-ins for the models."
-        return self._save("stream", "Memory along a long stream", caption, paint, 2.4)
+        return self.save("stream", "Memory along a long stream", caption, paint, 2.4)

@@ -1,0 +1,1 @@
+"""A report's sections, as one page that needs no network and as Markdown."""

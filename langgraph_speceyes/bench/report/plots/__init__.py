@@ -1,0 +1,1 @@
+"""A report's plots, a file for each kind of figures."""

@@ -1,0 +1,91 @@
+"""`demo` and `ask`: questions answered before one's eyes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from langgraph_speceyes import image_question
+from langgraph_speceyes.cli.display import save_regions, show_answer, show_summary
+from langgraph_speceyes.cli.options import (
+    AsJson,
+    Coordinates,
+    GateFile,
+    LargeModel,
+    Protocol,
+    Queries,
+    SmallModel,
+    Threshold,
+)
+from langgraph_speceyes.cli.progress import progress_bar
+from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+
+
+def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = False) -> None:
+    """Run embedded questions through the agent alone and through SpecEyes, and compare."""
+    with one_line_errors():
+        import asyncio
+
+        from langgraph_speceyes.bench.demo import AGENT, SPECEYES, side_by_side, summary
+        from langgraph_speceyes.bench.evaluation import load_models
+
+        quiet_libraries()
+        console = ERR if as_json else OUT
+        with console.status("Loading the embedded pair"):
+            models = load_models()
+            models = replace(models, gate=with_threshold(models.gate, threshold))
+        with tempfile.TemporaryDirectory(prefix="speceyes-") as folder, progress_bar(console) as progress:
+            bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in (AGENT, SPECEYES)}
+
+            async def run() -> list[Any]:
+                outcomes = []
+                async for outcome in side_by_side(models, queries, Path(folder)):
+                    outcomes.append(outcome)
+                    progress.advance(bars[outcome["method"]])
+                return outcomes
+
+            figures = summary(asyncio.run(run()))
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        show_summary(OUT, figures)
+
+
+def ask(
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    speculator: SmallModel = None,
+    agent: LargeModel = None,
+    protocol: Protocol = "native",
+    coordinates: Coordinates = "absolute",
+    threshold: Threshold = None,
+    gate: GateFile = None,
+    save_crops: Annotated[Path | None, typer.Option(help="Folder for the regions the agent looked at.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer one question about one image; show the route, the score of each token and the regions looked at."""
+    with one_line_errors():
+        from langgraph_speceyes.bench.evaluation import load_models
+        from langgraph_speceyes.bench.methods import speceyes
+
+        quiet_libraries()
+        with (ERR if as_json else OUT).status("Loading the models"):
+            found = load_models(None, speculator, agent, protocol, coordinates, gate)
+            graph = speceyes(replace(found, gate=with_threshold(found.gate, threshold)))
+        result = graph.invoke({"messages": [image_question(image, question)]})
+        answer, decision = result["messages"][-1].text, result["decision"]
+        saved = save_regions(decision, save_crops) if save_crops else []
+    if as_json:
+        print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
+    else:
+        show_answer(OUT, answer, decision, saved)
+
+
+def with_threshold(gate: Any, threshold: float | None) -> Any:
+    """The gate at another threshold; what it was calibrated for no longer holds."""
+    return gate if threshold is None else replace(gate, threshold=threshold, calibration=None)

@@ -1,0 +1,33 @@
+"""What all commands share of the terminal: the consoles, errors as one line, no bars of other libraries."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from langgraph_speceyes.errors import SpecEyesError
+
+# what is for people goes to standard error when standard output holds JSON
+OUT, ERR = Console(), Console(stderr=True)
+
+
+class one_line_errors:
+    """Show the package's errors as one line, and exit with status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SpecEyesError):
+            ERR.print(f"[bold red]error[/] {type(error).__name__}: {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' loading bars out of the terminal."""
+    try:
+        from transformers.utils import logging
+    except ModuleNotFoundError:
+        return  # the models' own import names the extra to install
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

@@ -1,0 +1,281 @@
+"""Finding out what a model's endpoint can do: a handful of requests of a few tokens each."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import Runnable
+
+from langgraph_speceyes.errors import ArgumentError, EndpointError
+from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name
+from langgraph_speceyes.models.refusal import in_words, is_refusal, stated_limit, trouble_in_words
+from langgraph_speceyes.scoring.answer import DEFAULT_K
+from langgraph_speceyes.scoring.separability import FLOOR
+
+__all__ = ["aprobe", "probe"]
+
+QUESTION = "What is in the image? Answer in one sentence."
+MAX_TOKENS = 4
+USUAL_LIMIT = 20
+"""What vLLM gives by default, and OpenAI at most."""
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "description": "Look at a part of the image.",
+        "parameters": {"type": "object", "properties": {"part": {"type": "string"}}, "required": ["part"]},
+    },
+}
+
+
+# Probabilities add up to one: where their logarithms say more, they are none. Raw logits are off by far more than this,
+# rounded log-probabilities by far less.
+_EXCESS = 0.05
+
+
+@dataclass(frozen=True)
+class _Ask:
+    messages: list[BaseMessage]
+    options: dict[str, Any] = field(default_factory=dict)
+    tools: bool = False
+
+
+_Reply = AIMessage | Exception
+_Plan = Generator[_Ask, _Reply, Endpoint]
+
+
+def probe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
+    """Find out what a model's endpoint can do.
+
+    Takes six to eight requests, a few more where the limit on `top_logprobs` has to be searched for. What is silently
+    ignored is told from the number of input tokens, where the endpoint counts them.
+
+    Args:
+        model: Any chat model; see :func:`~langgraph_speceyes.models.hosted.hosted_model`.
+        k: Candidates a token to ask for (the paper's K), at least 2.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ArgumentError: `k` is below 2.
+        EndpointError: It cannot be asked at all: it does not answer, refuses the key, does not know the model.
+    """
+    plan, ask = _started(model, k)
+    while True:
+        reply: _Reply
+        try:
+            reply = _callee(model, ask).invoke(ask.messages, {"tags": ["nostream"]}, **ask.options)
+        except Exception as error:
+            reply = error
+        try:
+            ask = plan.send(reply)
+        except StopIteration as done:
+            return _found(done)
+
+
+async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
+    """Find out what a model's endpoint can do; see :func:`probe`."""
+    plan, ask = _started(model, k)
+    while True:
+        reply: _Reply
+        try:
+            reply = await _callee(model, ask).ainvoke(ask.messages, {"tags": ["nostream"]}, **ask.options)
+        except Exception as error:
+            reply = error
+        try:
+            ask = plan.send(reply)
+        except StopIteration as done:
+            return _found(done)
+
+
+def _started(model: BaseChatModel, k: int) -> tuple[_Plan, _Ask]:
+    if k < 2:
+        raise ArgumentError("k", "at least 2 candidates a token", k)
+    plan = _Probe(model).run(k)
+    return plan, next(plan)
+
+
+def _found(done: StopIteration) -> Endpoint:
+    found: Endpoint = done.value
+    return found
+
+
+def _callee(model: BaseChatModel, ask: _Ask) -> Runnable[Any, AIMessage]:
+    return model.bind_tools([TOOL]) if ask.tools else model
+
+
+class _Probe:
+    """The questions, one after the other; who asks them, and how, is left to the caller."""
+
+    def __init__(self, model: BaseChatModel) -> None:
+        self.model = model_name(model) or type(model).__name__
+        self.url = _shown(getattr(model, "openai_api_base", None) or getattr(model, "base_url", None))
+        self.requests = 0
+        self.said: dict[str, str] = {}
+
+    def run(self, k: int) -> _Plan:
+        text: dict[str, Any] = {"type": "text", "text": QUESTION}
+        picture = _picture()
+        plain = yield from self._ask(_Ask([HumanMessage([text])]))
+        if isinstance(plain, Exception):
+            raise self._trouble(plain) from plain
+
+        reply = yield from self._ask(_Ask([HumanMessage([picture, text])]))
+        images = self._verdict("images", reply, plain)
+        human = HumanMessage([picture, text] if images == "yes" else [text])
+
+        answer, limit, refusal = yield from self._candidates(human, k)
+        logprobs: Verdict = "yes"
+        entries: list[dict[str, Any]] | None = None
+        if answer is None:
+            logprobs, self.said["logprobs"] = "refused", in_words(refusal)
+        elif (entries := _content(answer)) is None:
+            logprobs = "ignored"
+        elif not entries:
+            raise EndpointError(self._name, "an answer without a token to look at")
+        counts, raw = _candidates_of(entries or [])
+        if counts < (k if limit is None else limit):
+            limit = counts if logprobs == "yes" else None
+
+        reply = yield from self._ask(_Ask([HumanMessage([text])], tools=True))
+        tools = self._verdict("tools", reply, plain)
+        tool_images: Verdict = images
+        if images == "yes":
+            tool_images = yield from self._tool_images(human, picture, tools == "yes")
+        return Endpoint(
+            model=self.model,
+            url=self.url,
+            asked=k,
+            k=counts,
+            limit=limit,
+            logprobs=logprobs,
+            raw_logits=raw,
+            images=images,
+            tool_images=tool_images,
+            tools=tools,
+            requests=self.requests,
+            said=self.said,
+        )
+
+    def _ask(self, ask: _Ask) -> Generator[_Ask, _Reply, _Reply]:
+        self.requests += 1
+        options = {"max_tokens": MAX_TOKENS, "temperature": 0.0} | ask.options
+        return (yield _Ask(ask.messages, options, ask.tools))
+
+    def _verdict(self, about: str, reply: _Reply, without: AIMessage) -> Verdict:
+        """What became of something added to a request, compared with the answer to the request without it."""
+        if isinstance(reply, Exception):
+            self._must_be_refusal(reply)
+            self.said[about] = in_words(reply)
+            return "refused"
+        more, fewer = _read(reply), _read(without)
+        return "ignored" if more is not None and more == fewer else "yes"
+
+    def _tool_images(
+        self, human: HumanMessage, picture: dict[str, Any], tools: bool
+    ) -> Generator[_Ask, _Reply, Verdict]:
+        call = {"name": "look", "args": {"part": "middle"}, "id": "call_1", "type": "tool_call"}
+        words: dict[str, Any] = {"type": "text", "text": "The middle of the image."}
+        turns = [human, AIMessage("", tool_calls=[call])]
+        seen = yield from self._ask(_Ask([*turns, ToolMessage([words, picture], tool_call_id="call_1")], tools=tools))
+        if isinstance(seen, Exception):
+            return self._verdict("tool_images", seen, AIMessage(""))
+        without = yield from self._ask(_Ask([*turns, ToolMessage([words], tool_call_id="call_1")], tools=tools))
+        return "yes" if isinstance(without, Exception) else self._verdict("tool_images", seen, without)
+
+    def _candidates(
+        self, human: HumanMessage, k: int
+    ) -> Generator[_Ask, _Reply, tuple[AIMessage | None, int | None, Exception | None]]:
+        """An answer with as many candidates as there are: the answer, the limit if one was met, and its wording."""
+
+        def ask(count: int) -> Generator[_Ask, _Reply, _Reply]:
+            reply = yield from self._ask(_Ask([human], {"logprobs": True, "top_logprobs": count}))
+            if isinstance(reply, Exception):
+                self._must_be_refusal(reply)
+            return reply
+
+        reply = yield from ask(k)
+        if isinstance(reply, AIMessage):
+            return reply, None, None
+        refusal = reply
+        low, high, best = 0, k, None
+        named = stated_limit(str(refusal))
+        # the limit it names first, then the usual one; the rest is halving
+        guesses = [named, named + 1] if named is not None else [USUAL_LIMIT, USUAL_LIMIT + 1]
+        if named is not None:
+            high = min(high, named + 1)
+        while high - low > 1:
+            count = next((g for g in guesses if low < g < high), (low + high) // 2)
+            reply = yield from ask(count)
+            if isinstance(reply, AIMessage):
+                low, best = count, reply
+            else:
+                high, refusal = count, reply
+        return best, low, refusal
+
+    def _must_be_refusal(self, error: Exception) -> None:
+        """Tell an endpoint's no from trouble on the way to it.
+
+        Raises:
+            EndpointError: It is trouble.
+        """
+        if not is_refusal(error):
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: Exception) -> EndpointError:
+        return EndpointError(self._name, trouble_in_words(error))
+
+    @property
+    def _name(self) -> str:
+        return f"{self.model} at {self.url}" if self.url else self.model
+
+
+def _picture() -> dict[str, Any]:
+    from PIL import Image
+
+    canvas = Image.new("RGB", (112, 112), "white")
+    canvas.paste("red", (28, 28, 84, 84))
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG")
+    return {"type": "image", "base64": base64.b64encode(buffer.getvalue()).decode(), "mime_type": "image/png"}
+
+
+def _content(message: AIMessage) -> list[dict[str, Any]] | None:
+    found = message.response_metadata.get("logprobs")
+    content = found.get("content") if isinstance(found, dict) else None
+    return list(content) if content is not None else None
+
+
+def _candidates_of(entries: list[dict[str, Any]]) -> tuple[int, bool]:
+    """Candidates that every token has, floors left out, and whether their values are raw logits."""
+    counts, raw = [], False
+    for entry in entries:
+        values = [float(one["logprob"]) for one in entry.get("top_logprobs") or []]
+        values = [value for value in values if value > FLOOR]
+        counts.append(len(values))
+        if values:
+            highest = max(values)
+            total = highest + math.log(math.fsum(math.exp(value - highest) for value in values))
+            raw = raw or total > _EXCESS
+    return min(counts, default=0), raw
+
+
+def _read(message: AIMessage) -> int | None:
+    return message.usage_metadata["input_tokens"] if message.usage_metadata else None
+
+
+def _shown(url: object) -> str | None:
+    """An URL without a name and password in it."""
+    if not isinstance(url, str):
+        return None
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,66 @@
+"""What an endpoint's errors mean: a refusal of what was asked, its limit, its own words."""
+
+from __future__ import annotations
+
+import re
+
+from langgraph_speceyes.errors import describe_error
+
+_BEFORE = r"less than or equal to|<=|at most|no more than|up to|between \d+ and|maximum(?: value)?(?: of| is)?:?"
+_LIMITS = (
+    # vLLM, also with its later endings
+    re.compile(r"logprobs of -?\d+, which is greater than max allowed: (\d+)", re.IGNORECASE),
+    # OpenAI, Azure and servers that check with pydantic
+    re.compile(rf"logprobs\b.*?(?:{_BEFORE}) ?(\d+)", re.IGNORECASE | re.DOTALL),
+)
+
+# Once a plain question was answered, these are about what was added to it. OpenAI refuses logprobs with 403, OpenRouter
+# images and tools with 404.
+_REFUSED = frozenset({400, 403, 404, 405, 406, 413, 415, 422, 501})
+# llama-server refuses with 500
+_UNSUPPORTED = re.compile(r"not support|unsupported|requires", re.IGNORECASE)
+_HINTS = {
+    401: "the key is refused",
+    403: "the key is refused",
+    404: "no such model or path there; a base URL usually ends in /v1",
+    429: "it takes no more requests for now",
+}
+
+
+def stated_limit(text: str) -> int | None:
+    """The most `top_logprobs` a server gives, as its refusal of more says; None where it does not say."""
+    for pattern in _LIMITS:
+        if found := pattern.search(text):
+            return int(found[1])
+    return None
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell an endpoint's no from trouble on the way to it."""
+    status = getattr(error, "status_code", None)
+    if status is None:
+        # a model of this process, or an adapter that knows its own limits
+        return isinstance(error, ValueError | TypeError | NotImplementedError)
+    return status in _REFUSED or (status == 500 and bool(_UNSUPPORTED.search(str(error))))
+
+
+def in_words(error: BaseException | None) -> str:
+    """An endpoint's own words, in one line."""
+    if error is None:
+        return "no reason given"
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    text = said if isinstance(said, str) and said else describe_error(error)
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def trouble_in_words(error: Exception) -> str:
+    """The same of what is no refusal, with a hint where there is one, and the cause of a lost connection."""
+    status, cause, words = getattr(error, "status_code", None), error.__cause__, in_words(error)
+    if status is None and cause is not None:
+        # the client's own message for an unreachable server is no more than "Connection error."
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        words = f"{words} ({in_words(cause)})"
+    return (f"{_HINTS[status]}: " if status in _HINTS else "") + words
