@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Endpoint", "Verdict", "model_name"]
+__all__ = ["Endpoint", "Verdict", "model_name", "stated_limit"]
+
+_ABOUT = re.compile(r"logprobs|top_n_tokens", re.IGNORECASE)
+_LIMITS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        # vLLM, also with its later endings
+        r"logprobs of -?\d+, which is greater than max allowed: (\d+)",
+        # a range in brackets: DashScope, DeepSeek, Gemini
+        r"range\b[^\[\]]{0,80}\[\s*-?\d+\s*,\s*(\d+)\s*\]",
+        # OpenAI, Azure, TGI, xAI and servers that check with pydantic
+        r"(?:less than or equal to|<=|at most|no more than|up to|between \d+ and|max(?:imum)?(?: value)?(?: of| is)?:?)"
+        r" ?(\d+)",
+    )
+)
 
 Verdict = Literal["yes", "ignored", "refused"]
 """`ignored`: accepted without an error, and without any effect."""
@@ -117,3 +132,10 @@ def model_name(model: object) -> str | None:
         if isinstance(found := getattr(model, attribute, None), str):
             return found
     return None
+
+
+def stated_limit(text: str) -> int | None:
+    """The most `top_logprobs` a server gives, as its refusal of more says; None where it does not say."""
+    if not _ABOUT.search(text):
+        return None
+    return next((int(found[1]) for pattern in _LIMITS if (found := pattern.search(text))), None)

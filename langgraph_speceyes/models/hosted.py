@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
-from langgraph_speceyes.models.endpoint import Endpoint
+from langgraph_speceyes.models.endpoint import Endpoint, stated_limit
 from langgraph_speceyes.models.probing import aprobe, probe
-from langgraph_speceyes.models.refusal import stated_limit
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI

@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.errors import ArgumentError, EndpointError
-from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name
-from langgraph_speceyes.models.refusal import in_words, is_refusal, stated_limit, trouble_in_words
+from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
+from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
 from langgraph_speceyes.scoring.answer import DEFAULT_K
 from langgraph_speceyes.scoring.separability import FLOOR
 

@@ -6,14 +6,6 @@ import re
 
 from langgraph_speceyes.errors import describe_error
 
-_BEFORE = r"less than or equal to|<=|at most|no more than|up to|between \d+ and|maximum(?: value)?(?: of| is)?:?"
-_LIMITS = (
-    # vLLM, also with its later endings
-    re.compile(r"logprobs of -?\d+, which is greater than max allowed: (\d+)", re.IGNORECASE),
-    # OpenAI, Azure and servers that check with pydantic
-    re.compile(rf"logprobs\b.*?(?:{_BEFORE}) ?(\d+)", re.IGNORECASE | re.DOTALL),
-)
-
 # Once a plain question was answered, these are about what was added to it. OpenAI refuses logprobs with 403, OpenRouter
 # images and tools with 404.
 _REFUSED = frozenset({400, 403, 404, 405, 406, 413, 415, 422, 501})
@@ -25,14 +17,6 @@ _HINTS = {
     404: "no such model or path there; a base URL usually ends in /v1",
     429: "it takes no more requests for now",
 }
-
-
-def stated_limit(text: str) -> int | None:
-    """The most `top_logprobs` a server gives, as its refusal of more says; None where it does not say."""
-    for pattern in _LIMITS:
-        if found := pattern.search(text):
-            return int(found[1])
-    return None
 
 
 def is_refusal(error: Exception) -> bool:

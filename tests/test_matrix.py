@@ -1,0 +1,222 @@
+"""Every class of channel behind the bypass, on both routes, over three turns: the state is the agent's own."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
+from langgraph.channels import EphemeralValue, Topic, UntrackedValue
+from langgraph.channels.any_value import AnyValue
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.managed import RemainingSteps
+from langgraph.pregel.protocol import PregelProtocol
+from PIL import Image
+from typing_extensions import TypedDict
+
+from langgraph_speceyes import create_speceyes, image_question
+from tests.scripted import Scripted, judge, peaked
+
+ANSWER = "blue"
+TURNS = 3
+
+
+def joined(state: Any, writes: Sequence[Any]) -> Any:
+    for write in writes:
+        state = add_messages(state or [], write)
+    return state
+
+
+def listed(state: Any, writes: Sequence[Any]) -> Any:
+    return [*(state or []), *(one for write in writes for one in write)]
+
+
+def kept_files(files: dict[str, str], writes: Sequence[dict[str, str | None]]) -> dict[str, str]:
+    for write in writes:
+        files = {k: v for k, v in {**files, **write}.items() if v is not None}  # None deletes
+    return files
+
+
+def largest(one: int, other: int) -> int:
+    return max(one, other)
+
+
+# the annotation of a key, what the agent writes into it in turn n, and whether it is kept between turns
+CHANNELS: dict[str, tuple[Any, Any, bool]] = {
+    "last value": (str, lambda n, old: f"turn {n}", True),
+    "last value read back": (int, lambda n, old: (old or 0) + 1, True),
+    "any value": (Annotated[str, AnyValue], lambda n, old: f"turn {n}", True),
+    "operator.add": (Annotated[list[str], operator.add], lambda n, old: [f"turn {n}"], True),
+    "own reducer": (Annotated[int, largest], lambda n, old: n, True),
+    "DeltaChannel list": (Annotated[list[str], DeltaChannel(listed)], lambda n, old: [f"turn {n}"], True),
+    "DeltaChannel files": (
+        Annotated[dict[str, Any], DeltaChannel(kept_files, dict)],
+        # a file is written, and deleted in the turn after
+        lambda n, old: {f"file {n}": "text", **({f"file {n - 1}": None} if f"file {n - 1}" in (old or {}) else {})},
+        True,
+    ),
+    "Topic": (Annotated[list[str], Topic(str, True)], lambda n, old: [f"turn {n}"], True),
+    "Topic of a step": (Annotated[list[str], Topic(str, False)], lambda n, old: [f"turn {n}"], False),
+    "untracked": (Annotated[Any, UntrackedValue], lambda n, old: f"turn {n}", False),
+    "ephemeral": (Annotated[Any, EphemeralValue], lambda n, old: f"turn {n}", False),
+    "managed": (RemainingSteps, None, False),
+    "messages without reducer": (str, lambda n, old: f"turn {n}", True),
+    "messages by operator.add": (str, lambda n, old: f"turn {n}", True),
+    "messages in a DeltaChannel": (str, lambda n, old: f"turn {n}", True),
+    "private": (int, lambda n, old: (old or 0) + 1, True),
+}
+MESSAGES: dict[str, Any] = {
+    "messages without reducer": list[AnyMessage],
+    "messages by operator.add": Annotated[list[AnyMessage], operator.add],
+    "messages in a DeltaChannel": Annotated[list[AnyMessage], DeltaChannel(joined)],
+}
+
+
+class Elsewhere(PregelProtocol):
+    """A graph on another server, as far as can be told from here: it is no `Pregel`."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.graph, name)
+
+    def invoke(self, input: Any, config: Any = None, **options: Any) -> Any:
+        return self.graph.invoke(input, {"configurable": {"thread_id": "there"}}, **options)
+
+    async def ainvoke(self, input: Any, config: Any = None, **options: Any) -> Any:
+        return await self.graph.ainvoke(input, {"configurable": {"thread_id": "there"}}, **options)
+
+
+for _name in PregelProtocol.__abstractmethods__ - {"invoke", "ainvoke"}:
+    setattr(Elsewhere, _name, lambda self, *a, _name=_name, **k: getattr(self.graph, _name)(*a, **k))
+Elsewhere.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+
+def schema_of(channel: str) -> Any:
+    annotation, _, _ = CHANNELS[channel]
+    messages = MESSAGES.get(channel, Annotated[list[AnyMessage], add_messages])
+    return TypedDict("Agents", {"messages": messages, "extra": annotation}, total=False)  # type: ignore[operator]
+
+
+def agent_of(channel: str) -> StateGraph[Any, Any, Any, Any]:
+    """Two nodes: the first writes the key, the second answers with what it sees of it."""
+    _, write, _ = CHANNELS[channel]
+    schema = schema_of(channel)
+
+    def note(state: Any) -> dict[str, Any]:
+        n = sum(isinstance(m, HumanMessage) for m in state["messages"])
+        return {} if write is None else {"extra": write(n, state.get("extra"))}
+
+    def answer(state: Any) -> dict[str, Any]:
+        answer = AIMessage("managed" if write is None else f"agent: {state.get('extra')}")
+        whole = channel == "messages without reducer"
+        return {"messages": [*state["messages"], answer] if whole else [answer]}
+
+    narrow = TypedDict("Narrow", {"messages": schema.__annotations__["messages"]})  # type: ignore[operator]
+    within = {"input_schema": narrow, "output_schema": narrow} if channel == "private" else {}
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(schema, **within)
+    graph.add_node("note", note)
+    graph.add_node("answer", answer)
+    graph.add_edge(START, "note")
+    graph.add_edge("note", "answer")
+    graph.add_edge("answer", END)
+    return graph
+
+
+class ByTurn(Scripted):
+    """Sure of its answer where the question is marked as easy."""
+
+    def _generate(self, messages: Any, *args: Any, **options: Any) -> Any:
+        easy = "easy" in str(messages[-1].content)
+        content = [peaked(ANSWER, 64, 40.0 if easy else 0.01)]
+        return Scripted(answer=ANSWER, content=content)._generate(messages, *args, **options)
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """A state to compare: ids and the bypass's own records aside."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, BaseMessage):
+            return value.type, value.text
+        return [one(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {k: one(v) for k, v in values.items() if k != "decision" and not k.startswith("speceyes_")}
+
+
+ROUTES = ("bypass", "fallback", "failed phase", "hedge", "in turn")
+FORMS = ("uncompiled", "compiled", "remote")
+CELLS = [
+    (channel, route, form)
+    for channel in CHANNELS
+    for route in ROUTES
+    for form in FORMS
+    # a cancelled agent must leave nothing behind, and what another server keeps to itself is not seen from here
+    if not (form == "remote" and route == "hedge")
+]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(("channel", "route", "form"), CELLS)
+async def test_the_state_is_the_agents_own(
+    tmp_path: Path, channel: str, route: str, form: str, asynchronous: bool
+) -> None:
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "one.png")
+    saver, alone_saver = InMemorySaver(), InMemorySaver()
+    behind: Any = agent_of(channel)
+    if form == "compiled":
+        behind = behind.compile()
+    elif form == "remote":
+        behind = Elsewhere(behind.compile(checkpointer=InMemorySaver(), name="there"))
+    failing = Scripted(error="down")
+    wrapped = create_speceyes(
+        behind,
+        speculator=failing if route == "failed phase" else ByTurn(),
+        judge=judge(0.1),
+        follow_ups="bypass",
+        hedge=route == "hedge",
+        state_schema=schema_of(channel) if form == "remote" else None,
+    ).compile(checkpointer=saver)
+    alone = agent_of(channel).compile(checkpointer=alone_saver)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    _, write, lasts = CHANNELS[channel]
+    ran = False
+    for turn in range(1, TURNS + 1):
+        easy = route == "bypass" or (route == "in turn" and turn == 2)
+        question = image_question(str(tmp_path / "one.png"), f"question {turn} {'easy' if easy else 'hard'}")
+        given = {"messages": [question]}
+        if channel == "messages without reducer" and turn > 1:
+            given = {"messages": [*wrapped.get_state(config).values["messages"], question]}
+        if asynchronous:
+            result = await wrapped.ainvoke(given, config)
+        else:
+            result = wrapped.invoke(given, config)
+        decision = result["decision"]
+        assert decision["route"] == ("bypass" if easy else "fallback")
+        if channel == "messages without reducer" and turn > 1:
+            given = {"messages": [*alone.get_state(config).values["messages"], question]}
+        if not easy:
+            ran = True
+            expected = alone.invoke(given, config)
+            assert plain(result) == plain(expected)
+            assert plain(wrapped.get_state(config).values).get("extra") == plain(alone.get_state(config).values).get(
+                "extra"
+            )
+            continue
+        # its own turn, had it ended with that answer
+        whole = channel == "messages without reducer"
+        messages = [*given["messages"], AIMessage(ANSWER)] if whole else [question, AIMessage(ANSWER)]
+        before = plain(alone.get_state(config).values)
+        alone.update_state(config, {"messages": messages}, as_node="answer")
+        assert plain(result)["messages"] == plain(alone.get_state(config).values)["messages"]
+        accumulates = channel in ("operator.add", "own reducer", "DeltaChannel list", "DeltaChannel files", "Topic")
+        if accumulates and ran:
+            assert plain(result)["extra"] == before["extra"]
+        elif not accumulates:
+            assert result.get("extra") is None
