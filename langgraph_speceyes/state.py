@@ -79,10 +79,12 @@ class AgentMemory(TypedDict):
     Attributes:
         outputs: Keys that the agent has written in each of its runs: outputs of a turn, no answer of the next one.
         kept: Their values while an answer of the front end stands in the state, for the agent's next run.
+        held: How many values the thread of an agent on another server holds in its topics.
     """
 
     outputs: list[str]
     kept: dict[str, Any]
+    held: dict[str, int]
 
 
 class Query(TypedDict):

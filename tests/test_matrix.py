@@ -47,29 +47,28 @@ def largest(one: int, other: int) -> int:
     return max(one, other)
 
 
-# the annotation of a key, what the agent writes into it in turn n, and whether it is kept between turns
-CHANNELS: dict[str, tuple[Any, Any, bool]] = {
-    "last value": (str, lambda n, old: f"turn {n}", True),
-    "last value read back": (int, lambda n, old: (old or 0) + 1, True),
-    "any value": (Annotated[str, AnyValue], lambda n, old: f"turn {n}", True),
-    "operator.add": (Annotated[list[str], operator.add], lambda n, old: [f"turn {n}"], True),
-    "own reducer": (Annotated[int, largest], lambda n, old: n, True),
-    "DeltaChannel list": (Annotated[list[str], DeltaChannel(listed)], lambda n, old: [f"turn {n}"], True),
+# the annotation of a key, and what the agent writes into it in turn n
+CHANNELS: dict[str, tuple[Any, Any]] = {
+    "last value": (str, lambda n, old: f"turn {n}"),
+    "last value read back": (int, lambda n, old: (old or 0) + 1),
+    "any value": (Annotated[str, AnyValue], lambda n, old: f"turn {n}"),
+    "operator.add": (Annotated[list[str], operator.add], lambda n, old: [f"turn {n}"]),
+    "own reducer": (Annotated[int, largest], lambda n, old: n),
+    "DeltaChannel list": (Annotated[list[str], DeltaChannel(listed)], lambda n, old: [f"turn {n}"]),
     "DeltaChannel files": (
         Annotated[dict[str, Any], DeltaChannel(kept_files, dict)],
         # a file is written, and deleted in the turn after
         lambda n, old: {f"file {n}": "text", **({f"file {n - 1}": None} if f"file {n - 1}" in (old or {}) else {})},
-        True,
     ),
-    "Topic": (Annotated[list[str], Topic(str, True)], lambda n, old: [f"turn {n}"], True),
-    "Topic of a step": (Annotated[list[str], Topic(str, False)], lambda n, old: [f"turn {n}"], False),
-    "untracked": (Annotated[Any, UntrackedValue], lambda n, old: f"turn {n}", False),
-    "ephemeral": (Annotated[Any, EphemeralValue], lambda n, old: f"turn {n}", False),
-    "managed": (RemainingSteps, None, False),
-    "messages without reducer": (str, lambda n, old: f"turn {n}", True),
-    "messages by operator.add": (str, lambda n, old: f"turn {n}", True),
-    "messages in a DeltaChannel": (str, lambda n, old: f"turn {n}", True),
-    "private": (int, lambda n, old: (old or 0) + 1, True),
+    "Topic": (Annotated[list[str], Topic(str, True)], lambda n, old: [f"turn {n}"]),
+    "Topic of a step": (Annotated[list[str], Topic(str, False)], lambda n, old: [f"turn {n}"]),
+    "untracked": (Annotated[Any, UntrackedValue], lambda n, old: f"turn {n}"),
+    "ephemeral": (Annotated[Any, EphemeralValue], lambda n, old: f"turn {n}"),
+    "managed": (RemainingSteps, None),
+    "messages without reducer": (str, lambda n, old: f"turn {n}"),
+    "messages by operator.add": (str, lambda n, old: f"turn {n}"),
+    "messages in a DeltaChannel": (str, lambda n, old: f"turn {n}"),
+    "private": (int, lambda n, old: (old or 0) + 1),
 }
 MESSAGES: dict[str, Any] = {
     "messages without reducer": list[AnyMessage],
@@ -100,14 +99,14 @@ Elsewhere.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
 
 
 def schema_of(channel: str) -> Any:
-    annotation, _, _ = CHANNELS[channel]
+    annotation, _ = CHANNELS[channel]
     messages = MESSAGES.get(channel, Annotated[list[AnyMessage], add_messages])
     return TypedDict("Agents", {"messages": messages, "extra": annotation}, total=False)  # type: ignore[operator]
 
 
 def agent_of(channel: str) -> StateGraph[Any, Any, Any, Any]:
     """Two nodes: the first writes the key, the second answers with what it sees of it."""
-    _, write, _ = CHANNELS[channel]
+    _, write = CHANNELS[channel]
     schema = schema_of(channel)
 
     def note(state: Any) -> dict[str, Any]:
@@ -119,7 +118,7 @@ def agent_of(channel: str) -> StateGraph[Any, Any, Any, Any]:
         whole = channel == "messages without reducer"
         return {"messages": [*state["messages"], answer] if whole else [answer]}
 
-    narrow = TypedDict("Narrow", {"messages": schema.__annotations__["messages"]})  # type: ignore[operator]
+    narrow = TypedDict("Narrow", {key: hint for key, hint in schema.__annotations__.items() if key != "extra"})  # type: ignore[operator]
     within = {"input_schema": narrow, "output_schema": narrow} if channel == "private" else {}
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(schema, **within)
     graph.add_node("note", note)
@@ -185,7 +184,6 @@ async def test_the_state_is_the_agents_own(
     ).compile(checkpointer=saver)
     alone = agent_of(channel).compile(checkpointer=alone_saver)
     config: Any = {"configurable": {"thread_id": "1"}}
-    _, write, lasts = CHANNELS[channel]
     ran = False
     for turn in range(1, TURNS + 1):
         easy = route == "bypass" or (route == "in turn" and turn == 2)
@@ -205,9 +203,10 @@ async def test_the_state_is_the_agents_own(
             ran = True
             expected = alone.invoke(given, config)
             assert plain(result) == plain(expected)
-            assert plain(wrapped.get_state(config).values).get("extra") == plain(alone.get_state(config).values).get(
-                "extra"
-            )
+            if not (channel == "private" and form == "remote"):
+                # what an agent on another server keeps to itself stays there
+                states = (plain(graph.get_state(config).values) for graph in (wrapped, alone))
+                assert len({repr(state.get("extra")) for state in states}) == 1
             continue
         # its own turn, had it ended with that answer
         whole = channel == "messages without reducer"

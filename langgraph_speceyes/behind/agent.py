@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langgraph.channels import Topic
 from langgraph.channels.base import BaseChannel
 from langgraph.constants import START
 from langgraph.graph import StateGraph
@@ -97,14 +98,21 @@ class Agent:
         """Whether it is this package's own, which reads every reference itself."""
         return isinstance(getattr(self.runnable, "builder", None), VisualAgent)
 
-    def input(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """What the agent is called with."""
+    def input(self, state: Mapping[str, Any], config: RunnableConfig) -> dict[str, Any]:
+        """What the agent is called with.
+
+        Args:
+            state: The state around it.
+            config: The config it will run with.
+        """
         memory: AgentMemory | None = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
         if MESSAGES in held and MESSAGES in self.keys and not self.opens_images:
             held[MESSAGES] = self._readable(held[MESSAGES])
         if self.local is None:
-            return {key: self._sent(key, held[key]) for key in self.given if key in held}
+            # without a thread its server remembers nothing
+            known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else {}
+            return {key: self._sent(key, held[key], known.get(key, 0)) for key in self.given if key in held}
         start, seeds = {}, {}
         for key, channel in self.channels.items():
             if key not in held:
@@ -159,12 +167,12 @@ class Agent:
 
     def stale(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """The update that takes outputs of earlier turns out of the state, and keeps them for the agent's next run."""
-        memory: AgentMemory = state.get("speceyes_agent") or AgentMemory(outputs=[], kept={})
+        memory: AgentMemory = state.get("speceyes_agent") or AgentMemory(outputs=[], kept={}, held={})
         old = [key for key in memory["outputs"] if key in state]
         if not old:
             return {}
         kept = {**memory["kept"], **{key: state[key] for key in old}}
-        return {**{key: emptied() for key in old}, "speceyes_agent": AgentMemory(outputs=memory["outputs"], kept=kept)}
+        return {**{key: emptied() for key in old}, "speceyes_agent": {**memory, "kept": kept}}
 
     def answered(self, answer: AIMessage, state: Mapping[str, Any]) -> Any:
         """The update of `messages` that an answer is, in the form in which the agent keeps them."""
@@ -189,12 +197,13 @@ class Agent:
             return messages
         return [_inlined(one, self.policy) if isinstance(one, BaseMessage) else one for one in messages]
 
-    def _sent(self, key: str, value: Any) -> Any:
-        """What a remote agent is sent: its thread holds a value already, which a reducer would add to."""
+    def _sent(self, key: str, value: Any, held: int) -> Any:
+        """What a remote agent is sent: its thread holds a value already, which it would add to."""
         channel = self.channels[key]
         if not self.remote or merges_messages(channel) or not accumulates(channel):
             return value
-        return {"__overwrite__": value}
+        # a Topic cannot be set: it is sent what has come since
+        return value[held:] if isinstance(channel, Topic) else {"__overwrite__": value}
 
     def _remembered(self, state: Mapping[str, Any], result: Result) -> AgentMemory:
         """Which keys are outputs of a turn: those of one value that every run so far has written."""
@@ -210,7 +219,8 @@ class Agent:
         }
         memory: AgentMemory | None = state.get("speceyes_agent")
         outputs = written if memory is None else written & set(memory["outputs"])
-        return AgentMemory(outputs=sorted(outputs), kept={})
+        topics = [key for key in result.values if self.remote and isinstance(self.channels.get(key), Topic)]
+        return AgentMemory(outputs=sorted(outputs), kept={}, held={key: len(result.values[key]) for key in topics})
 
     def _said(self, held: Any, messages: list[Any]) -> Any:
         """The update that makes the state's messages those of the agent."""

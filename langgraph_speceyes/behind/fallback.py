@@ -112,7 +112,7 @@ class Fallback:
         asked = time.perf_counter()
         with self.slots.hold(meter.stopped) if self.slots else nullcontext():
             waited = time.perf_counter() - asked
-            given = self.agent.input(state)
+            given = self.agent.input(state, config)
             meter.begin()
             try:
                 with handed_up(config):
@@ -130,7 +130,7 @@ class Fallback:
         async with self.slots.ahold() if self.slots else nullcontext():
             waited = time.perf_counter() - asked
             # images are read off the event loop
-            given = await asyncio.to_thread(self.agent.input, state)
+            given = await asyncio.to_thread(self.agent.input, state, config)
             meter.begin()
             try:
                 with handed_up(config):
