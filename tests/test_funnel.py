@@ -49,7 +49,7 @@ async def test_outcomes_keep_the_order_of_the_input_and_failures_stay_where_they
         assert [o["index"] for o in found] == [0, 1, 2, 3, 4]
         assert [o["answer"] for o in found] == ["easy 0", *["from the agent"] * 3, "easy 4"]
         assert [o["decision"]["route"] for o in found] == ["bypass", *["fallback"] * 3, "bypass"]
-    own = create_visual_agent(Scripted(), tools=["crop"])
+    own = create_visual_agent(Scripted(answer="<answer>blue</answer>"), tools=["crop"], protocol="deepeyes")
     graph = create_funnel(create_speceyes(own, speculator=ByQuestion())).compile()
     for result in (graph.invoke({"queries": queries}), await graph.ainvoke({"queries": queries})):
         found = result["outcomes"]

@@ -308,7 +308,7 @@ def test_an_image_that_cannot_be_opened_is_the_agents_and_an_error_where_the_age
     assert "image" in decision["reason"]
     assert len(agent.runs) == 1
     model = Scripted()
-    own = create_visual_agent(model, tools=["crop"], policy=policy)
+    own = create_visual_agent(model, tools=["crop"], protocol="deepeyes", policy=policy)
     for strict, behind in ((True, agent.graph), (False, own)):
         graph = create_speceyes(behind, speculator=small, judge=large, policy=policy, strict=strict).compile()
         with pytest.raises(kind) as caught:
@@ -325,7 +325,7 @@ def test_where_nothing_is_asked_the_agent_runs_as_alone(messages: list[Any]) -> 
     result = create_speceyes(agent.graph, speculator=speculator()).compile().invoke({"messages": messages})
     assert result["decision"]["reason"] == "nothing new is asked"
     assert [m.text for m in agent.runs[0]] == [m.text for m in messages]
-    own = create_visual_agent(Scripted(), tools=["crop"])
+    own = create_visual_agent(Scripted(), tools=["crop"], protocol="deepeyes")
     with pytest.raises(InputError):
         create_speceyes(own, speculator=speculator()).compile().invoke({"messages": messages})
 

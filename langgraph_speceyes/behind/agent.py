@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langgraph.channels import Topic
 from langgraph.channels.base import BaseChannel
@@ -87,11 +88,15 @@ class Agent:
         """Whether it runs behind another server, which sees none of this machine's files and answers in JSON."""
         return isinstance(self.runnable, PregelProtocol) and not isinstance(self.runnable, Pregel)
 
-    @property
+    @cached_property
     def local(self) -> Pregel[Any, Any, Any, Any] | None:
-        """The agent as a graph of this process whose channels can be seen."""
-        seen = isinstance(self.runnable, Pregel) and isinstance(getattr(self.runnable, "builder", None), StateGraph)
-        return self.runnable if seen else None  # type: ignore[return-value]
+        """The agent as a graph of this process, which also takes the values of its channels; None for all others."""
+        graph = self.runnable
+        if not isinstance(graph, Pregel) or not isinstance(getattr(graph, "builder", None), StateGraph):
+            return None
+        twin = copy.copy(graph)
+        twin.input_channels = [START, *self.channels]
+        return twin
 
     @property
     def opens_images(self) -> bool:
@@ -298,7 +303,8 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
             taken = returned = _seen(state_schema, channels)
         hints = {key: hint for schema in builder.schemas for key, hint in _seen(schema, channels).items()}
         private = {key: hints.get(key, Any) for key in channels if key not in taken and key not in returned}
-        agent = _seeded(agent, channels)
+        agent = copy.copy(agent)
+        agent.channels = {**agent.channels, **{key: within(channel) for key, channel in channels.items()}}
     elif state_schema is not None:
         taken = returned = hints_of(state_schema)
         channels = {key: channel_of(hint) for key, hint in taken.items()}
@@ -355,14 +361,6 @@ def result_messages(result: Result) -> list[Any]:
     return list(found) if isinstance(found, list | tuple) else as_messages(found)
 
 
-def _seeded(agent: Pregel[Any, Any, Any, Any], channels: Mapping[str, Any]) -> Pregel[Any, Any, Any, Any]:
-    """The same agent, which also takes the values of its channels, those it keeps to itself included."""
-    twin = copy.copy(agent)
-    twin.channels = {**agent.channels, **{key: within(channel) for key, channel in channels.items()}}
-    twin.input_channels = [START, *channels]
-    return twin
-
-
 def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:
     """A schema's hints without managed values, which are no part of the state that is passed on."""
     return {key: hint for key, hint in hints_of(schema).items() if key in channels}
@@ -395,14 +393,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, BaseMessage) and isinstance(other, BaseMessage) and one.id and other.id:
         return one.id == other.id
     return bool(one == other)
-
-
-__all__ = [
-    "Agent",
-    "AnyMessage",
-    "Result",
-    "adopt",
-    "last_answer",
-    "new_messages",
-    "result_messages",
-]
