@@ -46,6 +46,7 @@ class ModelCall:
         tools: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.model, self.policy, self.timeout_s, self.top_logprobs = model, policy, timeout_s, top_logprobs
+        self.max_tokens = max_tokens
         self._callee = model.bind_tools(list(tools)) if tools else model
         self._settings = {"logprobs": True, "top_logprobs": top_logprobs, "max_tokens": max_tokens, "temperature": 0.0}
         # the answer's tokens are not the graph's answer yet: keep them out of the caller's message stream
@@ -156,3 +157,13 @@ def usage(message: AIMessage) -> dict[str, int]:
     """Tokens read and written, zero where the model does not say."""
     found = message.usage_metadata
     return {"input": found["input_tokens"] if found else 0, "output": found["output_tokens"] if found else 0}
+
+
+def finish_reason(message: AIMessage) -> str | None:
+    """Why a model stopped, in its server's words; None where it does not say."""
+    found = message.response_metadata
+    for key in ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason"):
+        if (reason := found.get(key)) is not None:
+            return str(reason)
+    details = found.get("incomplete_details")
+    return str(details["reason"]) if isinstance(details, dict) and details.get("reason") else None

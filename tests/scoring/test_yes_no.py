@@ -19,7 +19,10 @@ def test_by_hand() -> None:
     assert tool_need({"no": LN(0.6), "yes": LN(0.2)}) == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("spelling", ["yes", "Yes", "YES", " yes", "▁yes", "▁Yes", "ĠYES", "\nyes", "Ċyes", "▁▁yes ", "Yes.", '"yes', "**Yes**"])
+@pytest.mark.parametrize(
+    "spelling",
+    ["yes", "Yes", "YES", " yes", "▁yes", "▁Yes", "ĠYES", "\nyes", "Ċyes", "▁▁yes ", "Yes.", '"yes', "**Yes**"],
+)
 def test_spellings_of_yes(spelling: str) -> None:
     assert tool_need([(spelling, LN(0.6)), ("no", LN(0.2))]) == pytest.approx(0.75)
 
@@ -105,7 +108,7 @@ def test_unusable_numbers(bad: float) -> None:
     ],
 )
 def test_a_model_that_says_neither_has_not_answered(top: list[tuple[str, float]]) -> None:
-    with pytest.raises(ArgumentError, match="first and .* on yes and no") as caught:
+    with pytest.raises(ArgumentError, match=r"first and .* on yes and no") as caught:
         tool_need(top)
     assert repr(top[0][0]) in str(caught.value)
 
