@@ -30,10 +30,11 @@ from langgraph_speceyes.behind.fallback import OUTPUT_MODES, Fallback, OutputMod
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
-from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.calling import ModelCall, check_use
 from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.intake import Intake
 from langgraph_speceyes.front.judge import Judge
+from langgraph_speceyes.front.models import Model, chat_models, resolve_model
 from langgraph_speceyes.front.order import ORDERS, Order, OrderChooser
 from langgraph_speceyes.front.prompts import Prompts, system_message
 from langgraph_speceyes.front.speculate import Speculate
@@ -194,9 +195,9 @@ class FrontEnd:
 
     def __init__(
         self,
-        speculator: BaseChatModel,
+        speculator: Model,
         *,
-        judge: BaseChatModel | None = None,
+        judge: Model | None = None,
         gate: Gate | float | str | PathLike[str] | None = None,
         judge_threshold: float | None = None,
         order: Order = "judge_first",
@@ -218,26 +219,23 @@ class FrontEnd:
             raise ArgumentError("max_answer_tokens", "at least 1", max_answer_tokens)
         if timeout_s is not None and not timeout_s > 0:
             raise ArgumentError("timeout_s", "more than 0 seconds, or None", timeout_s)
-        _check_model("speculator", speculator)
-        vocabulary = getattr(speculator, "vocab_size", None)
-        if isinstance(vocabulary, int) and self.gate.k > vocabulary:
-            raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
-
         self.small = ModelCall(
-            speculator,
+            resolve_model("speculator", speculator),
             name="speculator",
             max_tokens=max_answer_tokens,
             top_logprobs=self.gate.k,
             policy=policy,
             timeout_s=timeout_s,
         )
+        if (vocabulary := self.small.vocabulary) is not None and self.gate.k > vocabulary:
+            raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
         calls = [("speculate", self.small)]
         self.large: ModelCall | None = None
         if judge is not None:
-            _check_model("judge", judge)
-            begins, tools = _front(prompts, judge, agent)
+            large = resolve_model("judge", judge)
+            begins, tools = _front(prompts, chat_models(large)[0], agent)
             self.large = ModelCall(
-                judge,
+                large,
                 name="judge model",
                 max_tokens=1,
                 top_logprobs=JUDGE_CANDIDATES,
@@ -250,8 +248,13 @@ class FrontEnd:
             self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=strict)
         elif judge_threshold is not None:
             raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
-        self.gate.check_models(speculator=self.small.model_id)
-        self.chooser = OrderChooser() if judge is not None and order == "auto" else None
+        check_use(self.gate, self.small, self.large, agent)
+        judged_from = None if judge is None else self.judge.threshold
+        self.gate.check_settings(
+            judge_threshold=judged_from, prompts=prompts.digest, max_answer_tokens=max_answer_tokens
+        )
+        keep_judge = self.gate.judge_threshold is not None
+        self.chooser = OrderChooser(keep_judge=keep_judge) if judge is not None and order == "auto" else None
         at_once = self.chooser or (order if judge is not None else None)
         first = [call for name, call in calls if (name, order) not in _LATER or judge is None]
         self.intake = Intake(calls, adapter, follow_ups, judge is not None, policy, at_once, first)
@@ -438,11 +441,6 @@ def _check_forgetful(agent: AdoptedAgent) -> None:
     if agent.remote or lasting:
         found = "one on another server" if agent.remote else "one compiled with checkpointer=True"
         raise ArgumentError("hedge", "an agent that remembers nothing between turns but its state", found)
-
-
-def _check_model(argument: str, model: object) -> None:
-    if not isinstance(model, BaseChatModel):
-        raise ArgumentError(argument, "a LangChain chat model (BaseChatModel)", type(model).__name__)
 
 
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
