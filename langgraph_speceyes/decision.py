@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState
+
+_DEEPEST = 64
 
 METADATA_KEY = "speceyes"
 """Key of the decision in an answer's `response_metadata`."""
@@ -43,7 +46,7 @@ def decide(
         tool_calls: Those calls.
 
     Returns:
-        The decision.
+        The decision: strict JSON, with None in the place of numbers that are none.
     """
     judgment, speculation, verdict = (
         state.get("speceyes_judgment"),
@@ -67,7 +70,7 @@ def decide(
     if person_seconds:
         seconds["person"] = person_seconds
     errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
-    return Decision(
+    decision = Decision(
         route=route,
         decided_by=_decided_by(state),
         reason=query["reason"] if query else None,
@@ -91,6 +94,21 @@ def decide(
         error=errors[0] if errors else None,
         hedge=query["hedge"] if query else None,
     )
+    return cast("Decision", _plain(decision))
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What strict JSON can hold: no NaN, no infinity, nothing but its own types."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < _DEEPEST and isinstance(value, Mapping):
+        return {str(key): _plain(one, depth + 1) for key, one in value.items()}
+    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one, depth + 1) for one in value]
+    # an agent's own record of its steps may hold anything; bytes and arrays have no place in a decision
+    return f"({type(value).__name__})"
 
 
 def _decided_by(state: SpecEyesState) -> Phase:

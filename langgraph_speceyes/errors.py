@@ -62,6 +62,10 @@ class MissingLogprobsError(SpecEyesError, RuntimeError):
     """Log-probabilities were asked for and the model returned none."""
 
 
+class AnswerError(SpecEyesError, RuntimeError):
+    """What a model wrote holds no answer that could be scored: it was cut, or is a thought without an end."""
+
+
 class EndpointError(SpecEyesError, RuntimeError):
     """A model's endpoint cannot be asked at all: it does not answer, refuses the key, does not know the model.
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel.protocol import PregelProtocol
@@ -31,6 +30,7 @@ from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.route import outcome
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm, format_of
 from langgraph_speceyes.hedge.race import Race, check_forgetful, raced
+from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.nodes import Route
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, FrontInput, Records, SpecEyesState
@@ -43,7 +43,7 @@ HEDGED_NODES = ("intake", "race", "bypass", "agent")
 def create_speceyes(
     agent: PregelProtocol[Any, Any, Any, Any] | StateGraph[Any, Any, Any, Any] | Runnable[Any, Any],
     *,
-    speculator: BaseChatModel,
+    speculator: Model,
     query_from_state: QueryFromState | None = None,
     update_from_answer: UpdateFromAnswer | None = None,
     state_schema: type[Any] | None = None,

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any, Literal, NotRequired, Unpack
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langgraph.config import get_config
 from langgraph.graph import END
@@ -28,6 +27,7 @@ from langgraph_speceyes.front.look import alook, look
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
 from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
+from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
 from langgraph_speceyes.tracing import masked_beneath
@@ -77,9 +77,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     state_schema = SpecEyesAgentState
 
-    def __init__(
-        self, speculator: BaseChatModel, *, tool_images: ToolImages = "tool", **settings: Unpack[Settings]
-    ) -> None:
+    def __init__(self, speculator: Model, *, tool_images: ToolImages = "tool", **settings: Unpack[Settings]) -> None:
         super().__init__()
         check_choice("tool_images", tool_images, ("tool", "user"))
         options = Options.of(speculator, settings)

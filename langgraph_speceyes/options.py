@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Self, TypedDict
 
-from langchain_core.language_models import BaseChatModel
-
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
 from langgraph_speceyes.scoring import Gate
@@ -20,7 +19,7 @@ from langgraph_speceyes.state import ORDERS, Order
 class Settings(TypedDict, total=False):
     """The settings that both :func:`create_speceyes` and :class:`SpecEyesMiddleware` take; see :class:`Options`."""
 
-    judge: BaseChatModel | None
+    judge: Model | None
     gate: Gate | float | str | PathLike[str] | None
     judge_threshold: float | None
     order: Order
@@ -62,8 +61,8 @@ class Options:
         trace_images: Whether the runs that are started here show images in LangSmith; by default their digests.
     """
 
-    speculator: BaseChatModel
-    judge: BaseChatModel | None = None
+    speculator: Model
+    judge: Model | None = None
     gate: Gate | float | str | PathLike[str] | None = None
     judge_threshold: float | None = None
     order: Order = "judge_first"
@@ -77,7 +76,7 @@ class Options:
     trace_images: bool = False
 
     @classmethod
-    def of(cls, speculator: BaseChatModel, settings: Mapping[str, Any]) -> Self:
+    def of(cls, speculator: Model, settings: Mapping[str, Any]) -> Self:
         """The options that a caller's settings make.
 
         Raises:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from string import ascii_uppercase
 from typing import Any
@@ -22,6 +24,8 @@ JUDGE_FOLLOW_UP = (
     "alone, whole as shown, or whether it needs something said or found out earlier in the conversation, or tools that "
     "crop, zoom into or read parts of the image. Are tools or the conversation needed? Answer with one word, yes or no."
 )
+MAX_ANSWER_TOKENS = 64
+"""Most tokens of a speculation, where nothing else is said."""
 SPECULATE = "Answer with the final answer only, as briefly as possible."
 
 
@@ -48,6 +52,11 @@ class Prompts:
     judge_follow_up: str = JUDGE_FOLLOW_UP
     speculate_system: str | None = None
     speculate: str = SPECULATE
+
+    @property
+    def digest(self) -> str:
+        """What tells these instructions from others, in a gate file or the record of a run."""
+        return hashlib.sha256(json.dumps(asdict(self), default=str).encode()).hexdigest()[:16]
 
 
 def image_question(image: str | PathLike[str], question: str) -> HumanMessage:

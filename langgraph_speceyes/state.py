@@ -21,7 +21,7 @@ class OrderChoice(TypedDict):
 
     Attributes:
         order: ``"judge_first"``, ``"speculate_first"``, ``"parallel"`` or ``"no_judge"``.
-        explored: Whether both were asked to learn about them, whatever costs least.
+        explored: Whether this order was taken to learn about it, whatever costs least.
         queries: How many queries the figures are from.
         seconds: Expected cost of the front end by order; empty where nothing is known, or the order is fixed.
         beta: Screening ratio; None where not known.
@@ -180,7 +180,7 @@ class Decision(TypedDict):
         judge_threshold: From which probability on the judge screens a query out; None without a judge.
         score_name: Which answer score the gate compares.
         score: The speculation's score; None without a scored speculation.
-        scores: All four answer scores by name.
+        scores: All four answer scores by name; None for one that cannot be known.
         threshold: The gate's threshold (tau).
         k: Candidates a token each score was computed from; None without a scored speculation.
         speculation: The small model's answer, also when it was rejected; None without one.
@@ -207,7 +207,7 @@ class Decision(TypedDict):
     judge_threshold: float | None
     score_name: str
     score: float | None
-    scores: dict[ScoreName, float]
+    scores: dict[ScoreName, float | None]
     threshold: float
     k: int | None
     speculation: str | None

@@ -106,6 +106,8 @@ def calibrate_run(
         speculator=ids.get("speculator"),
         agent=ids.get("large"),
         judge_threshold=at,
+        prompts=manifest.get("prompts"),
+        max_answer_tokens=manifest.get("max_answer_tokens"),
     )
     if method == "paper":
         return fastest(rows, gate, choose_judge=judge_threshold is None)

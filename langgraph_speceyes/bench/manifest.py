@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -19,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.runs import FORMAT
+from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS
 
 _PACKAGES = (
     *("langgraph-speceyes", "langgraph", "langchain-core", "langchain-openai", "torch", "transformers", "numpy"),
@@ -43,7 +43,8 @@ def manifest(
         concurrency: Questions under way at once.
         full: Whether agent and speculator answer every question.
     """
-    gate = {key: value for key, value in asdict(models.gate).items() if key != "calibration"}
+    origin = ("calibration", "prompts", "max_answer_tokens")
+    gate = {key: value for key, value in asdict(models.gate).items() if key not in origin}
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -56,7 +57,8 @@ def manifest(
             "agent": getattr(models.agent, "name", None),
         },
         "gate": gate,
-        "prompts": hashlib.sha256(json.dumps(asdict(models.prompts)).encode()).hexdigest()[:16],
+        "prompts": models.prompts.digest,
+        "max_answer_tokens": MAX_ANSWER_TOKENS,
         "concurrency": concurrency,
         "batch_size": getattr(models.speculator, "batch_size", None),
         "full": full,

@@ -161,12 +161,12 @@ def _changed(models: Models, options: Mapping[str, str]) -> Models:
     for key in ("threshold", "k", "judge_threshold"):
         if key in options:
             changes[key] = _number(key, options[key], int if key == "k" else float)
-    if changes:
-        # what it was calibrated for no longer holds
-        gate = replace(gate, calibration=None, **changes)
     judge = options.get("judge", "on")
     if judge not in ("on", "off"):
         raise ArgumentError("judge", "on or off", repr(judge))
+    if changes or judge == "off":
+        # what it was calibrated for no longer holds
+        gate = replace(gate, calibration=None, **changes)
     order: Any = options.get("order", models.order)  # create_speceyes checks it
     return replace(models, gate=gate, judging=models.judging and judge == "on", order=order)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -291,7 +292,7 @@ def _decided(outcome: Outcome, decision: Decision, seconds: float) -> None:
 def _speculated(decision: Decision, said: str, right: bool) -> Part:
     seconds = decision["seconds"].get("speculate", 0.0) + decision["seconds"].get("gate", 0.0)
     tokens = decision["tokens"].get("speculate", _NO_TOKENS)
-    scores = {str(name): value for name, value in decision["scores"].items()}
+    scores = {str(name): math.nan if value is None else value for name, value in decision["scores"].items()}
     return _part(said, right, seconds, None, tokens, scores=scores, k=decision["k"])
 
 

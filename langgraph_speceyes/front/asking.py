@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
-from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.calling import ModelCall, usage
 from langgraph_speceyes.front.scope import call_key
 from langgraph_speceyes.models.hosted import explain
 from langgraph_speceyes.prompts import front_end_prompt
@@ -42,20 +42,22 @@ class AskingPhase(ABC):
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Ask about the newest question."""
-        began = time.perf_counter()
+        began, said = time.perf_counter(), None
         try:
-            update = self._read(self.call(self._prompt(state), self._key(state)), began)
+            said = self.call(self._prompt(state), self._key(state))
+            update = self._read(said, began)
         except Exception as error:
-            update = self._failed(error, began)
+            update = self._failed(error, began, said)
         return self._told(update, state)
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Ask about the newest question; see :meth:`__call__`."""
-        began = time.perf_counter()
+        began, said = time.perf_counter(), None
         try:
-            update = self._read(await self.call.acall(self._prompt(state), self._key(state)), began)
+            said = await self.call.acall(self._prompt(state), self._key(state))
+            update = self._read(said, began)
         except Exception as error:
-            update = self._failed(error, began)
+            update = self._failed(error, began, said)
         return self._told(update, state)
 
     def _told(self, update: dict[str, Any], state: SpecEyesState) -> dict[str, Any]:
@@ -72,11 +74,12 @@ class AskingPhase(ABC):
     def _key(self, state: SpecEyesState) -> str:
         return call_key(self.name, query_of(state)["id"])
 
-    def _failed(self, error: Exception, began: float) -> dict[str, Any]:
+    def _failed(self, error: Exception, began: float, said: AIMessage | None) -> dict[str, Any]:
         says = explain(error, self.call.top_logprobs) or describe_error(error)
         if self.strict:
             raise PhaseError(f"{self.name}: {says}") from error
-        return self._trouble(says, began)
+        # what was said costs what it costs, whatever it is good for
+        return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began)
 
     @abstractmethod
     def _instruction(self, follow_up: bool) -> str:
@@ -87,5 +90,5 @@ class AskingPhase(ABC):
         """The state update that follows from the model's message."""
 
     @abstractmethod
-    def _trouble(self, error: str, began: float) -> dict[str, Any]:
+    def _trouble(self, error: str, tokens: dict[str, int], began: float) -> dict[str, Any]:
         """The state update of a phase that failed."""

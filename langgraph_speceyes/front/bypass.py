@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.calling import usage_metadata
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.scoring import Gate
@@ -18,7 +19,7 @@ from langgraph_speceyes.state import SpecEyesState
 
 
 class Bypass:
-    """Answer with the speculation.
+    """Answer with the speculation, and with what the speculator's call cost; the judge's is in the decision.
 
     Args:
         gate: The gate that accepted it.
@@ -50,7 +51,12 @@ class Bypass:
             self.chooser.learn(decision)
         emit("decision", decision, state)
         metadata = {"model_name": self.model_id} if self.model_id else {}
-        answer = AIMessage(speculation["answer"], id=str(uuid.uuid4()), response_metadata=metadata)
+        answer = AIMessage(
+            speculation["answer"],
+            id=str(uuid.uuid4()),
+            response_metadata=metadata,
+            usage_metadata=usage_metadata(speculation["tokens"]),
+        )
         old = self.stale(state) if self.stale else {}
         formed = self.form.read(speculation["answer"])
         return {**old, **formed, **self.adapter.answered(signed(answer, decision), state), "decision": decision}

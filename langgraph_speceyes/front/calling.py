@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable, RunnableConfig
 
+from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
 from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_images
 from langgraph_speceyes.models.endpoint import model_name
+from langgraph_speceyes.models.given import chat_models, with_tools
+from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
 
@@ -25,7 +28,7 @@ class ModelCall:
     """One model, asked for a few tokens with their log-probabilities.
 
     Args:
-        model: Any LangChain chat model.
+        model: Any LangChain chat model, or one with retries, fallbacks or settings around it.
         name: Name of the model's run in traces.
         max_tokens: Most tokens of the answer.
         top_logprobs: Candidates to ask for, for each token.
@@ -36,7 +39,7 @@ class ModelCall:
 
     def __init__(
         self,
-        model: BaseChatModel,
+        model: Runnable[Any, Any],
         *,
         name: str,
         max_tokens: int,
@@ -46,17 +49,32 @@ class ModelCall:
         tools: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.model, self.policy, self.timeout_s, self.top_logprobs = model, policy, timeout_s, top_logprobs
-        self._callee = model.bind_tools(list(tools)) if tools else model
+        self.max_tokens = max_tokens
+        self.models = chat_models(model)
+        self._callee = with_tools(model, list(tools)) if tools else model
         self._settings = {"logprobs": True, "top_logprobs": top_logprobs, "max_tokens": max_tokens, "temperature": 0.0}
         # the answer's tokens are not the graph's answer yet: keep them out of the caller's message stream
         self._config: RunnableConfig = {"run_name": name, "tags": ["nostream"]}
-        self._references = bool(getattr(model, "accepts_image_references", False))
-        self._batched = hasattr(model, "expect") and hasattr(model, "dismiss")
+        # whichever of them is called gets the same messages and settings
+        self._references = all(getattr(one, "accepts_image_references", False) for one in self.models)
+        self._batched = all(hasattr(one, "expect") and hasattr(one, "dismiss") for one in self.models)
+        self._first: Any = self.models[0]
 
     @property
     def model_id(self) -> str | None:
-        """The model's name, where it has one."""
-        return model_name(self.model)
+        """The name of the model that is asked first, where it has one."""
+        return model_name(self._first)
+
+    @property
+    def model_ids(self) -> list[str | None]:
+        """The names of all models that may answer."""
+        return [model_name(one) for one in self.models]
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The smallest vocabulary of the models that may answer, where known."""
+        sizes = [size for one in self.models if isinstance(size := getattr(one, "vocab_size", None), int)]
+        return min(sizes, default=None)
 
     def preload(self, image: ImageRef) -> bool:
         """Let a local model take its own, small copy of an image.
@@ -64,22 +82,22 @@ class ModelCall:
         Returns:
             Whether that showed the image to be sound and within the call's policy.
         """
-        if (load := getattr(self.model, "preload", None)) is None:
+        if (load := getattr(self._first, "preload", None)) is None:
             return False
         # what only its own policy refuses is the call's failure, later
         with suppress(ImageError):
-            return bool(load(image)) and getattr(self.model, "policy", None) == self.policy
+            return bool(load(image)) and getattr(self._first, "policy", None) == self.policy
         return False
 
     def expect(self, key: str) -> None:
         """Tell a batching model that a call is on its way."""
         if self._batched:
-            self.model.expect(key)  # type: ignore[attr-defined]
+            self._first.expect(key)
 
     def dismiss(self, key: str) -> None:
         """Tell a batching model that the call will not come."""
         if self._batched:
-            self.model.dismiss(key)  # type: ignore[attr-defined]
+            self._first.dismiss(key)
 
     def __call__(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         """Ask the model."""
@@ -100,15 +118,38 @@ class ModelCall:
     def _ask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         if not self._references:
             messages = inline_images(messages, self.policy)
-        return self._callee.invoke(list(messages), self._config, **self._arguments(key))
+        message: AIMessage = self._callee.invoke(list(messages), self._config, **self._arguments(key))
+        return message
 
     async def _aask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         if not self._references:
             messages = await asyncio.to_thread(inline_images, messages, self.policy)
-        return await self._callee.ainvoke(list(messages), self._config, **self._arguments(key))
+        message: AIMessage = await self._callee.ainvoke(list(messages), self._config, **self._arguments(key))
+        return message
 
     def _arguments(self, key: str) -> dict[str, Any]:
         return self._settings | ({"batch_key": key} if self._batched else {})
+
+
+def check_use(gate: Gate, small: ModelCall, large: ModelCall | None, agent: object = None) -> None:
+    """Check that a gate was calibrated for the models in use, each that may answer.
+
+    Args:
+        gate: The gate.
+        small: The speculator.
+        large: The judge, if any.
+        agent: The agent; its model is known where :func:`~langgraph_speceyes.create_visual_agent` made it.
+
+    Raises:
+        GateMismatchError: It was calibrated for others.
+    """
+    for name in small.model_ids:
+        gate.check_models(speculator=name)
+    for name in large.model_ids if large else []:
+        gate.check_models(judge=name)
+    built = getattr(agent, "builder", agent)
+    if isinstance(built, VisualAgent):
+        gate.check_models(agent=model_name(built.model))
 
 
 def within(seconds: float | None, do: Callable[[], Value]) -> Value:
@@ -156,3 +197,21 @@ def usage(message: AIMessage) -> dict[str, int]:
     """Tokens read and written, zero where the model does not say."""
     found = message.usage_metadata
     return {"input": found["input_tokens"] if found else 0, "output": found["output_tokens"] if found else 0}
+
+
+def usage_metadata(tokens: Mapping[str, int]) -> UsageMetadata | None:
+    """The same in LangChain's words, for cost tracking; None where the model did not say."""
+    read, wrote = tokens["input"], tokens["output"]
+    if not read and not wrote:
+        return None
+    return UsageMetadata(input_tokens=read, output_tokens=wrote, total_tokens=read + wrote)
+
+
+def finish_reason(message: AIMessage) -> str | None:
+    """Why a model stopped, in its server's words; None where it does not say."""
+    found = message.response_metadata
+    for key in ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason"):
+        if (reason := found.get(key)) is not None:
+            return str(reason)
+    details = found.get("incomplete_details")
+    return str(details["reason"]) if isinstance(details, dict) and details.get("reason") else None

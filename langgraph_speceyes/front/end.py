@@ -13,7 +13,7 @@ from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
-from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.calling import ModelCall, check_use
 from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.intake import Intake
 from langgraph_speceyes.front.judge import Judge
@@ -23,6 +23,7 @@ from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.speculate import Speculate
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.models.endpoint import model_name
+from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import Options
 from langgraph_speceyes.prompts import Prompts, system_message
@@ -58,24 +59,22 @@ class FrontEnd:
         self.options, self.gate = options, resolve_gate(options.gate)
         adapter, prompts, policy = adapter or StateAdapter(), options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
-        _check_model("speculator", speculator)
-        vocabulary = getattr(speculator, "vocab_size", None)
-        if isinstance(vocabulary, int) and self.gate.k > vocabulary:
-            raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
         self.small = ModelCall(
-            speculator,
+            resolve_model("speculator", speculator),
             name="speculator",
             max_tokens=options.max_answer_tokens,
             top_logprobs=self.gate.k,
             policy=policy,
             timeout_s=options.timeout_s,
         )
+        if (vocabulary := self.small.vocabulary) is not None and self.gate.k > vocabulary:
+            raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
         self.large: ModelCall | None = None
         if judge is not None:
-            _check_model("judge", judge)
-            begins, tools = _front(prompts, judge, agent)
+            large = resolve_model("judge", judge)
+            begins, tools = _front(prompts, chat_models(large)[0], agent)
             self.large = ModelCall(
-                judge,
+                large,
                 name="judge model",
                 max_tokens=1,
                 top_logprobs=JUDGE_CANDIDATES,
@@ -87,11 +86,16 @@ class FrontEnd:
             self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=options.strict)
         elif options.judge_threshold is not None:
             raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
-        self.gate.check_models(speculator=self.small.model_id)
+        check_use(self.gate, self.small, self.large, agent)
+        self.gate.check_settings(
+            judge_threshold=None if judge is None else self.judge.threshold,
+            prompts=prompts.digest,
+            max_answer_tokens=options.max_answer_tokens,
+        )
         calls = {"speculate": self.small} | ({"judge": self.large} if self.large else {})
         self.scope, order = CallScope(calls), options.order if judge is not None else "no_judge"
         self.orders = tuple(TABLES) if order == "auto" else (order,)
-        self.chooser = OrderChooser() if order == "auto" else None
+        self.chooser = OrderChooser(keep_judge=self.gate.judge_threshold is not None) if order == "auto" else None
         firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders))
         self.intake = Intake(
             self.scope,
@@ -201,8 +205,3 @@ def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[
         return system_message(prompts.judge_system), tuple(prompts.judge_tools)
     same = built.model is judge or (model_name(judge) is not None and model_name(built.model) == model_name(judge))
     return (list(built.front), built.bound) if same else ([], ())
-
-
-def _check_model(argument: str, model: object) -> None:
-    if not isinstance(model, BaseChatModel):
-        raise ArgumentError(argument, "a LangChain chat model (BaseChatModel)", type(model).__name__)

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.asking import NO_TOKENS, AskingPhase
+from langgraph_speceyes.front.asking import AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, logprob_content, usage
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import tool_need
@@ -22,7 +22,7 @@ class Judge(AskingPhase):
     """``g(q, I) = M_L(q, I; P_judge)``: probability of yes against no at the first token (paper, phase I).
 
     The judge reads the probability of every spelling of the two words that is a token of its own; what it would go on
-    to write is never looked at.
+    to write is never looked at. A model that is about to say something else has not judged: that is trouble.
 
     Args:
         call: The large model, asked for one token.
@@ -58,8 +58,8 @@ class Judge(AskingPhase):
         need = tool_need(TokenLogprobs.from_entry(content[0]).top if content else [])
         return self._update(need, need >= self.threshold, usage(message), began, None)
 
-    def _trouble(self, error: str, began: float) -> dict[str, Any]:
-        return self._update(None, True, dict(NO_TOKENS), began, error)
+    def _trouble(self, error: str, tokens: dict[str, int], began: float) -> dict[str, Any]:
+        return self._update(None, True, tokens, began, error)
 
     def _update(
         self, need: float | None, needed: bool, tokens: dict[str, int], began: float, error: str | None

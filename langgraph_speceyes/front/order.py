@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from langgraph_speceyes.state import Decision, OrderChoice
 
-WINDOW = 100
-LEAST = 16
-"""Queries that are looked at from both sides before anything is chosen."""
+TRIED = ("judge_first", "speculate_first", "parallel")
+WINDOW = 200
+"""How many of the newest queries a share is taken from; a mean of seconds is taken from fewer."""
+WINDOW_S = 50
+LEAST = 18
+"""Queries that take the orders in turn before anything is chosen."""
 EVERY = 20
-"""From then on one query in so many is looked at from both sides, so that a change is noticed."""
+"""From then on one query in so many takes an order that is not the cheapest, so that a change is noticed; or fewer: no
+more than one part in so many of what the queries cost is spent on it."""
+DOUBT = 1.5
+"""Standard errors by which an order may be cheaper than it seems: as long as that would make it the cheapest, it is
+tried."""
+OVERRULED, CONFIDENCE = 0.01, 0.95
+"""The judge is left out only where it would overrule at most this share of the queries, so surely."""
 
 
-class _Seen(NamedTuple):
-    judge_s: float
-    speculate_s: float
-    screened: bool
-    accepted: bool
+class _Estimate(NamedTuple):
+    """A mean and its standard error."""
+
+    mean: float
+    error: float
 
 
 class OrderChooser:
@@ -29,31 +40,60 @@ class OrderChooser:
 
     * judge first: ``c_J + beta * c_S``,
     * speculator first: ``c_S + a * c_J``,
-    * both at once: ``max(c_J, c_S)``, as measured when they ran at once,
-    * no judge: ``c_S``, considered only while the judge has overruled no accepted speculation (``a = p``): then it
-      changes no route and only costs.
+    * both at once: what it took when they ran at once: ``max(c_J, c_S)`` on two devices, their sum on one,
+    * no judge: ``c_S``.
 
-    The agent's part, ``(1 - p) * L_agent``, is the same in all of them. All quantities come from queries that ran both
-    at once: the first sixteen, and one in twenty after that. Safe to share between threads.
+    The agent's part, ``(1 - p) * L_agent``, is the same in all of them. ``c_J`` and ``c_S`` are those of calls that ran
+    alone, which the first two orders make; each quantity is taken from the orders that show it without a choice, so no
+    call is made that the order itself does not make. The orders are taken in turn at first; after that the cheapest,
+    one that may yet turn out to be it, and now and then another.
+
+    Leaving the judge out could change a route: it is considered only after so many queries in a row of which the judge
+    would have overruled none that at most 1 % can be of that kind, with 95 % confidence: 299. One that it overrules
+    begins the count anew and doubles the confidence that is asked for, so that trying again and again proves nothing.
+
+    Safe to share between threads.
 
     Args:
-        window: How many of the newest such queries count.
+        window: How many of the newest queries count.
+        keep_judge: Whether the judge must not be left out: a gate that was calibrated behind one needs it.
     """
 
-    def __init__(self, window: int = WINDOW) -> None:
-        self._seen: deque[_Seen] = deque(maxlen=window)
-        self._agent: deque[float] = deque(maxlen=window)
-        self._asked = 0
+    def __init__(self, window: int = WINDOW, *, keep_judge: bool = False) -> None:
+        def seconds() -> deque[float]:
+            return deque(maxlen=min(window, WINDOW_S))
+
+        def share() -> deque[bool]:
+            return deque(maxlen=window)
+
+        self.keep_judge = keep_judge
+        self._first = {"judge": seconds(), "speculate": seconds()}
+        self._second = {"judge": seconds(), "speculate": seconds()}
+        self._both, self._agent = seconds(), seconds()
+        self._screened, self._accepted, self._accepted_of_screened = share(), share(), share()
+        self._clean, self._overruled = 0, 0
+        self._tried: Counter[str] = Counter()
+        self._learned = self._chosen = self._explored = 0
+        self._budget = 0.0
         self._lock = threading.Lock()
 
-    def choose(self) -> OrderChoice:
-        """The order of the next query, and what it follows from."""
+    def choose(self, *, must_judge: bool = False) -> OrderChoice:
+        """The order of the next query, and what it follows from.
+
+        Args:
+            must_judge: Whether this query needs the judge whatever it costs, as a follow-up may.
+        """
         with self._lock:
-            self._asked += 1
-            choice = self._best()
-            if len(self._seen) < LEAST or self._asked % EVERY == 0:
-                return OrderChoice({**choice, "order": "parallel", "explored": True})
-            return choice
+            costs = self._costs()
+            if self.keep_judge or must_judge or not self._needless():
+                costs.pop("no_judge", None)
+            if any(self._tried[order] < LEAST // len(TRIED) for order in TRIED) or not costs:
+                return self._choice(self._next(TRIED), costs, explored=True)
+            best = min(costs, key=lambda order: costs[order].mean)
+            if other := self._other(costs, best):
+                return self._choice(other, costs, explored=True)
+            likely = min(costs, key=lambda order: costs[order].mean - DOUBT * costs[order].error)
+            return self._choice(likely, costs, explored=likely != best)
 
     def learn(self, decision: Decision) -> None:
         """Take in what a query cost."""
@@ -61,37 +101,119 @@ class OrderChooser:
         with self._lock:
             if "agent" in seconds:
                 self._agent.append(seconds["agent"])
-            if made is None or made["order"] != "parallel" or decision["error"] is not None:
+            if made is None:
                 return
-            need, at = decision["tool_need"], decision["judge_threshold"]
-            if need is not None and at is not None and decision["accepted"] is not None:
-                seen = _Seen(seconds["judge"], seconds["speculate"], need < at, decision["accepted"])
-                self._seen.append(seen)
+            order = made["order"]
+            self._tried[order] += 1
+            if decision["error"] is not None:
+                return
+            need, at, accepted = decision["tool_need"], decision["judge_threshold"], decision["accepted"]
+            screened = need < at if need is not None and at is not None else None
+            if order == "judge_first" and screened is not None:
+                self._judge_first(seconds, screened, accepted)
+            elif order == "speculate_first" and accepted is not None and (screened is not None or not accepted):
+                self._speculate_first(seconds, screened, accepted)
+            elif order == "parallel" and screened is not None and accepted is not None:
+                self._at_once(seconds, screened, accepted)
+            elif order == "no_judge" and "speculate" in seconds:
+                self._first["speculate"].append(seconds["speculate"])
+            else:
+                return
+            self._learned += 1
 
-    def _best(self) -> OrderChoice:
-        count = len(self._seen)
-        agent = sum(self._agent) / len(self._agent) if self._agent else None
-        if not count:
-            return OrderChoice(
-                order="parallel", explored=True, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=agent
-            )
-        judge, speculate = (sum(one[i] for one in self._seen) / count for i in (0, 1))
-        beta = sum(one.screened for one in self._seen) / count
-        accepted = sum(one.accepted for one in self._seen) / count
-        both = sum(one.screened and one.accepted for one in self._seen) / count
-        costs = {
-            "judge_first": judge + beta * speculate,
-            "speculate_first": speculate + accepted * judge,
-            "parallel": sum(max(one.judge_s, one.speculate_s) for one in self._seen) / count,
-        }
-        if accepted == both:
+    def _judge_first(self, seconds: dict[str, float], screened: bool, accepted: bool | None) -> None:
+        self._first["judge"].append(seconds["judge"])
+        self._screened.append(screened)
+        if screened and accepted is not None:
+            self._second["speculate"].append(seconds["speculate"])
+            self._accepted_of_screened.append(accepted)
+
+    def _speculate_first(self, seconds: dict[str, float], screened: bool | None, accepted: bool) -> None:
+        self._first["speculate"].append(seconds["speculate"])
+        self._accepted.append(accepted)
+        if accepted:
+            self._second["judge"].append(seconds["judge"])
+        self._judged(overruled=accepted and not screened)
+
+    def _at_once(self, seconds: dict[str, float], screened: bool, accepted: bool) -> None:
+        self._both.append(max(seconds["judge"], seconds["speculate"]))
+        self._screened.append(screened)
+        self._accepted.append(accepted)
+        if screened:
+            self._accepted_of_screened.append(accepted)
+        self._judged(overruled=accepted and not screened)
+
+    def _judged(self, *, overruled: bool) -> None:
+        self._clean = 0 if overruled else self._clean + 1
+        self._overruled += overruled
+
+    def _needless(self) -> bool:
+        """Whether the judge is known to overrule next to nothing."""
+        chance = (1 - CONFIDENCE) / 2.0**self._overruled
+        return self._clean * math.log1p(-OVERRULED) <= math.log(chance)
+
+    def _next(self, orders: Sequence[str]) -> str:
+        self._explored += 1
+        return orders[self._explored % len(orders)]
+
+    def _other(self, costs: dict[str, _Estimate], best: str) -> str | None:
+        """Now and then another order; how often is a matter of what it costs."""
+        self._chosen += 1
+        self._budget += costs[best].mean / EVERY
+        # one that had nothing but trouble would send its queries to the agent
+        others = [order for order in TRIED if order != best and order in costs]
+        if self._chosen % EVERY or not others:
+            return None
+        other = others[self._explored % len(others)]
+        if (extra := costs[other].mean - costs[best].mean) > self._budget:
+            return None
+        self._explored += 1
+        self._budget -= extra
+        return other
+
+    def _costs(self) -> dict[str, _Estimate]:
+        """What each order costs in front, as far as it is known."""
+        judge, speculate = _mean(self._first["judge"]), _mean(self._first["speculate"])
+        costs = {}
+        if judge and speculate and self._screened and self._accepted:
+            then_speculate = _mean(self._second["speculate"]) or speculate
+            then_judge = _mean(self._second["judge"]) or judge
+            costs["judge_first"] = _sequence(judge, _share(self._screened), then_speculate)
+            costs["speculate_first"] = _sequence(speculate, _share(self._accepted), then_judge)
             costs["no_judge"] = speculate
+        if both := _mean(self._both):
+            costs["parallel"] = both
+        return costs
+
+    def _choice(self, order: str, costs: dict[str, _Estimate], *, explored: bool) -> OrderChoice:
         return OrderChoice(
-            order=min(costs, key=lambda name: costs[name]),
-            explored=False,
-            queries=count,
-            seconds=costs,
-            beta=beta,
-            alpha=both / beta if beta else None,
-            agent_seconds=agent,
+            order=order,
+            explored=explored,
+            queries=self._learned,
+            seconds={name: cost.mean for name, cost in costs.items()},
+            beta=sum(self._screened) / len(self._screened) if self._screened else None,
+            alpha=sum(found) / len(found) if (found := self._accepted_of_screened) else None,
+            agent_seconds=sum(self._agent) / len(self._agent) if self._agent else None,
         )
+
+
+def _mean(values: Sequence[float] | deque[float]) -> _Estimate | None:
+    count = len(values)
+    if not count:
+        return None
+    mean = sum(values) / count
+    spread = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
+    return _Estimate(mean, math.sqrt(spread / count))
+
+
+def _share(values: deque[bool]) -> _Estimate:
+    count, found = len(values), sum(values)
+    # a share of nothing or of all is no certainty
+    likely = (found + 1) / (count + 2)
+    return _Estimate(found / count, math.sqrt(likely * (1 - likely) / count))
+
+
+def _sequence(first: _Estimate, share: _Estimate, second: _Estimate) -> _Estimate:
+    """A call, and for a share of the queries another one behind it."""
+    variance = first.error**2 + (second.mean * share.error) ** 2 + (share.mean * second.error) ** 2
+    return _Estimate(first.mean + share.mean * second.mean, math.sqrt(variance))

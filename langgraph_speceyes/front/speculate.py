@@ -9,15 +9,18 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from langgraph_speceyes.adapter import StateAdapter
-from langgraph_speceyes.front.asking import NO_TOKENS, AskingPhase
-from langgraph_speceyes.front.calling import ModelCall, logprob_content, usage
+from langgraph_speceyes.front.asking import AskingPhase
+from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, usage
 from langgraph_speceyes.prompts import Prompts, system_message
-from langgraph_speceyes.scoring import Gate, score_answer
+from langgraph_speceyes.scoring import Gate, score_answer, spoken
 from langgraph_speceyes.state import Speculation
 
 
 class Speculate(AskingPhase):
     """``M_S`` answers ``y_1..y_n`` and each token's candidates become scores at once (paper, phase II).
+
+    What counts is the answer itself (:func:`~langgraph_speceyes.scoring.spoken`): thoughts, tags and end tokens are
+    neither returned nor scored, and an answer that was cut is trouble.
 
     Only the scores go into the state: candidates would make a checkpoint O(tokens * K).
 
@@ -39,13 +42,15 @@ class Speculate(AskingPhase):
         return self.prompts.speculate
 
     def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
-        answer = message.text.strip()
+        text = str(message.text)
         # an answer of white space only is an empty answer: it scores 0
-        score = score_answer(logprob_content(message) if answer else [], self.gate.score, self.gate.k)
-        return self._update(answer, asdict(score), usage(message), began, None)
+        content = logprob_content(message) if text.strip() else []
+        said = spoken(text, content, finish=finish_reason(message), limit=self.call.max_tokens)
+        score = score_answer(said.content, self.gate.score, self.gate.k, drop=())
+        return self._update(said.text, asdict(score), usage(message), began, None)
 
-    def _trouble(self, error: str, began: float) -> dict[str, Any]:
-        return self._update("", None, dict(NO_TOKENS), began, error)
+    def _trouble(self, error: str, tokens: dict[str, int], began: float) -> dict[str, Any]:
+        return self._update("", None, tokens, began, error)
 
     def _update(
         self, answer: str, score: dict[str, Any] | None, tokens: dict[str, int], began: float, error: str | None

@@ -24,12 +24,14 @@ from langgraph_speceyes.scoring.answer import (
     AnswerLogprobs,
     AnswerScore,
     TokenLogprobs,
+    is_end_token,
     parse_logprobs,
     score_answer,
     score_answers,
 )
 from langgraph_speceyes.scoring.gate import DEFAULT_THRESHOLD, Gate, resolve_gate
 from langgraph_speceyes.scoring.separability import EPS, FLOOR, check_k, count_candidates, separability, top_k
+from langgraph_speceyes.scoring.spoken import Spoken, spoken
 from langgraph_speceyes.scoring.yes_no import tool_need
 
 __all__ = [
@@ -45,11 +47,13 @@ __all__ = [
     "AnswerScore",
     "Gate",
     "ScoreName",
+    "Spoken",
     "TokenLogprobs",
     "all_scores",
     "check_k",
     "check_score",
     "count_candidates",
+    "is_end_token",
     "parse_logprobs",
     "resolve_gate",
     "score_answer",
@@ -59,6 +63,7 @@ __all__ = [
     "score_mean",
     "score_min",
     "separability",
+    "spoken",
     "squash",
     "tool_need",
     "top_k",

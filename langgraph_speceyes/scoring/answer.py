@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -20,6 +21,7 @@ __all__ = [
     "AnswerScore",
     "Content",
     "TokenLogprobs",
+    "is_end_token",
     "parse_logprobs",
     "score_answer",
     "score_answers",
@@ -50,6 +52,13 @@ END_TOKENS: frozenset[str] = frozenset(
         "<|pad|>",
         "[PAD]",
     }
+)
+
+# What special tokens look like, those that end an answer among them, whatever their family calls them.
+_SPECIAL = re.compile(
+    r"<[|\uff5c][^<>|\uff5c]{1,64}[|\uff5c]?>|<[^<>|\uff5c]{1,64}[|\uff5c]>|</?(?:s|eos|pad|eot|eom|eod|end|end_of_\w{1,32})>"
+    r"|\[/?(?:EOS|BOS|PAD|SEP|CLS|EOT|EOM|END|INST)\]",
+    re.IGNORECASE,
 )
 
 # A log-probability is at most 0; above this a "logprob" is a raw logit and not a rounding error.
@@ -148,6 +157,15 @@ class AnswerScore:
     n_tokens: int
 
 
+def is_end_token(token: str) -> bool:
+    """Whether a token at the end of an answer is none of its words: an end or padding token of any family, or nothing.
+
+    Args:
+        token: Its text.
+    """
+    return not token or token in END_TOKENS or _SPECIAL.fullmatch(token) is not None
+
+
 def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str] = END_TOKENS) -> AnswerLogprobs:
     """Read the log-probabilities of one answer.
 
@@ -157,8 +175,8 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
     Args:
         content: ``response_metadata["logprobs"]["content"]`` of the message (the layout of ``ChatOpenAI``).
         k: Candidates to keep per token (the paper's ``K``), >= 2.
-        drop: Texts of end and padding tokens; those at the end of the content are not scored. With vLLM's
-            ``return_tokens_as_token_ids`` give ``{"token_id:151645", ...}``.
+        drop: Texts of end and padding tokens; those at the end of the content are not scored. The default are those
+            of :func:`is_end_token`. With vLLM's ``return_tokens_as_token_ids`` give ``{"token_id:151645", ...}``.
 
     Returns:
         The tokens and their ``[T, k_used]`` log-probabilities.
@@ -174,7 +192,7 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
         raise ArgumentError("content", 'the list response_metadata["logprobs"]["content"]', _describe(content))
 
     length = len(content)
-    while length and isinstance(content[length - 1], Mapping) and content[length - 1].get("token") in drop:
+    while length and isinstance(content[length - 1], Mapping) and _dropped(content[length - 1].get("token"), drop):
         length -= 1
     tokens = tuple(TokenLogprobs.from_entry(entry) for entry in content[:length])
 
@@ -308,6 +326,10 @@ def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerSc
             )
         )
     return records
+
+
+def _dropped(token: object, drop: Collection[str]) -> bool:
+    return token in drop or (drop is END_TOKENS and isinstance(token, str) and is_end_token(token))
 
 
 def _describe(value: object) -> str:

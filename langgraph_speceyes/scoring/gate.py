@@ -40,6 +40,8 @@ class Gate:
         judge_threshold: From which :func:`~langgraph_speceyes.scoring.tool_need` on, in [0, 1], a question goes
             straight to the agent; None leaves it to the judge.
         calibration: How the threshold was found: anything JSON can hold, for the reader of the file.
+        prompts: Digest of the instructions it was chosen with, if known.
+        max_answer_tokens: How long answers could get when it was chosen, if known.
 
     Raises:
         ArgumentError: An attribute is out of its range; the error names it.
@@ -52,6 +54,8 @@ class Gate:
     agent: str | None = None
     judge_threshold: float | None = None
     calibration: dict[str, Any] | None = field(default=None, hash=False)
+    prompts: str | None = None
+    max_answer_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Check every attribute and bring numbers to plain Python types."""
@@ -69,6 +73,11 @@ class Gate:
             if not 0 <= judge_threshold <= 1:
                 raise ArgumentError("judge_threshold", "a number in [0, 1] or None", self.judge_threshold)
             object.__setattr__(self, "judge_threshold", judge_threshold)
+        if self.prompts is not None and (not isinstance(self.prompts, str) or not self.prompts):
+            raise ArgumentError("prompts", "a digest or None", repr(self.prompts))
+        most = self.max_answer_tokens
+        if most is not None and (type(most) is not int or most < 1):
+            raise ArgumentError("max_answer_tokens", "a whole number of at least 1, or None", repr(most))
         if self.calibration is not None:
             object.__setattr__(self, "calibration", _plain(self.calibration))
 
@@ -96,19 +105,49 @@ class Gate:
         # False for NaN, as it must be.
         return answer.scores[self.score] >= self.threshold
 
-    def check_models(self, speculator: str | None = None, agent: str | None = None) -> None:
+    def check_models(self, speculator: str | None = None, agent: str | None = None, judge: str | None = None) -> None:
         """Check that the gate was calibrated for these models. An id that either side does not know is not compared.
 
         Args:
             speculator: Id of the small model in use.
-            agent: Id of the large model in use.
+            agent: Id of the agent's model in use.
+            judge: Id of the judge in use: judge and agent are one large model, which the gate calls `agent`.
 
         Raises:
             GateMismatchError: The gate names another speculator or agent.
         """
-        for name, calibrated, used in (("speculator", self.speculator, speculator), ("agent", self.agent, agent)):
+        large = (("agent", self.agent, agent), ("judge", self.agent, judge))
+        for name, calibrated, used in (("speculator", self.speculator, speculator), *large):
             if calibrated is not None and used is not None and calibrated != used:
                 raise GateMismatchError(name, f"{calibrated!r}, which the gate was calibrated for", repr(used))
+
+    def check_settings(
+        self, *, judge_threshold: float | None, prompts: str | None = None, max_answer_tokens: int | None = None
+    ) -> None:
+        """Check that the gate is used as it was calibrated. What either side does not know is not compared.
+
+        Args:
+            judge_threshold: The judge's threshold in use; None where there is no judge.
+            prompts: Digest of the instructions in use.
+            max_answer_tokens: How long answers may get.
+
+        Raises:
+            GateMismatchError: It was calibrated behind a judge, and there is none or one with another threshold; or
+                with other instructions or another length of answers.
+        """
+        if self.calibration is not None and self.judge_threshold is not None:
+            calibrated = f"{self.judge_threshold}, behind which the gate was calibrated"
+            if judge_threshold is None:
+                raise GateMismatchError("judge", f"a judge with a threshold of {calibrated}", "none")
+            if judge_threshold != self.judge_threshold:
+                raise GateMismatchError("judge_threshold", calibrated, judge_threshold)
+        if self.prompts is not None and prompts is not None and self.prompts != prompts:
+            found = f"others ({prompts} instead of {self.prompts})"
+            raise GateMismatchError("prompts", "the instructions that the gate was calibrated with", found)
+        most = self.max_answer_tokens
+        if most is not None and max_answer_tokens is not None and most != max_answer_tokens:
+            expected = f"{most}, which the gate was calibrated with"
+            raise GateMismatchError("max_answer_tokens", expected, max_answer_tokens)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a gate file: a JSON object of the attributes and ``"format": 1``.
@@ -180,8 +219,18 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
     if isinstance(value, Gate):
         return value
     if isinstance(value, str | os.PathLike):
+        if isinstance(value, str) and _is_number(value) and not Path(value).exists():
+            raise ArgumentError("gate", "the path of a gate file, or a threshold as a number", f"the text {value!r}")
         return Gate.load(value)
     return Gate(threshold=_number("gate", value, "a Gate, a threshold, the path of a gate file or None"))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(argument: str, value: object, expected: str) -> float:

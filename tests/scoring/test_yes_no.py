@@ -19,7 +19,10 @@ def test_by_hand() -> None:
     assert tool_need({"no": LN(0.6), "yes": LN(0.2)}) == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("spelling", ["yes", "Yes", "YES", " yes", "▁yes", "▁Yes", "ĠYES", "\nyes", "Ċyes", "▁▁yes "])
+@pytest.mark.parametrize(
+    "spelling",
+    ["yes", "Yes", "YES", " yes", "▁yes", "▁Yes", "ĠYES", "\nyes", "Ċyes", "▁▁yes ", "Yes.", '"yes', "**Yes**"],
+)
 def test_spellings_of_yes(spelling: str) -> None:
     assert tool_need([(spelling, LN(0.6)), ("no", LN(0.2))]) == pytest.approx(0.75)
 
@@ -30,7 +33,7 @@ def test_spellings_of_no(spelling: str) -> None:
 
 
 def test_spellings_add_up() -> None:
-    top = [("Yes", LN(0.2)), (" yes", LN(0.1)), ("No", LN(0.05)), ("NO", LN(0.05)), ("Maybe", LN(0.5))]
+    top = [("Yes", LN(0.3)), (" yes", LN(0.15)), ("No", LN(0.1)), ("NO", LN(0.05)), ("Maybe", LN(0.4))]
     assert tool_need(top) == pytest.approx(0.75)
     # Two candidates may have the same text.
     assert tool_need([("yes", LN(0.3)), ("yes", LN(0.3)), ("no", LN(0.2))]) == pytest.approx(0.75)
@@ -88,3 +91,50 @@ def test_no_candidates(top: list[tuple[str, float]]) -> None:
 def test_unusable_numbers(bad: float) -> None:
     with pytest.raises(ArgumentError, match="'No'"):
         tool_need([("Yes", -0.1), ("No", bad)])
+    with pytest.raises(ArgumentError, match="'The'"):
+        tool_need([("Yes", -0.1), ("The", bad)])
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        [("<think>", -0.0001), ("No", -10.1), ("Yes", -12.5)],
+        [("<tool_call>", -0.01), ("No", -6), ("Yes", -7.5)],
+        [("Yeah", -0.1), ("no", -4), ("yes", -9)],
+        [("Not", -0.5), ("Yes", -2), ("No", -3)],
+        [("", -0.01), ("No", -6), ("Yes", -7)],
+        # raw logits
+        [("The", 31.0), ("No", 25.0), ("Yes", 24.0), ("A", 23.0)],
+    ],
+)
+def test_a_model_that_says_neither_has_not_answered(top: list[tuple[str, float]]) -> None:
+    with pytest.raises(ArgumentError, match=r"first and .* on yes and no") as caught:
+        tool_need(top)
+    assert repr(top[0][0]) in str(caught.value)
+
+
+def test_most_of_the_mass_or_the_first_place_is_an_answer() -> None:
+    # first, with little
+    assert tool_need([("No", LN(0.2)), ("The", LN(0.19)), ("Yes", LN(0.1))]) == pytest.approx(1 / 3)
+    # most, and not first
+    assert tool_need([("The", LN(0.4)), ("Yes", LN(0.3)), ("No", LN(0.3))]) == pytest.approx(0.5)
+    assert tool_need([("The", 20 + LN(0.4)), ("Yes", 20 + LN(0.3)), ("No", 20 + LN(0.3))]) == pytest.approx(0.5)
+
+
+_SHARES = st.lists(st.floats(0.001, 1), min_size=4, max_size=4)
+
+
+@given(_SHARES, st.permutations(range(4)), st.sampled_from([0.0, 40.0]))
+def test_it_answers_where_the_words_hold_most_or_lead(shares: list[float], order: list[int], shift: float) -> None:
+    total = sum(shares)
+    words = ["Yes", "no", "The", "<think>"]
+    top = [(words[i], LN(shares[i] / total) + shift) for i in order]
+    said = (shares[0] + shares[1]) / total
+    leads = max(shares[:2]) >= max(shares[2:])
+    if not leads and abs(said - 0.5) < 1e-9:
+        return
+    if leads or said > 0.5:
+        assert tool_need(top) == pytest.approx(shares[0] / (shares[0] + shares[1]))
+    else:
+        with pytest.raises(ArgumentError):
+            tool_need(top)
