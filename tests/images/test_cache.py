@@ -69,8 +69,11 @@ def test_concurrent_loads_decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ImageCache()
     monkeypatch.setattr(load_module, "_CACHE", cache)
 
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
     def all_have_asked() -> None:
         until(lambda: sum(len(waiting) for _, waiting in cache._loading.values()) == 8)
+        both.wait()
 
     decoded = counted(monkeypatch, before=all_have_asked)
     refs = [inline_reference(encode(picture(40, height))) for height in (30, 31)] * 4
