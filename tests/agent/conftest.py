@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ class Scripted(BaseChatModel):
     threads: list[int] = []
     accepts_image_references: bool = True
     resize_rule: Any = None
-    seconds: float = 0.0
+    before: Callable[[], object] = lambda: None
 
     @property
     def _llm_type(self) -> str:
@@ -36,8 +35,7 @@ class Scripted(BaseChatModel):
         return self.bind(tools=tools, **kwargs)
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-        if self.seconds:
-            time.sleep(self.seconds)
+        self.before()
         self.threads.append(threading.get_ident())
         self.sent.append(list(messages))
         self.tools.append([tool["function"]["name"] for tool in kwargs.get("tools", [])])

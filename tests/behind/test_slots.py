@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langgraph_speceyes.behind.slots import Slots
+from tests.waiting import PATIENCE_S, auntil
 
 
 @given(limit=st.integers(1, 4), cancelled=st.lists(st.booleans(), min_size=1, max_size=12))
@@ -31,7 +32,7 @@ def test_cancelled_waiters_lose_no_slot(limit: int, cancelled: list[bool]) -> No
         # all of them are free again
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(limit):
-                await asyncio.wait_for(stack.enter_async_context(slots.ahold()), 5)
+                await asyncio.wait_for(stack.enter_async_context(slots.ahold()), PATIENCE_S)
 
     asyncio.run(main())
 
@@ -51,11 +52,9 @@ def test_threads_and_tasks_share_the_limit_first_come_first_served() -> None:
         async with slots.ahold():
             thread = threading.Thread(target=blocking)
             thread.start()
-            while not slots._queue:
-                await asyncio.sleep(0.001)
+            await auntil(lambda: slots._queue)
             task = asyncio.create_task(waiting())
-            while len(slots._queue) < 2:
-                await asyncio.sleep(0.001)
+            await auntil(lambda: len(slots._queue) == 2)
             order.append("first")
         await task
         thread.join()

@@ -453,7 +453,9 @@ CELL = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"
 
 
 @given(st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_what_csv_writes_is_read(tmp_path: Path, texts: list[tuple[str, str, str]]) -> None:
     rows = hr_rows(1)[: len(texts)]
     for row, (question, a, b) in zip(rows, texts, strict=False):

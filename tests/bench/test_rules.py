@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -242,14 +241,13 @@ def test_any_text_can_be_read(text: str, options: tuple[str, ...]) -> None:
         assert yes_no(text, gold).read in ("yes", "no", None)
 
 
-def test_long_answers_do_not_take_long() -> None:
-    began = time.process_time()
+def test_very_long_answers_are_read() -> None:
+    """In seconds; whatever takes the square of the length would meet the time limit of the whole suite."""
     loops = ("A ", "not ", "it is ", "light blue ", "the answer is B. ", "\\boxed{", "<answer>", "- ", "((((")
-    for text in ("\n" * 50_000 + "x", *(loop * 5_000 for loop in loops)):
+    for text in ("\n" * 400_000 + "x", *(loop * 40_000 for loop in loops)):
         multiple_choice(text, COLOURS, "A")
         yes_no(text, "yes")
         free_form(text, "x")
-    assert time.process_time() - began < 10
 
 
 def test_an_unknown_letter_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import parse_reference
 from langgraph_speceyes.testbed.pair import Pair
+from tests.waiting import PATIENCE_S, auntil
 
 Graph = Runnable[Any, Any]
 
@@ -74,21 +76,30 @@ def test_methods_take_turns_at_going_first(image: Path) -> None:
     assert all(o["right"] and o["answer"] == "red" and o["seconds"]["total"] > 0 for o in outcomes)
 
 
+async def _round_trips(count: int) -> None:
+    """Let everybody go on who has nothing to wait for: rows are read in threads."""
+    for _ in range(count):
+        await asyncio.to_thread(lambda: None)
+
+
 def test_at_once_means_one_method_after_the_other(image: Path) -> None:
     under_way: Counter[str] = Counter()
     most: Counter[str] = Counter()
+    together = {name: asyncio.Barrier(4) for name in "ab"}
 
     def method(name: str) -> Graph:
         async def answer(state: dict[str, Any]) -> dict[str, Any]:
             under_way[name] += 1
+            await asyncio.wait_for(together[name].wait(), PATIENCE_S)
+            # whoever else has room would begin now
+            await _round_trips(10)
             most[name] = max(most[name], under_way[name])
-            await asyncio.sleep(0.01)
             under_way[name] -= 1
             return {"messages": [AIMessage("red")]}
 
         return RunnableLambda(lambda state: state, afunc=answer)
 
-    outcomes = ran(items(image, 12), {"a": method("a"), "b": method("b")}, concurrency=4)
+    outcomes = ran(items(image, 12), {name: method(name) for name in together}, concurrency=4)
     assert most == {"a": 4, "b": 4}
     assert len({(o["method"], o["id"]) for o in outcomes}) == len(outcomes) == 24
     assert [o["method"] for o in outcomes] == ["a"] * 12 + ["b"] * 12
@@ -97,6 +108,7 @@ def test_at_once_means_one_method_after_the_other(image: Path) -> None:
 def test_a_question_is_released_when_no_method_is_at_it(image: Path) -> None:
     """Of fewer questions than may be under way: the next method must not find its image gone."""
     drawn: set[str] = set()
+    released: list[str] = []
 
     def rows() -> Iterator[Row]:
         for row in items(image, 2):
@@ -104,17 +116,21 @@ def test_a_question_is_released_when_no_method_is_at_it(image: Path) -> None:
             drawn.add(row.id)
             yield row
 
-    def method(seconds: float) -> Graph:
+    def method(first: bool) -> Graph:
         async def answer(state: dict[str, Any]) -> dict[str, Any]:
             number = state["messages"][-1].text[-2]
-            await asyncio.sleep(seconds * (1 + int(number)))
+            # the next method's turn comes only when the first one is through with both
+            await (_round_trips(20) if first else auntil(lambda: len(released) >= 2))
             return {"messages": [AIMessage("red" if f"one/{number}" in drawn else "gone")]}
 
         return RunnableLambda(lambda state: state, afunc=answer)
 
     async def collect() -> list[Outcome]:
-        methods = {"slow": method(0.05), "fast": method(0.01)}
-        release = lambda item: drawn.remove(item.id)  # noqa: E731
+        def release(item: Item) -> None:
+            drawn.remove(item.id)
+            released.append(item.id)
+
+        methods = {"first": method(True), "next": method(False)}
         return [o async for o in evaluate(rows, methods, concurrency=8, release=release)]
 
     assert [o["answer"] for o in asyncio.run(collect())] == ["red"] * 4
@@ -267,7 +283,8 @@ def test_a_method_that_cannot_be_built_is_named(models: Models, spec: str, names
 # The command, in a process of its own
 
 _SLOW = """
-import random, time
+import os, random, time
+from pathlib import Path
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
@@ -276,6 +293,10 @@ from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 
 def answer(state):
+    if hold := os.environ.get("HOLD"):
+        Path(hold, "asked").touch()
+        while not Path(hold, "go").exists():
+            time.sleep(0.01)
     time.sleep(random.uniform(0, 0.03))
     return {"messages": [AIMessage("red" if "1" in state["messages"][-1].text else "blue")]}
 
@@ -309,15 +330,13 @@ def test_killed_at_random_moments_it_ends_with_every_outcome_once(questions_file
     out, unbroken = questions_file / "out", questions_file / "unbroken"
     kills = 0
     while kills < 5:
-        began = time.monotonic()
-        before = _size(out)
+        # from the first new outcome on, at a moment that may be in the middle of a line
+        enough = _size(out) + rng.randint(1, 8000)
         process = subprocess.Popen(
             command(questions_file, out, "--concurrency", concurrency), stdout=subprocess.DEVNULL
         )
-        # from the first new outcome on, at a moment that may be in the middle of a line
-        while process.poll() is None and _size(out) == before and time.monotonic() - began < 60:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.15))
+        while process.poll() is None and _size(out) < enough:
+            time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
@@ -345,10 +364,12 @@ def _keys(outcomes: list[Outcome]) -> Counter[tuple[Any, ...]]:
 
 def test_two_processes_do_not_share_a_run(questions_file: Path) -> None:
     out = questions_file / "out"
-    first = subprocess.Popen(command(questions_file, out), stdout=subprocess.DEVNULL)
-    while first.poll() is None and not _size(out):
+    held = {**os.environ, "HOLD": str(questions_file)}
+    first = subprocess.Popen(command(questions_file, out), stdout=subprocess.DEVNULL, env=held)
+    while first.poll() is None and not (questions_file / "asked").exists():
         time.sleep(0.01)
     second = subprocess.run(command(questions_file, out), capture_output=True, text=True)
+    (questions_file / "go").touch()
     assert second.returncode == 2
     assert "in use" in second.stderr
     assert first.wait() == 0

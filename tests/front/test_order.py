@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from langgraph_speceyes import create_speceyes, image_question
 from langgraph_speceyes.front.order import EVERY, LEAST, OrderChooser
-from tests.scripted import Agent, judge, speculator
+from tests.scripted import Agent, costing, judge, speculator
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -82,29 +83,29 @@ def test_a_query_in_trouble_teaches_nothing() -> None:
     assert chooser.choose()["queries"] == 0
 
 
-def test_a_run_of_queries_settles_on_the_cheapest_and_says_why(asked: Any) -> None:
-    # a slow judge that the gate makes needless most of the time
-    large, small = judge(0.1, sleep_s=0.03), speculator(0.01)
+def test_a_run_of_queries_settles_on_the_cheapest_and_says_why(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a slow judge that the gate makes needless
+    costing(monkeypatch, OrderChooser, judge=3.0, speculate=1.0)
+    large, small = judge(0.1), speculator(0.01)
     graph = create_speceyes(Agent().graph, speculator=small, judge=large, order="auto").compile()
     found = [graph.invoke(asked)["decision"] for _ in range(LEAST + 3)]
     assert [d["order"]["order"] for d in found[:LEAST]] == ["parallel"] * LEAST
     last = found[-1]
     # nothing was accepted, so the judge has overruled nothing
     assert last["order"]["order"] in ("speculate_first", "no_judge")
-    assert last["order"]["seconds"]["judge_first"] > last["order"]["seconds"]["speculate_first"]
+    assert last["order"]["seconds"] == {"judge_first": 4.0, "speculate_first": 1.0, "parallel": 3.0, "no_judge": 1.0}
     assert last["order"]["agent_seconds"] is not None
     assert {d["route"] for d in found} == {"fallback"}
     assert len(large.calls) < len(found)
 
 
-def test_both_at_once_wait_for_the_slower_only(asked: Any) -> None:
-    large, small = judge(0.1, sleep_s=0.4), speculator(sleep_s=0.4)
+def test_both_are_asked_at_the_same_time(asked: Any) -> None:
+    # each answers only when the other has been asked
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+    large, small = judge(0.1, before=both.wait), speculator(before=both.wait)
     graph = create_speceyes(Agent().graph, speculator=small, judge=large, order="parallel").compile()
-    began = time.perf_counter()
     decision = graph.invoke(asked)["decision"]
-    assert decision["route"] == "bypass"
-    # an ordering, not a speed: one after the other they sleep for 0.8 s
-    assert time.perf_counter() - began < 0.8
+    assert (decision["route"], decision["error"]) == ("bypass", None)
 
 
 @pytest.mark.parametrize("order", ["parallel", "auto"])

@@ -66,7 +66,7 @@ def served() -> Iterator[Served]:
         yield named(url, url)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def announced(process: subprocess.Popen[str]) -> str:

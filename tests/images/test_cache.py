@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,15 @@ from langgraph_speceyes.images import (
 from langgraph_speceyes.images import load as load_module
 from langgraph_speceyes.images.decode import decode
 from tests.images.pictures import encode, picture
+from tests.waiting import PATIENCE_S, until
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, delay: float = 0.0) -> list[str]:
+def counted(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None) -> list[str]:
     decoded: list[str] = []
 
     def count(data: bytes, policy: ImagePolicy, argument: str, name: str, smaller: bool = False) -> Image.Image:
         decoded.append(name)
-        time.sleep(delay)
+        before()
         return decode(data, policy, argument, name, smaller)
 
     monkeypatch.setattr(load_module, "decode", count)
@@ -64,10 +66,20 @@ def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
 
 
 def test_concurrent_loads_decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = counted(monkeypatch, delay=0.05)
+    cache = ImageCache()
+    monkeypatch.setattr(load_module, "_CACHE", cache)
+
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
+    def all_have_asked() -> None:
+        until(lambda: sum(len(waiting) for _, waiting in cache._loading.values()) == 8)
+        both.wait()
+
+    decoded = counted(monkeypatch, before=all_have_asked)
     refs = [inline_reference(encode(picture(40, height))) for height in (30, 31)] * 4
 
     async def load_all() -> list[Image.Image]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(8))
         return list(await asyncio.gather(*(aload_image(ref) for ref in refs)))
 
     images = asyncio.run(load_all())
@@ -82,7 +94,7 @@ def test_a_failed_load_is_tried_again_by_those_who_waited() -> None:
 
     def failing() -> Image.Image:
         started.set()
-        time.sleep(0.05)
+        until(lambda: len(cache._loading["key"][1]) == 2)
         raise ImageError("a", "b", "c")
 
     def first() -> None:
@@ -93,7 +105,7 @@ def test_a_failed_load_is_tried_again_by_those_who_waited() -> None:
 
     thread = threading.Thread(target=first)
     thread.start()
-    started.wait()
+    assert started.wait(PATIENCE_S)
     image = cache.get("key", picture)
     thread.join()
     assert cache.get("key", failing) is image

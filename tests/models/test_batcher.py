@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import math
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from langgraph_speceyes.errors import ArgumentError, QueueFullError, SpecEyesError
 from langgraph_speceyes.models import MicroBatcher
+from langgraph_speceyes.models import batcher as batcher_module
 from langgraph_speceyes.models.batcher import Feed
+from tests.waiting import PATIENCE_S, until
 
 
 class Doubler:
@@ -25,7 +27,7 @@ class Doubler:
     def __call__(self, items: Sequence[int], feed: Feed[int, int]) -> None:
         self.batches.append(list(items))
         self.busy.set()
-        assert self.go.wait(10)
+        assert self.go.wait(PATIENCE_S)
         if any(i < 0 for i in items):
             raise ValueError("negative")
         for number, item in enumerate(items):
@@ -37,7 +39,7 @@ def held(**options: object) -> tuple[MicroBatcher[int, int], Doubler, Future[int
     run = Doubler()
     batcher: MicroBatcher[int, int] = MicroBatcher(run, **options)  # type: ignore[arg-type]
     first = batcher.submit(0)
-    assert run.busy.wait(10)
+    assert run.busy.wait(PATIENCE_S)
     return batcher, run, first
 
 
@@ -45,7 +47,7 @@ def test_calls_that_wait_together_share_batches_first_come_first_served() -> Non
     batcher, run, first = held(max_batch=3)
     futures = [batcher.submit(i) for i in range(1, 8)]
     run.go.set()
-    assert [f.result(10) for f in [first, *futures]] == [2 * i for i in range(8)]
+    assert [f.result(PATIENCE_S) for f in [first, *futures]] == [2 * i for i in range(8)]
     assert run.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
     assert (batcher.stats.batches, batcher.stats.calls, batcher.stats.largest) == (4, 8, 3)
 
@@ -54,39 +56,93 @@ def test_items_of_another_group_wait_for_the_next_batch() -> None:
     batcher, run, _ = held(max_batch=8, group=lambda i: i % 2)
     futures = [batcher.submit(i) for i in (1, 2, 3, 4)]
     run.go.set()
-    assert [f.result(10) for f in futures] == [2, 4, 6, 8]
+    assert [f.result(PATIENCE_S) for f in futures] == [2, 4, 6, 8]
     assert run.batches == [[0], [1, 3], [2, 4]]
 
 
-def test_a_lone_call_is_not_kept_waiting() -> None:
-    run = Doubler()
-    run.go.set()
-    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_wait_s=30)
-    assert batcher.submit(4).result(10) == 8
+class Patient(MicroBatcher[int, int]):
+    """Would wait for announced calls for ever, and writes down each time whether it waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: int) -> None:
+        self.run, self.waits = Doubler(), list[bool]()
+        self.run.go.set()
+        # announcements are not forgotten either
+        monkeypatch.setattr(batcher_module, "_FORGET_S", math.inf)
+        super().__init__(self.run, max_wait_s=threading.TIMEOUT_MAX / 2, **options)
+
+    def _patience(self) -> float:
+        patience = super()._patience()
+        self.waits.append(patience > 0)
+        return patience
 
 
-def test_announced_calls_are_waited_for() -> None:
-    run = Doubler()
-    run.go.set()
-    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_wait_s=30)
+def test_a_lone_call_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Patient(monkeypatch)
+    assert batcher.submit(4).result(PATIENCE_S) == 8
+    assert batcher.waits == [False]
+
+
+def test_announced_calls_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Patient(monkeypatch)
     for key in "ab":
         batcher.expect(key)
     first = batcher.submit(1, "a")
-    time.sleep(0.1)
-    assert run.batches == []
+    # it has looked at what is there
+    until(lambda: batcher.waits)
+    assert batcher.waits[0]
     second = batcher.submit(2, "b")
-    assert (first.result(10), second.result(10)) == (2, 4)
-    assert run.batches == [[1, 2]]
+    assert (first.result(PATIENCE_S), second.result(PATIENCE_S)) == (2, 4)
+    assert batcher.run.batches == [[1, 2]]
+    assert batcher.waits[-1] is False
 
 
-def test_a_call_that_is_called_off_is_no_longer_waited_for() -> None:
-    run = Doubler()
-    run.go.set()
-    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_wait_s=30)
+def test_a_full_batch_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Patient(monkeypatch, max_batch=2)
+    for key in "abc":
+        batcher.expect(key)
+    both = [batcher.submit(1, "a"), batcher.submit(2, "b")]
+    assert [future.result(PATIENCE_S) for future in both] == [2, 4]
+    assert batcher.run.batches == [[1, 2]]
+
+
+def test_a_call_that_is_called_off_is_no_longer_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Patient(monkeypatch)
     batcher.expect("never")
     future = batcher.submit(1)
+    until(lambda: batcher.waits)
+    assert batcher.waits[0]
+    assert not future.done()
     batcher.dismiss("never")
-    assert future.result(10) == 2
+    assert future.result(PATIENCE_S) == 2
+    # nothing of it is left: the next lone call finds nobody to wait for
+    before = len(batcher.waits)
+    assert batcher.submit(2).result(PATIENCE_S) == 4
+    assert batcher.waits[before:] == [False]
+    assert batcher.run.batches == [[1], [2]]
+
+
+def test_calling_off_concerns_one_announcement_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Patient(monkeypatch)
+    for key in "abc":
+        batcher.expect(key)
+    batcher.dismiss("a")
+    # once more, and one that nobody announced: nothing happens
+    batcher.dismiss("a")
+    batcher.dismiss("unknown")
+    second = batcher.submit(2, "b")
+    until(lambda: batcher.waits)
+    assert batcher.waits[0]
+    third = batcher.submit(3, "c")
+    assert (second.result(PATIENCE_S), third.result(PATIENCE_S)) == (4, 6)
+    assert batcher.run.batches == [[2, 3]]
+
+
+def test_an_announcement_that_nobody_keeps_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Patient(monkeypatch)
+    batcher.expect("never")
+    monkeypatch.setattr(batcher_module, "_FORGET_S", 0.0)
+    assert batcher.submit(1).result(PATIENCE_S) == 2
+    assert batcher.waits == [False]
 
 
 def test_waiting_for_announced_calls_ends_after_max_wait() -> None:
@@ -94,7 +150,7 @@ def test_waiting_for_announced_calls_ends_after_max_wait() -> None:
     run.go.set()
     batcher: MicroBatcher[int, int] = MicroBatcher(run, max_wait_s=0.05)
     batcher.expect("never")
-    assert batcher.submit(1).result(10) == 2
+    assert batcher.submit(1).result(PATIENCE_S) == 2
 
 
 def test_a_full_queue_refuses_clearly_and_serves_what_it_holds() -> None:
@@ -103,17 +159,17 @@ def test_a_full_queue_refuses_clearly_and_serves_what_it_holds() -> None:
     with pytest.raises(QueueFullError, match="max_queue"):
         batcher.submit(3)
     run.go.set()
-    assert [f.result(10) for f in futures] == [2, 4]
+    assert [f.result(PATIENCE_S) for f in futures] == [2, 4]
 
 
 def test_a_bad_item_does_not_fail_its_neighbours() -> None:
     batcher, run, _ = held(max_batch=3)
     futures = [batcher.submit(i) for i in (1, -1, 3)]
     run.go.set()
-    assert futures[0].result(10) == 2
+    assert futures[0].result(PATIENCE_S) == 2
     with pytest.raises(ValueError, match="negative"):
-        futures[1].result(10)
-    assert futures[2].result(10) == 6
+        futures[1].result(PATIENCE_S)
+    assert futures[2].result(PATIENCE_S) == 6
 
 
 def test_a_cancelled_call_leaves_the_queue() -> None:
@@ -121,7 +177,7 @@ def test_a_cancelled_call_leaves_the_queue() -> None:
     futures = [batcher.submit(i) for i in (1, 2)]
     assert futures[0].cancel()
     run.go.set()
-    assert futures[1].result(10) == 4
+    assert futures[1].result(PATIENCE_S) == 4
     assert run.batches == [[0], [2]]
 
 
@@ -130,7 +186,7 @@ def test_closing_fails_what_waits() -> None:
     waiting = batcher.submit(1)
     batcher.close()
     with pytest.raises(SpecEyesError, match="closed"):
-        waiting.result(10)
+        waiting.result(PATIENCE_S)
     with pytest.raises(SpecEyesError, match="closed"):
         batcher.submit(2)
     run.go.set()
@@ -158,7 +214,7 @@ class Stepper:
 
         take(items)
         while left:
-            assert self.steps.acquire(timeout=10)
+            assert self.steps.acquire(timeout=PATIENCE_S)
             for number, pair in list(left.items()):
                 pair[1] = int(str(pair[1])) - 1
                 if pair[1] == 0:
@@ -179,12 +235,11 @@ def test_who_joins_is_first_come_first_served(asked: list[tuple[int, int]], most
     )
     # the first one holds the batch open until everybody waits
     futures = [batcher.submit(("first 0", 1))]
-    while not run.begun:
-        time.sleep(0.001)
+    until(lambda: run.begun)
     futures += [batcher.submit((f"{k} {group}", steps)) for k, (steps, group) in enumerate(asked)]
     run.steps.release(200)
     for future in futures:
-        future.result(10)
+        future.result(PATIENCE_S)
     batcher.close()
     assert run.most <= most
     order = [name for name, _ in run.begun[1:]]
@@ -199,22 +254,21 @@ def test_newcomers_do_not_wait_for_the_longest_answer() -> None:
     run = Stepper()
     batcher: MicroBatcher[tuple[str, int], str] = MicroBatcher(run, max_batch=2)
     long, bad = batcher.submit(("long", 50)), batcher.submit(("bad", 1))
-    while not run.begun:
-        time.sleep(0.001)
+    until(lambda: run.begun)
     short = batcher.submit(("short", 1))
     run.steps.release(5)
     with pytest.raises(ValueError, match="bad"):
-        bad.result(10)
-    assert short.result(10) == "short"
+        bad.result(PATIENCE_S)
+    assert short.result(PATIENCE_S) == "short"
     assert not long.done()
     run.steps.release(50)
-    assert long.result(10) == "long"
+    assert long.result(PATIENCE_S) == "long"
 
 
 def test_what_a_function_forgets_fails_instead_of_hanging() -> None:
     batcher: MicroBatcher[int, int] = MicroBatcher(lambda items, feed: None)
     with pytest.raises(RuntimeError, match="without a result"):
-        batcher.submit(1).result(10)
+        batcher.submit(1).result(PATIENCE_S)
 
 
 @pytest.mark.parametrize("options", [{"max_batch": 0}, {"max_queue": 0}, {"max_wait_s": -1}])

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from langgraph_speceyes.scoring import SCORES, score_answer
 from langgraph_speceyes.scoring.separability import separability
 from langgraph_speceyes.testbed.pair import PROMPTS, SPECULATOR, Pair
 from langgraph_speceyes.testbed.world import make_scene
+from tests.waiting import PATIENCE_S, auntil
 
 Asked = Any
 Ask = Callable[[str, int], list[Asked]]
@@ -44,27 +44,28 @@ def tokens(message: AIMessage) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["speculator", "large"])
-def test_a_batched_answer_equals_the_answer_alone(pair: Pair, ask: Ask, name: str) -> None:
+def test_a_batched_answer_equals_the_answer_alone(
+    pair: Pair, ask: Ask, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model: LocalChatModel = getattr(pair, name)
     prompts = prompts_for(ask, 4)
     alone = [model.invoke(p, logprobs=True, top_logprobs=64, max_tokens=12) for p in prompts]
     model.clear_caches()
-    largest = model.stats.largest
-    barrier = threading.Barrier(len(prompts))
+    monkeypatch.setattr(model._batcher, "max_wait_s", PATIENCE_S)
+    batches, calls = model.stats.batches, model.stats.calls
 
-    def together(prompt: list[BaseMessage]) -> AIMessage:
-        barrier.wait()
-        return model.invoke(prompt, logprobs=True, top_logprobs=64, max_tokens=12)
+    def together(key: int) -> AIMessage:
+        return model.invoke(prompts[key], logprobs=True, top_logprobs=64, max_tokens=12, batch_key=key)
 
     for key in range(len(prompts)):
         model.expect(key)
     try:
         with ThreadPoolExecutor(len(prompts)) as pool:
-            batched = list(pool.map(together, prompts))
+            batched = list(pool.map(together, range(len(prompts))))
     finally:
         for key in range(len(prompts)):
             model.dismiss(key)
-    assert model.stats.largest >= max(2, largest)
+    assert (model.stats.batches - batches, model.stats.calls - calls) == (1, len(prompts))
     for one, many in zip(alone, batched, strict=True):
         assert one.content == many.content
         assert [t["token"] for t in tokens(one)] == [t["token"] for t in tokens(many)]
@@ -75,32 +76,48 @@ def test_a_batched_answer_equals_the_answer_alone(pair: Pair, ask: Ask, name: st
             assert math.isclose(first.scores[score], second.scores[score], abs_tol=1e-4)
 
 
-async def test_calls_from_tasks_share_forward_passes(pair: Pair, ask: Ask) -> None:
-    model = LocalChatModel.from_pretrained(str(SPECULATOR), max_batch=4, max_wait_s=10)
+async def test_calls_from_tasks_share_forward_passes(pair: Pair, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LocalChatModel.from_pretrained(str(SPECULATOR), max_batch=4, max_wait_s=PATIENCE_S)
     prompts = prompts_for(ask, 4)
+    begun, serve = list[int](), model._batcher._run
+
+    def noted(requests: Any, feed: Any) -> None:
+        begun.append(len(requests))
+        serve(requests, feed)
+
+    monkeypatch.setattr(model._batcher, "_run", noted)
     for key in range(8):
         model.expect(key)
     answers = await asyncio.gather(*(model.ainvoke(p, batch_key=k) for k, p in enumerate(prompts)))
-    assert (model.stats.batches, model.stats.calls, model.stats.largest) == (2, 8, 4)
+    assert (begun[0], model.stats.calls, model.stats.largest) == (4, 8, 4)
+    # the others join as those end, together or one by one
+    assert model.stats.batches <= 1 + 4
     assert [a.content for a in answers] == [pair.speculator.invoke(p).content for p in prompts]
 
 
-class Slow:
-    """The large model, which never ends an answer by itself and takes its time for every token."""
+class Held:
+    """The large model, which never ends an answer by itself and takes no step that it was not let take."""
 
     def __init__(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.steps, self._step = 0, model._engine.decoder._step
+        self.begun = self.steps = 0
+        self._let, self._step = threading.Semaphore(0), model._engine.decoder._step
         monkeypatch.setattr(model._engine, "end_ids", frozenset())
         monkeypatch.setattr(model._engine.decoder, "_step", self)
 
     def __call__(self, rows: Any) -> Any:
+        self.begun += 1
+        assert self._let.acquire(timeout=PATIENCE_S)
         self.steps += 1
-        time.sleep(0.01)
         return self._step(rows)
 
-    async def reach(self, steps: int) -> None:
-        while self.steps < steps:
-            await asyncio.sleep(0.001)
+    def let(self, steps: int) -> None:
+        self._let.release(steps)
+
+    async def take(self, steps: int) -> None:
+        """Let it take steps until it stands before the next one."""
+        before = self.steps
+        self.let(steps)
+        await auntil(lambda: self.begun == before + steps + 1)
 
 
 async def test_a_judgment_joins_a_longer_answer_and_leaves(
@@ -108,29 +125,37 @@ async def test_a_judgment_joins_a_longer_answer_and_leaves(
 ) -> None:
     model = pair.large
     one, other, *_ = prompts_for(ask, 2)
-    slow = Slow(model, monkeypatch)
+    held = Held(model, monkeypatch)
+    held.let(39)
     alone = [await model.ainvoke(one, max_tokens=40), await model.ainvoke(other, max_tokens=1)]
-    slow.steps = 0
+    held.begun = held.steps = 0
     long = asyncio.create_task(model.ainvoke(one, max_tokens=40))
-    await slow.reach(3)
-    short = await model.ainvoke(other, max_tokens=1)
-    assert not long.done()
-    assert slow.steps < 20
+    await held.take(3)
+    joining = asyncio.create_task(model.ainvoke(other, max_tokens=1))
+    await auntil(lambda: model._batcher._waiting)
+    held.let(1)
+    short = await joining
+    assert (held.steps, long.done()) == (4, False)
+    held.let(35)
     assert [(await long).text, short.text] == [message.text for message in alone]
-    assert slow.steps == 39
+    assert held.steps == 39
 
 
 async def test_an_answer_ends_once_nobody_waits_for_it(pair: Pair, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    (prompt, *_) = prompts_for(ask, 1)
-    slow = Slow(pair.large, monkeypatch)
-    task = asyncio.create_task(pair.large.ainvoke(prompt, max_tokens=400))
-    await slow.reach(3)
+    model: Any = pair.large
+    one, other, *_ = prompts_for(ask, 2)
+    held = Held(model, monkeypatch)
+    # whoever comes next has to wait until the answer has ended
+    monkeypatch.setattr(model._batcher, "max_batch", 1)
+    task = asyncio.create_task(model.ainvoke(one, max_tokens=400))
+    await held.take(3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    before = slow.steps
-    await asyncio.sleep(0.2)
-    assert slow.steps <= before + 2
+    held.let(400)
+    await model.ainvoke(other, max_tokens=1)
+    # the step that was about to be taken is the last
+    assert held.steps == 4
 
 
 def test_logprobs_are_those_of_the_models_own_logits(pair: Pair, ask: Ask) -> None:

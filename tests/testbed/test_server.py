@@ -303,7 +303,7 @@ def test_tools_reach_the_model_unless_the_request_says_none() -> None:
 def test_a_stopped_server_answers_nobody(pair: Pair) -> None:
     with ModelServer(pair) as short_lived:
         parts = urlsplit(short_lived.url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
         for _ in range(2):
             connection.request("GET", "/health")
             assert connection.getresponse().read() == b'{"status": "ok"}'
