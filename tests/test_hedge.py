@@ -27,7 +27,8 @@ from PIL import Image
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_question
 from langgraph_speceyes.behind.meter import Meter
 from langgraph_speceyes.errors import ArgumentError, PhaseError
-from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.front.order import LEAST, OrderChooser
+from langgraph_speceyes.hedge import race
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.models.batcher import MicroBatcher
 from tests.scripted import Agent, Scripted, costing, judge, peaked, speculator
@@ -35,6 +36,13 @@ from tests.waiting import PATIENCE_S, auntil, until
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 ACCEPTED, REJECTED = 40.0, 0.01
+
+
+@pytest.fixture(autouse=True)
+def front_end_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front end is done before the agent has its answer, in all tests but those of the other case."""
+    if "agent_first" not in request.keywords:
+        monkeypatch.setattr(race, "_answered", lambda agent: False)
 
 
 @pytest.fixture
@@ -183,6 +191,7 @@ async def test_what_the_gate_accepts_cancels_the_agent_and_nothing_of_it_is_left
     assert hedge == {
         "cancelled": True,
         "interrupted": False,
+        "agent_first": False,
         "seconds": hedge["seconds"],
         "tokens": {"input": 7, "output": 1},
         "tool_steps": 1,
@@ -690,10 +699,10 @@ async def test_the_order_is_still_chosen_from_what_queries_cost(
     graph = create_speceyes(
         Agent().graph, speculator=speculator(), judge=judge(0.1), hedge=True, order="auto"
     ).compile()
-    orders = [(await call(graph, asked(image)))["decision"]["order"] for _ in range(18)]
-    assert all(order["explored"] for order in orders[:16])
-    assert orders[17]["queries"] == 16
-    assert orders[17]["order"] == "no_judge"
+    orders = [(await call(graph, asked(image)))["decision"]["order"] for _ in range(LEAST + 1)]
+    assert all(order["explored"] for order in orders[:LEAST])
+    assert orders[LEAST]["queries"] == LEAST
+    assert orders[LEAST]["order"] == "parallel"
 
 
 def test_agents_that_remember_by_themselves_are_refused() -> None:
@@ -717,3 +726,34 @@ def test_a_state_key_named_like_the_race_is_refused_only_with_it() -> None:
     create_speceyes(agent, speculator=speculator())
     with pytest.raises(ArgumentError, match="race"):
         create_speceyes(agent, speculator=speculator(), hedge=True)
+
+
+@pytest.mark.agent_first
+@pytest.mark.parametrize("gap", [ACCEPTED, REJECTED])
+async def test_an_agent_that_has_its_answer_first_settles_the_question(image: str, gap: float) -> None:
+    """The speculator cannot end before the answer has been given."""
+    for asynchronous in (False, True):
+        given = threading.Event()
+        small = speculator(gap, before=lambda given=given: given.wait(PATIENCE_S))
+        graph = create_speceyes(Agent().graph, speculator=small, hedge=True).compile()
+        asked = {"messages": [image_question(image, "What?")]}
+        result = await graph.ainvoke(asked) if asynchronous else graph.invoke(asked)
+        given.set()
+        decision = result["decision"]
+        assert (decision["route"], decision["decided_by"], decision["speculation"]) == ("fallback", "agent", None)
+        assert (decision["hedge"]["agent_first"], decision["hedge"]["cancelled"]) == (True, False)
+        assert result["messages"][-1].text == "from the agent"
+
+
+@pytest.mark.agent_first
+async def test_an_agent_that_fails_first_leaves_the_question_to_the_front_end(image: str) -> None:
+    for gap in (ACCEPTED, REJECTED):
+        for asynchronous in (False, True):
+            graph = create_speceyes(Agent(fail=True).graph, speculator=speculator(gap), hedge=True).compile()
+            asked = {"messages": [image_question(image, "What?")]}
+            if gap == REJECTED:
+                with pytest.raises(RuntimeError, match="the agent broke"):
+                    await graph.ainvoke(asked) if asynchronous else graph.invoke(asked)
+            else:
+                result = await graph.ainvoke(asked) if asynchronous else graph.invoke(asked)
+                assert result["decision"]["route"] == "bypass"

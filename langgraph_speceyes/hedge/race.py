@@ -65,6 +65,8 @@ class Race:
         try:
             both: set[Future[Any]] = {front, agent}
             wait(both, return_when=FIRST_COMPLETED)
+            if not _answered(agent):
+                wait({front})
             hedge = self._settled(front, agent, watch, run)
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
@@ -106,10 +108,7 @@ class Race:
         return self._update(state, config, run.values, hedge, ran)
 
     def _settled(self, front: Any, agent: Any, watch: Meter, run: Look) -> Hedge:
-        """Which side settles the question: an agent that has its answer first, else the front end.
-
-        In the sync form it waits for the front end where the agent has no answer yet.
-        """
+        """Which side settles the question: an agent that has its answer first, else the front end."""
         if _answered(agent) and not front.done():
             run.abandoned = True
             return watch.hedge(agent_first=True)
