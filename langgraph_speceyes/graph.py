@@ -20,6 +20,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.pregel.protocol import PregelProtocol
 
 from langgraph_speceyes.adapter import QueryFromState, StateAdapter, UpdateFromAnswer
+from langgraph_speceyes.behind.abandoned import Abandoned
 from langgraph_speceyes.behind.agent import Agent, adopt
 from langgraph_speceyes.behind.fallback import OUTPUT_MODES, Fallback, OutputMode
 from langgraph_speceyes.behind.handoff import BypassGraph
@@ -99,7 +100,15 @@ def create_speceyes(
     _check_keys(behind, HEDGED_NODES if hedge else NODES)
     adapter = StateAdapter(query_from_state, update_from_answer, behind.keys, behind.answered)
     form = AnswerForm(format_of(behind.runnable) if STRUCTURED in behind.keys and not update_from_answer else None)
-    front = FrontEnd(options, adapter, behind.runnable, opens_images=behind.opens_images, stale=behind.stale, form=form)
+    front = FrontEnd(
+        options,
+        adapter,
+        behind.runnable,
+        opens_images=behind.opens_images,
+        stale=behind.stale,
+        form=form,
+        given_up=Abandoned(behind),
+    )
     decision = {"decision": Decision}
     graph = BypassGraph(
         extended(

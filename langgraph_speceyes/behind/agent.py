@@ -113,7 +113,7 @@ class Agent:
         memory: AgentMemory | None = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
         if MESSAGES in held and MESSAGES in self.keys and not self.opens_images:
-            held[MESSAGES] = self._readable(held[MESSAGES])
+            held[MESSAGES] = self.readable(held[MESSAGES])
         if self.local is None:
             # without a thread its server remembers nothing
             known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else {}
@@ -165,7 +165,7 @@ class Agent:
                     update[key] = exactly(channel, result.values[key])
             elif key in state and self.local is not None and not accumulates(self.channels[key]):
                 update[key] = emptied()
-        if MESSAGES in self.keys and (said := self._said(state.get(MESSAGES), messages)) is not None:
+        if MESSAGES in self.keys and (said := self.said(state.get(MESSAGES), messages)) is not None:
             update[MESSAGES] = said
         update["speceyes_agent"] = self._remembered(state, result)
         return update
@@ -196,7 +196,7 @@ class Agent:
             return RemoteAgent(self.runnable)
         return self.runnable
 
-    def _readable(self, messages: Any) -> Any:
+    def readable(self, messages: Any) -> Any:
         """Messages whose references are data, where they are this package's own; all else as it came."""
         if not isinstance(messages, list) or not any(isinstance(one, BaseMessage) for one in messages):
             return messages
@@ -227,7 +227,7 @@ class Agent:
         topics = [key for key in result.values if self.remote and isinstance(self.channels.get(key), Topic)]
         return AgentMemory(outputs=sorted(outputs), kept={}, held={key: len(result.values[key]) for key in topics})
 
-    def _said(self, held: Any, messages: list[Any]) -> Any:
+    def said(self, held: Any, messages: list[Any]) -> Any:
         """The update that makes the state's messages those of the agent."""
         before = list(held or [])
         channel = self.channels[MESSAGES]

@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 
 from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.behind.abandoned import marked
 from langgraph_speceyes.behind.agent import Agent, Result, last_answer, new_messages, result_messages
 from langgraph_speceyes.behind.handoff import handed_up
 from langgraph_speceyes.behind.meter import Cost, Meter, PausedRuns
@@ -194,9 +195,12 @@ class Fallback:
         self._paused.pause(_query(state), meter.cost())
 
     def _pinned(self, state: Any, config: RunnableConfig) -> RunnableConfig:
-        """The config that names the question's images: an agent's own messages may hide or remove it."""
+        """The config that names the query, and the question's images: an agent's own messages may hide or remove it."""
+        if self.agent.remote:
+            return config
+        config = marked(config, _query(state))
         images = question_images(self.adapter, state)
-        if not images or self.agent.remote:
+        if not images:
             return config
         settings = {**(config.get("configurable") or {}), PINNED: [image.uri for image in images]}
         return {**config, "configurable": settings}

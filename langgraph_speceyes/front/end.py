@@ -15,7 +15,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
 from langgraph_speceyes.front.calling import ModelCall, check_use
 from langgraph_speceyes.front.gate import GatePhase
-from langgraph_speceyes.front.intake import Intake
+from langgraph_speceyes.front.intake import GivenUp, Intake
 from langgraph_speceyes.front.judge import Judge
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.route import ANSWERED, OTHERWISE, TABLES, destinations, next_phases
@@ -44,6 +44,7 @@ class FrontEnd:
         opens_images: Whether the agent, this package's own, fails on an image that cannot be opened.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
         form: The form that the agent answers in, where the caller's settings do not tell.
+        given_up: What the agent had done in a run that nobody went on with.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FrontEnd:
         opens_images: bool = False,
         stale: Callable[[Any], dict[str, Any]] | None = None,
         form: AnswerForm | None = None,
+        given_up: GivenUp | None = None,
     ) -> None:
         self.options, self.gate = options, resolve_gate(options.gate)
         adapter, prompts, policy = adapter or StateAdapter(), options.prompts or Prompts(), options.policy
@@ -106,6 +108,7 @@ class FrontEnd:
             self.chooser or (order if judge is not None else None),
             [calls[name] for name in sorted(firsts)] or list(calls.values()),
             strict=options.strict or opens_images,
+            given_up=given_up,
         )
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()

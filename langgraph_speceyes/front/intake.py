@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import describe_error
@@ -18,6 +18,16 @@ from langgraph_speceyes.question import Asked, FollowUps, read_question, seen, u
 from langgraph_speceyes.state import OrderChoice, Query, Seen, SpecEyesState
 
 UNREAD = Seen(count=0, last="")
+
+
+class GivenUp(Protocol):
+    """What the agent had done in a run that failed, was cancelled or waits, when something new is asked instead."""
+
+    def find(self, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values of the state that the run has changed, and the update that sets them."""
+
+    async def afind(self, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The same off the event loop."""
 
 
 class Intake:
@@ -37,6 +47,7 @@ class Intake:
         first: The calls that every question comes to.
         strict: Raise where an image cannot be opened: the agent, this package's own, would fail on it as well, or the
             caller wants to know.
+        given_up: What the agent had done in a run that nobody went on with; it becomes part of the state.
     """
 
     def __init__(
@@ -50,9 +61,11 @@ class Intake:
         first: Sequence[ModelCall] = (),
         *,
         strict: bool = False,
+        given_up: GivenUp | None = None,
     ) -> None:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
+        self.given_up = given_up
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
@@ -60,18 +73,22 @@ class Intake:
         Raises:
             ImageError: An image of the question cannot be opened, and the run is strict.
         """
-        return self._update(*self._timed(lambda: self._check(state)))
+        values, update = self.given_up.find(state) if self.given_up else ({}, {})
+        full: Any = {**state, **values}
+        return {**update, **self._update(*self._timed(lambda: self._check(full)))}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
+        values, update = await self.given_up.afind(state) if self.given_up else ({}, {})
+        full: Any = {**state, **values}
         key = self._announced()
         began, clock = time.time(), time.perf_counter()
         try:
-            found = await asyncio.to_thread(self._check, state)
+            found = await asyncio.to_thread(self._check, full)
         except BaseException:
             self.scope.leave(key)
             raise
-        return self._update(key, began, time.perf_counter() - clock, *found)
+        return {**update, **self._update(key, began, time.perf_counter() - clock, *found)}
 
     def _timed(
         self, check: Callable[[], tuple[Asked | None, Seen, str | None]]
