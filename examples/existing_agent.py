@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from langgraph_speceyes import Decision, create_speceyes, image_question
+from langgraph_speceyes.images import find_images
 from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.pair import PROMPTS, Pair, load_pair
 from langgraph_speceyes.testbed.questions import questions
@@ -58,8 +59,7 @@ def existing_agent(pair: Pair) -> StateGraph[Any, Any, Any, Any]:
 
 def newest_image(messages: list[AnyMessage]) -> str:
     """The image the thread is about."""
-    blocks = [block for m in messages if isinstance(m.content, list) for block in m.content if isinstance(block, dict)]
-    return next(str(block["url"]) for block in reversed(blocks) if block["type"] == "image")
+    return find_images(messages)[-1].uri
 
 
 # --- the bypass in front of it -------------------------------------------------------------------------------------

@@ -528,6 +528,8 @@ class Thread:
         text = text_of(messages[-1])
         found = [match.group() for match in ASKED.finditer(text)]
         assert self.asked, f"nothing was asked, and the front end was asked {text!r}"
+        if self.plan.hedge and not set(found) & set(self.asked):
+            return  # a thread of a front end that an agent was faster than
         assert set(found) <= set(self.asked), f"an older question was asked again: {text!r}"
         assert self.asked[-1] in found
 
@@ -661,6 +663,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield str(folder / HERE)
 
 
+# threads that a cancelled run leaves behind draw ids while the next example is drawn
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.timeout(3600)
 def test_every_turn_is_bypassed_or_what_the_agent_alone_would_have_done(here: str) -> None:
     tally: Counter[str] = Counter()

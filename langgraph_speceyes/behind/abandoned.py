@@ -158,7 +158,7 @@ def _merged(began: Sequence[BaseMessage], done: Sequence[BaseMessage], now: Any)
     """Messages with ids: those of the run, with what came, changed or went since."""
     before = {message.id: message for message in began}
     ids = {message.id for message in now}
-    left = [message for message in done if message.id in ids or message.id not in before]
+    left: Any = [message for message in done if message.id in ids or message.id not in before]
     return add_messages(left, [message for message in now if before.get(message.id) != message])
 
 

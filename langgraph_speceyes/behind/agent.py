@@ -103,6 +103,12 @@ class Agent:
         """Whether it is this package's own, which reads every reference itself."""
         return isinstance(getattr(self.runnable, "builder", None), VisualAgent)
 
+    @property
+    def reads_references(self) -> bool:
+        """Whether it is known to read this package's references: its own agents, and those that say so."""
+        marked = (self.runnable, getattr(self.runnable, "builder", None))
+        return self.opens_images or any(getattr(one, "accepts_image_references", False) is True for one in marked)
+
     def input(self, state: Mapping[str, Any], config: RunnableConfig) -> dict[str, Any]:
         """What the agent is called with.
 
@@ -112,7 +118,7 @@ class Agent:
         """
         memory: AgentMemory | None = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
-        if MESSAGES in held and MESSAGES in self.keys and not self.opens_images:
+        if MESSAGES in held and MESSAGES in self.keys and not self.reads_references:
             held[MESSAGES] = self.readable(held[MESSAGES])
         if self.local is None:
             # without a thread its server remembers nothing
@@ -244,7 +250,7 @@ class Agent:
 
     def _repeats(self, message: Any, known: Mapping[str, Any]) -> bool:
         before = known.get(message.id)
-        if before is None or self.opens_images:
+        if before is None or self.reads_references:
             return False
         return self.remote or message == before or message == _inlined(before, self.policy)
 
@@ -355,10 +361,13 @@ def last_answer(messages: Sequence[Any]) -> list[Any]:
     return [answer]
 
 
-def result_messages(result: Result) -> list[Any]:
+def result_messages(agent: Agent, result: Result) -> list[Any]:
     """The messages that an agent returned: as it keeps them, or made into messages where it answered in JSON."""
     found = result.values.get(MESSAGES)
-    return list(found) if isinstance(found, list | tuple) else as_messages(found)
+    channel = agent.channels.get(MESSAGES)
+    if not isinstance(found, list | tuple):
+        return as_messages(found)
+    return as_messages(found) if channel is not None and merges_messages(channel) else list(found)
 
 
 def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:

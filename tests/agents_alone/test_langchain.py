@@ -53,7 +53,9 @@ class ColourDict(TypedDict):
     colour: str
 
 
-LOOKS: Script = {turn: [calls(("look", {"at": turn}, f"c{turn}"), text="Let me see."), f"I saw {turn}."] for turn in TURNS}
+LOOKS: Script = {
+    turn: [calls(("look", {"at": turn}, f"c{turn}"), text="Let me see."), f"I saw {turn}."] for turn in TURNS
+}
 
 
 @dataclass
@@ -116,9 +118,7 @@ CASES: dict[str, Case] = {
     "never approved": Case(middleware=lambda: [HumanInTheLoopMiddleware({"look": True})]),
     "summary": Case(middleware=summing),
     "thread limit": Case(middleware=lambda: [ModelCallLimitMiddleware(thread_limit=3)]),
-    "thread limit, raising": Case(
-        middleware=lambda: [ModelCallLimitMiddleware(thread_limit=3, exit_behavior="error")]
-    ),
+    "thread limit, raising": Case(middleware=lambda: [ModelCallLimitMiddleware(thread_limit=3, exit_behavior="error")]),
     "run limit": Case(TWICE, lambda: [ModelCallLimitMiddleware(run_limit=2)]),
     "tools: thread limit": Case(TWICE, lambda: [ToolCallLimitMiddleware(thread_limit=3)]),
     "tools: run limit": Case(TWICE, lambda: [ToolCallLimitMiddleware(run_limit=1)]),
