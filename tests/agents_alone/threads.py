@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 from tests.agents_alone.playing import Playing
 
 Way = Literal["invoke", "stream", "ainvoke", "astream"]
-WAYS: tuple[Way, ...] = ("invoke", "stream", "ainvoke", "astream")
+WAYS: tuple[Way, ...] = ("invoke", "astream")
 Input = Any
 """A question, a command that resumes, or a function that makes one of the interrupts that the thread waits for."""
 # tools that are called together come one after the other, in their order
