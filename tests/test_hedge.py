@@ -26,6 +26,7 @@ from PIL import Image
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError, PhaseError
+from langgraph_speceyes.front.order import LEAST, TRIED
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.hedge.watch import Watch
 from langgraph_speceyes.models.batcher import MicroBatcher
@@ -684,10 +685,10 @@ async def test_the_order_is_still_chosen_from_what_queries_cost(image: str, call
     graph = create_speceyes(
         Agent().graph, speculator=speculator(), judge=judge(0.1, sleep_s=0.005), hedge=True, order="auto"
     ).compile()
-    orders = [(await call(graph, asked(image)))["decision"]["order"] for _ in range(18)]
-    assert all(order["explored"] for order in orders[:16])
-    assert orders[17]["queries"] == 16
-    assert orders[17]["order"] == "no_judge"
+    orders = [(await call(graph, asked(image)))["decision"]["order"] for _ in range(LEAST + 1)]
+    assert all(order["explored"] for order in orders[:LEAST])
+    assert set(orders[-1]["seconds"]) == set(TRIED)
+    assert orders[-1]["queries"] == LEAST
 
 
 def test_agents_that_remember_by_themselves_are_refused() -> None:
