@@ -89,6 +89,13 @@ def test_what_is_no_whole_answer_is_the_agents(asked: Any, small: Any, why: str)
         run(asked, small, strict=True)
 
 
+def test_a_thought_beside_the_text_is_seen(asked: Any) -> None:
+    small = says("blue", ["token_id:1", "token_id:2"], finish_reason="stop")
+    assert run(asked, small)["decision"]["route"] == "bypass"
+    small.message.additional_kwargs["reasoning_content"] = "It is."
+    assert "cannot be told" in run(asked, small)["decision"]["error"]
+
+
 def test_a_judge_that_says_neither_word_has_not_judged(asked: Any) -> None:
     top = [("<think>", -0.0001), ("No", -10.1), ("Yes", -12.5)]
     large = Scripted(answer="<think>", content=[entry("<think>", top)])

@@ -73,7 +73,7 @@ def asked_of(chooser: OrderChooser, queries: Iterable[Query], shared: bool = Fal
 _SECONDS = st.floats(0.01, 10)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     _SECONDS,
     _SECONDS,

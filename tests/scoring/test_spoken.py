@@ -132,6 +132,9 @@ def test_a_text_that_cannot_be_told_from_a_thought() -> None:
     with pytest.raises(AnswerError, match="cannot be told"):
         spoken("<think>x</think>blue", entries("token_id:1", "token_id:2"))
     assert said("x", "y", "</s>", text="blue") == ("blue", ["x", "y"])
+    with pytest.raises(AnswerError, match="cannot be told"):
+        said("x", "y", "</s>", text="blue", apart=True)
+    assert said("blue", " it is", "blue", "</s>", text="blue", apart=True)[1] == ["blue"]
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "content_filter"])
