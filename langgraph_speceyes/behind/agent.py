@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langgraph.channels import Topic
 from langgraph.channels.base import BaseChannel
@@ -333,34 +333,6 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
     return Agent(agent, policy, hints_around(taken), hints_around(returned), hints_around(private), known, context)
 
 
-def new_messages(held: Any, messages: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-    """The messages of a run that were not there before, with their places, whether they have ids or not."""
-    before = list(held or [])
-    ids = {m.id for m in before if isinstance(m, BaseMessage) and m.id is not None}
-    same = 0
-    while same < min(len(before), len(messages)) and _same(before[same], messages[same]):
-        same += 1
-    for index, message in enumerate(messages):
-        identified = isinstance(message, BaseMessage) and message.id is not None
-        if (identified and message.id not in ids) or (not identified and index >= same):
-            yield index, message
-
-
-def last_answer(messages: Sequence[Any]) -> list[Any]:
-    """The end of a run's messages that is its answer: the last one, with the call that a tool's result belongs to."""
-    if not messages:
-        return []
-    begin = len(messages) - 1
-    if isinstance(messages[begin], ToolMessage):
-        while begin and isinstance(messages[begin], ToolMessage):
-            begin -= 1
-        if not (isinstance(messages[begin], AIMessage) and messages[begin].tool_calls):
-            begin += 1
-        return list(messages[begin:])
-    answer = next((m for m in reversed(messages) if isinstance(m, AIMessage) and not m.tool_calls), messages[-1])
-    return [answer]
-
-
 def result_messages(agent: Agent, result: Result) -> list[Any]:
     """The messages that an agent returned: as it keeps them, or made into messages where it answered in JSON."""
     found = result.values.get(MESSAGES)
@@ -396,9 +368,3 @@ def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:
         return key not in state or bool(state[key] != value)
     except Exception:
         return True
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, BaseMessage) and isinstance(other, BaseMessage) and one.id and other.id:
-        return one.id == other.id
-    return bool(one == other)

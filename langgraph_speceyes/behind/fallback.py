@@ -15,8 +15,9 @@ from langgraph.errors import GraphInterrupt
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.behind.abandoned import marked
-from langgraph_speceyes.behind.agent import Agent, Result, last_answer, new_messages, result_messages
+from langgraph_speceyes.behind.agent import Agent, Result, result_messages
 from langgraph_speceyes.behind.handoff import handed_up
+from langgraph_speceyes.behind.history import last_answer, new_messages
 from langgraph_speceyes.behind.meter import Cost, Meter, PausedRuns
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots

@@ -23,6 +23,8 @@ from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
 
+_THOUGHTS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
+
 
 class ModelCall:
     """One model, asked for a few tokens with their log-probabilities.
@@ -215,3 +217,11 @@ def finish_reason(message: AIMessage) -> str | None:
             return str(reason)
     details = found.get("incomplete_details")
     return str(details["reason"]) if isinstance(details, dict) and details.get("reason") else None
+
+
+def thought_apart(message: AIMessage) -> bool:
+    """Whether a message holds a thought beside its text."""
+    if any(message.additional_kwargs.get(key) for key in ("reasoning_content", "reasoning", "thinking")):
+        return True
+    blocks = message.content if isinstance(message.content, list) else []
+    return any(isinstance(one, dict) and one.get("type") in _THOUGHTS for one in blocks)

@@ -138,7 +138,9 @@ class Intake:
     def _update(
         self, key: str, began: float, seconds: float, asked: Asked | None, read: Seen, reason: str | None
     ) -> dict[str, Any]:
-        order = self._order() if reason is None else None
+        # only a judge tells whether a later turn stands on its own
+        must_judge = asked is not None and asked.follow_up and self.follow_ups == "judge"
+        order = self._order(must_judge=must_judge) if reason is None else None
         if reason is not None:
             self.scope.leave(key)
         elif order is None or order["order"] == "no_judge":
@@ -162,9 +164,9 @@ class Intake:
             "decision": None,
         }
 
-    def _order(self) -> OrderChoice | None:
+    def _order(self, *, must_judge: bool) -> OrderChoice | None:
         if isinstance(self.order, OrderChooser):
-            return self.order.choose()
+            return self.order.choose(must_judge=must_judge)
         if self.order is None:
             return None
         return OrderChoice(

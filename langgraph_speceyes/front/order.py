@@ -6,6 +6,7 @@ import math
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
+from random import Random
 from typing import NamedTuple
 
 from langgraph_speceyes.state import Decision, OrderChoice
@@ -73,8 +74,11 @@ class OrderChooser:
         self._screened, self._accepted, self._accepted_of_screened = share(), share(), share()
         self._clean, self._overruled = 0, 0
         self._tried: Counter[str] = Counter()
-        self._learned = self._chosen = self._explored = 0
-        self._budget = 0.0
+        self._looked: Counter[str] = Counter(TRIED)
+        self._learned, self._until_other, self._budget = 0, EVERY, 0.0
+        self._turn: list[str] = []
+        # the same for every graph, so that a run can be repeated
+        self._random = Random(0)
         self._lock = threading.Lock()
 
     def choose(self, *, must_judge: bool = False) -> OrderChoice:
@@ -88,7 +92,7 @@ class OrderChooser:
             if self.keep_judge or must_judge or not self._needless():
                 costs.pop("no_judge", None)
             if any(self._tried[order] < LEAST // len(TRIED) for order in TRIED) or not costs:
-                return self._choice(self._next(TRIED), costs, explored=True)
+                return self._choice(self._next(), costs, explored=True)
             best = min(costs, key=lambda order: costs[order].mean)
             if other := self._other(costs, best):
                 return self._choice(other, costs, explored=True)
@@ -152,22 +156,25 @@ class OrderChooser:
         chance = (1 - CONFIDENCE) / 2.0**self._overruled
         return self._clean * math.log1p(-OVERRULED) <= math.log(chance)
 
-    def _next(self, orders: Sequence[str]) -> str:
-        self._explored += 1
-        return orders[self._explored % len(orders)]
+    def _next(self) -> str:
+        """Each order once, and then again; in no rhythm, as the questions may have one."""
+        if not self._turn:
+            self._turn = self._random.sample(TRIED, len(TRIED))
+        return self._turn.pop()
 
     def _other(self, costs: dict[str, _Estimate], best: str) -> str | None:
         """Now and then another order; how often is a matter of what it costs."""
-        self._chosen += 1
+        self._until_other -= 1
         self._budget += costs[best].mean / EVERY
         # one that had nothing but trouble would send its queries to the agent
         others = [order for order in TRIED if order != best and order in costs]
-        if self._chosen % EVERY or not others:
+        if self._until_other > 0 or not others:
             return None
-        other = others[self._explored % len(others)]
+        other = min(others, key=lambda order: self._looked[order] * costs[order].mean)
         if (extra := costs[other].mean - costs[best].mean) > self._budget:
             return None
-        self._explored += 1
+        self._until_other = self._random.randrange(EVERY // 2, EVERY + EVERY // 2 + 1)
+        self._looked[other] += 1
         self._budget -= extra
         return other
 
@@ -175,14 +182,18 @@ class OrderChooser:
         """What each order costs in front, as far as it is known."""
         judge, speculate = _mean(self._first["judge"]), _mean(self._first["speculate"])
         costs = {}
-        if judge and speculate and self._screened and self._accepted:
-            then_speculate = _mean(self._second["speculate"]) or speculate
-            then_judge = _mean(self._second["judge"]) or judge
-            costs["judge_first"] = _sequence(judge, _share(self._screened), then_speculate)
-            costs["speculate_first"] = _sequence(speculate, _share(self._accepted), then_judge)
-            costs["no_judge"] = speculate
+        if judge and speculate and self._screened:
+            costs["judge_first"] = _sequence(
+                judge, _share(self._screened), _mean(self._second["speculate"]) or speculate
+            )
+        if judge and speculate and self._accepted:
+            costs["speculate_first"] = _sequence(
+                speculate, _share(self._accepted), _mean(self._second["judge"]) or judge
+            )
         if both := _mean(self._both):
             costs["parallel"] = both
+        if speculate:
+            costs["no_judge"] = speculate
         return costs
 
     def _choice(self, order: str, costs: dict[str, _Estimate], *, explored: bool) -> OrderChoice:

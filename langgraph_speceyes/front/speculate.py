@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.front.asking import AskingPhase
-from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, usage
+from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart, usage
 from langgraph_speceyes.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import Gate, score_answer, spoken
 from langgraph_speceyes.state import Speculation
@@ -45,7 +45,13 @@ class Speculate(AskingPhase):
         text = str(message.text)
         # an answer of white space only is an empty answer: it scores 0
         content = logprob_content(message) if text.strip() else []
-        said = spoken(text, content, finish=finish_reason(message), limit=self.call.max_tokens)
+        said = spoken(
+            text,
+            content,
+            finish=finish_reason(message),
+            limit=self.call.max_tokens,
+            apart=thought_apart(message),
+        )
         score = score_answer(said.content, self.gate.score, self.gate.k, drop=())
         return self._update(said.text, asdict(score), usage(message), began, None)
 

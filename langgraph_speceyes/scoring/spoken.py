@@ -21,7 +21,7 @@ __all__ = ["Spoken", "spoken"]
 
 # Where thoughts begin and end, lower case, in the words of the families in use.
 _THOUGHTS = {
-    **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "reasoning", "seed:think")},
+    **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")},
     "◁think▷": "◁/think▷",
     "[think]": "[/think]",
     "<|start_thinking|>": "<|end_thinking|>",
@@ -81,7 +81,9 @@ class Spoken:
     content: list[Mapping[str, Any]]
 
 
-def spoken(text: str, content: Content, *, finish: str | None = None, limit: int | None = None) -> Spoken:
+def spoken(
+    text: str, content: Content, *, finish: str | None = None, limit: int | None = None, apart: bool = False
+) -> Spoken:
     """Find the answer in what a model wrote, and its tokens among those that were generated.
 
     The answer is what follows the last thought; of that, what stands between answer tags or in a fence around the
@@ -94,6 +96,7 @@ def spoken(text: str, content: Content, *, finish: str | None = None, limit: int
         content: ``response_metadata["logprobs"]["content"]`` of its message.
         finish: Why it stopped, in the server's words, if it says so.
         limit: Most tokens it was allowed. As many without a reason and without an end token were cut.
+        apart: Whether the server says that there was a thought, which it keeps apart from the text.
 
     Returns:
         The answer. Nothing but white space is an empty one.
@@ -111,11 +114,11 @@ def spoken(text: str, content: Content, *, finish: str | None = None, limit: int
     thought = _thought(written)
     for tokens in (written, [_written(entry, pieces=True) for entry in entries]):
         squeezed = [_squeezed(token) for token in tokens]
-        for align in (_backwards, _forwards):
+        for align in (_backwards,) if apart else (_backwards, _forwards):
             spans = align(entries, squeezed, part)
             if spans is not None and (said := _told(part, entries, squeezed, spans, thought)):
                 return said
-    if thought or text[begin:end] != text.strip():
+    if apart or thought or text[begin:end] != text.strip():
         raise AnswerError("the answer's tokens cannot be told from those around it")
     return Spoken(text[begin:end], without_end(entries))
 

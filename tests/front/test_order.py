@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from PIL import Image
 
-from langgraph_speceyes import create_speceyes, image_question
-from langgraph_speceyes.front.order import LEAST, TRIED, OrderChooser
-from tests.scripted import Agent, costing, judge, speculator
+from langgraph_speceyes import Gate, create_speceyes, image_question
+from langgraph_speceyes.front.order import EVERY, LEAST, TRIED, OrderChooser
+from tests.scripted import Agent, costing, front_end, judge, speculator
 from tests.waiting import PATIENCE_S
 
 
@@ -26,105 +27,183 @@ def asked(tmp_path: Path) -> dict[str, list[HumanMessage]]:
     return {"messages": [image_question(tmp_path / "a.png", "What?")]}
 
 
-def decided(choice: Any, judge_s: float, speculate_s: float, screened: bool, accepted: bool) -> Any:
+class Query(NamedTuple):
+    """What would come of a query if everything were asked."""
+
+    judge_s: float
+    speculate_s: float
+    screened: bool
+    accepted: bool
+
+
+def decided(choice: Any, query: Query, shared: bool = False) -> Any:
+    """The decision on a query, and what its front end cost, on one device or on two."""
+    judge_s, speculate_s, screened, accepted = query
+    order = choice["order"]
+    judged = order != "no_judge" and (order != "speculate_first" or accepted)
+    asked = order != "judge_first" or screened
+    seconds = {"judge": judge_s} if judged else {}
+    if asked:
+        waited = judge_s if order == "parallel" and shared else 0.0
+        seconds["speculate"] = speculate_s + waited
     return {
-        "seconds": {"judge": judge_s, "speculate": speculate_s},
+        "seconds": seconds,
         "order": choice,
         "error": None,
-        "tool_need": 0.1 if screened else 0.9,
-        "judge_threshold": 0.5,
-        "accepted": accepted,
+        "tool_need": (0.1 if screened else 0.9) if judged else None,
+        "judge_threshold": 0.5 if judged else None,
+        "accepted": accepted if asked else None,
     }
 
 
-class Device:
-    """Judge and speculator on devices of their own, or on one that serves them one after the other."""
-
-    def __init__(self, judge_s: float, speculate_s: float, shared: bool) -> None:
-        self.judge_s, self.speculate_s, self.shared = judge_s, speculate_s, shared
-
-    def query(self, choice: Any, screened: bool, accepted: bool) -> Any:
-        """What a query of an order comes to, with the seconds that its calls took."""
-        order = choice["order"]
-        judged = order != "no_judge" and (order != "speculate_first" or accepted)
-        speculated = order != "judge_first" or screened
-        slowed = order == "parallel" and self.shared
-        seconds = {"judge": self.judge_s, "speculate": self.speculate_s}
-        if slowed:
-            seconds["judge"] = self.judge_s + self.speculate_s
-        found = decided(choice, 0, 0, screened, accepted)
-        found["seconds"] = {k: v for k, v in seconds.items() if (judged if k == "judge" else speculated)}
-        if not judged:
-            found["tool_need"] = None
-        if not speculated:
-            found["accepted"] = None
-        return found
-
-    def cost(self, order: str, screened: bool, accepted: bool) -> float:
-        if order == "judge_first":
-            return self.judge_s + screened * self.speculate_s
-        if order == "speculate_first":
-            return self.speculate_s + accepted * self.judge_s
-        if order == "no_judge":
-            return self.speculate_s
-        return self.judge_s + self.speculate_s if self.shared else max(self.judge_s, self.speculate_s)
+def cost(decision: Any) -> float:
+    seconds = decision["seconds"]
+    both = max if decision["order"]["order"] == "parallel" else sum
+    return float(both(seconds.values()))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+def asked_of(chooser: OrderChooser, queries: Iterable[Query], shared: bool = False) -> list[Any]:
+    decisions = []
+    for query in queries:
+        decisions.append(decided(chooser.choose(), query, shared))
+        chooser.learn(decisions[-1])
+    return decisions
+
+
+_SECONDS = st.floats(0.01, 10)
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    st.floats(0.02, 1),
-    st.floats(0.02, 1),
-    st.floats(0.05, 0.95),
-    st.floats(0.05, 0.95),
+    _SECONDS,
+    _SECONDS,
+    st.lists(st.floats(0.01, 1), min_size=4, max_size=4),
     st.booleans(),
-    st.integers(0, 9),
+    st.sampled_from([0.0, 0.3]),
+    st.integers(0, 2**32),
 )
-def test_it_ends_within_a_tenth_of_the_best_fixed_order(
-    judge_s: float, speculate_s: float, beta: float, alpha: float, shared: bool, seed: int
+def test_it_ends_with_the_order_that_costs_least(
+    judge_s: float, speculate_s: float, kinds: list[float], shared: bool, noise: float, seed: int
 ) -> None:
-    device, draw, chooser = Device(judge_s, speculate_s, shared), random.Random(seed), OrderChooser(keep_judge=True)
-    queries = [(draw.random() < beta, draw.random() < alpha) for _ in range(1000)]
-    spent = 0.0
-    for number, query in enumerate(queries):
-        choice = chooser.choose()
-        chooser.learn(device.query(choice, *query))
-        if number >= 200:
-            spent += device.cost(choice["order"], *query)
-    best = min(
-        sum(device.cost(order, *query) for query in queries[200:])
+    random = Random(seed)
+
+    def query(screened: bool, accepted: bool) -> Query:
+        varied = (s * (1 + noise * random.uniform(-1, 1)) for s in (judge_s, speculate_s))
+        return Query(*varied, screened, accepted)
+
+    # as many of each kind as it has, in any order
+    of_kind = [round(400 * kind / sum(kinds)) for kind in kinds]
+    queries = [query(k in (0, 1), k in (0, 2)) for k, count in enumerate(of_kind) for _ in range(count)]
+    random.shuffle(queries)
+    beta, accepted = (sum(q[i] for q in queries) / len(queries) for i in (2, 3))
+    costs = {
+        "judge_first": judge_s + beta * speculate_s,
+        "speculate_first": speculate_s + accepted * judge_s,
+        "parallel": judge_s + speculate_s if shared else max(judge_s, speculate_s),
+    }
+    chooser = OrderChooser(keep_judge=True)
+    decisions = asked_of(chooser, queries, shared)
+    least = min(costs.values())
+    known = chooser.choose()["seconds"]
+    assert costs[min(known, key=lambda order: known[order])] <= 1.1 * least
+    # and that is what it takes, but for one in twenty and where two are alike
+    last = decisions[-100:]
+    near = [d for d in last if costs[d["order"]["order"]] <= 1.1 * least]
+    assert len(near) >= 80
+
+
+def test_on_one_shared_device_it_costs_what_the_best_fixed_order_does() -> None:
+    queries = [Query(0.1, 0.04, k % 5 not in (0, 1), k % 10 in (0, 2, 3, 7, 8)) for k in range(80)]
+    fixed = {
+        order: sum(cost(decided({"order": order}, q, True)) for q in queries) / len(queries)
         for order in ("judge_first", "speculate_first", "parallel")
-    )
-    assert spent <= 1.1 * best
+    }
+    assert min(fixed, key=lambda order: fixed[order]) == "speculate_first"
+    learned = [cost(d) for d in asked_of(OrderChooser(), queries, True)[LEAST:]]
+    assert sum(learned) / len(learned) <= 1.1 * fixed["speculate_first"]
 
 
-def test_the_judge_is_left_out_only_where_it_overrules_next_to_nothing() -> None:
-    for overrules, keep, expected in ((False, False, True), (True, False, False), (False, True, False)):
-        device, chooser = Device(1.0, 0.1, False), OrderChooser(keep_judge=keep)
-        orders = []
-        for number in range(2000):
-            choice = chooser.choose()
-            orders.append(choice["order"])
-            # one in fifty is accepted though it needs tools
-            screened = not (overrules and number % 50 == 0)
-            chooser.learn(device.query(choice, screened, True))
-        assert ("no_judge" in orders) == expected
-        assert "no_judge" not in orders[:200]
+def test_the_figures_are_the_formulas() -> None:
+    chooser = OrderChooser()
+    queries = [Query(0.1, 0.04, k % 4 != 0, k % 2 == 0) for k in range(2000)]
+    asked_of(chooser, queries, True)
+    choice = chooser.choose()
+    assert choice["queries"] == 2000
+    assert choice["beta"] == pytest.approx(0.75, abs=0.1)
+    assert choice["alpha"] == pytest.approx(1 / 3, abs=0.1)
+    assert choice["seconds"] == pytest.approx({"judge_first": 0.13, "speculate_first": 0.09, "parallel": 0.14}, rel=0.1)
 
 
-def test_the_orders_are_tried_in_turn_before_anything_is_chosen() -> None:
-    chooser, device = OrderChooser(), Device(0.1, 5.0, False)
-    choices = []
-    for _ in range(LEAST):
-        choices.append(chooser.choose())
-        chooser.learn(device.query(choices[-1], True, False))
-    assert all(choice["explored"] for choice in choices)
-    assert Counter(choice["order"] for choice in choices) == dict.fromkeys(TRIED, LEAST // len(TRIED))
+def test_orders_are_taken_in_turn_first_and_now_and_then() -> None:
+    chooser = OrderChooser()
+    choices = [d["order"] for d in asked_of(chooser, [Query(0.1, 5.0, False, k % 2 == 0) for k in range(500)])]
+    assert all(choice["explored"] for choice in choices[:LEAST])
+    assert Counter(choice["order"] for choice in choices[:LEAST]) == dict.fromkeys(TRIED, LEAST // 3)
+    later = [choice["order"] for choice in choices[LEAST + 50 :]]
+    # a speculator that is dear and seldom needed: the others cost fifty times as much, so they are tried but once
+    assert later.count("judge_first") >= len(later) - 2
+    near = [
+        d["order"]["order"]
+        for d in asked_of(OrderChooser(keep_judge=True), [Query(1.0, 0.7, True, True)] * 500)[LEAST:]
+    ]
+    assert near.count("parallel") >= len(near) * (1 - 1.2 / EVERY) - 1
+    assert set(near) == set(TRIED)
+
+
+@given(st.integers(1, 3), st.integers(0, 400))
+def test_the_judge_is_left_out_on_enough_evidence_only(overruled: int, clean: int) -> None:
+    chooser = OrderChooser()
+    speculate_first = {"order": "speculate_first"}
+    harmless, overruling = Query(1.0, 1.0, True, True), Query(1.0, 1.0, False, True)
+
+    def left_out() -> bool:
+        return "no_judge" in chooser.choose()["seconds"]
+
+    for _ in range(298):
+        chooser.learn(decided(speculate_first, harmless))
+    assert not left_out()
+    chooser.learn(decided(speculate_first, harmless))
+    assert left_out()
+    for _ in range(overruled):
+        chooser.learn(decided(speculate_first, overruling))
+    assert not left_out()
+    for _ in range(clean):
+        chooser.learn(decided(speculate_first, harmless))
+    # 0.99 to this power is at most 0.05 halved as often
+    assert left_out() == (0.99**clean <= 0.05 / 2**overruled)
+
+
+def test_a_judge_that_must_be_asked_is_kept() -> None:
+    queries = [Query(1.0, 0.1, True, True)] * 2000
+    free, kept = OrderChooser(), OrderChooser(keep_judge=True)
+    assert asked_of(free, queries)[-2]["order"]["order"] == "no_judge"
+    assert "no_judge" not in {d["order"]["order"] for d in asked_of(kept, queries)}
+    assert "no_judge" not in free.choose(must_judge=True)["seconds"]
+
+
+def test_a_judge_that_overrules_too_much_is_hardly_ever_left_out() -> None:
+    lost = 0
+    for seed in range(100):
+        random, chooser = Random(seed), OrderChooser()
+        queries = [Query(0.1, 0.01, random.random() >= 0.02, True) for _ in range(1000)]
+        decisions = asked_of(chooser, queries)
+        lost += (
+            sum(d["order"]["order"] == "no_judge" and not q.screened for d, q in zip(decisions, queries, strict=True))
+            > 10
+        )
+    assert lost <= 5
 
 
 def test_a_query_in_trouble_teaches_nothing() -> None:
     chooser = OrderChooser()
-    chooser.learn({**decided({"order": "parallel"}, 1, 1, True, True), "error": "refused"})
+    chooser.learn({**decided({"order": "parallel"}, Query(1, 1, True, True)), "error": "refused"})
     assert chooser.choose()["queries"] == 0
+    # an order that meets nothing but trouble is given up
+    for _ in range(200):
+        choice = chooser.choose()
+        trouble = {"error": "refused"} if choice["order"] == "parallel" else {}
+        chooser.learn({**decided(choice, Query(1, 1, True, True)), **trouble})
+    assert chooser._tried["parallel"] <= LEAST // 3 + 2
 
 
 def test_a_run_of_queries_settles_on_the_cheapest_and_says_why(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,12 +212,20 @@ def test_a_run_of_queries_settles_on_the_cheapest_and_says_why(asked: Any, monke
     large, small = judge(0.1), speculator(0.01)
     graph = create_speceyes(Agent().graph, speculator=small, judge=large, order="auto").compile()
     found = [graph.invoke(asked)["decision"] for _ in range(LEAST + 3)]
-    last = found[-1]["order"]
-    assert last["order"] == "speculate_first"
-    assert last["seconds"] == {"judge_first": 4.0, "speculate_first": 1.0, "parallel": 3.0}
-    assert last["agent_seconds"] is not None
+    assert Counter(d["order"]["order"] for d in found[:LEAST]) == dict.fromkeys(TRIED, LEAST // 3)
+    last = found[-1]
+    assert last["order"]["order"] == "speculate_first"
+    assert last["order"]["seconds"]["judge_first"] > last["order"]["seconds"]["speculate_first"]
+    assert last["order"]["agent_seconds"] is not None
     assert {d["route"] for d in found} == {"fallback"}
     assert len(large.calls) < len(found)
+
+
+def test_a_gate_that_was_calibrated_behind_a_judge_keeps_it() -> None:
+    for gate, kept in ((Gate(judge_threshold=0.3), True), (Gate(), False)):
+        front = front_end(speculator(), judge=judge(0.1), gate=gate, order="auto")
+        assert front.chooser is not None
+        assert front.chooser.keep_judge == kept
 
 
 def test_both_are_asked_at_the_same_time(asked: Any) -> None:
@@ -157,9 +244,8 @@ async def test_every_route_in_async_runs(asked: Any, order: Any, large: Any) -> 
         agent = Agent()
         graph = create_speceyes(agent.graph, speculator=speculator(gap), judge=large, order=order).compile()
         decision = (await graph.ainvoke(asked))["decision"]
-        need = decision["tool_need"]
-        bypass = need is not None and need < 0.5 and gap > 1
+        screened_out = large.content[0]["top_logprobs"][0]["logprob"] > -0.5
+        bypass = not screened_out and gap > 1
         assert decision["route"] == ("bypass" if bypass else "fallback")
-        # speculated first, what the gate rejects never comes to the judge
-        assert decision["decided_by"] == ("judge" if need is not None and need > 0.5 else "gate")
+        assert decision["decided_by"] == ("judge" if screened_out else "gate")
         assert len(agent.runs) == (0 if bypass else 1)

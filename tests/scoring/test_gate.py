@@ -25,6 +25,8 @@ FULL = Gate(
     agent="ChenShawn/DeepEyes-7B",
     judge_threshold=0.4,
     calibration={"n": 500, "method": "wsr", "alpha": [0.1, None]},
+    prompts="0123456789abcdef",
+    max_answer_tokens=64,
 )
 
 
@@ -73,6 +75,8 @@ def test_refuses_another_k(k: int) -> None:
         *(("k", value) for value in (1, 0, -1, 64.0, True, "64", None)),
         *((model, value) for model in ("speculator", "agent") for value in ("", 3)),
         *(("judge_threshold", value) for value in (-0.1, 1.1, math.nan, True, "x")),
+        *(("prompts", value) for value in ("", 3)),
+        *(("max_answer_tokens", value) for value in (0, -1, True, 64.0, "64")),
         *(("calibration", value) for value in ([1], {"x": math.nan}, {"x": object()}, {"x": np.zeros(2)})),
     ],
 )
@@ -107,6 +111,30 @@ def test_check_models() -> None:
         FULL.check_models(speculator="other", agent=FULL.agent)
     with pytest.raises(GateMismatchError, match=r"^agent: .*DeepEyes-7B.*'other'"):
         FULL.check_models(agent="other")
+    # judge and agent are the same large model
+    FULL.check_models(judge=FULL.agent)
+    with pytest.raises(GateMismatchError, match=r"^judge: .*DeepEyes-7B.*'other'"):
+        FULL.check_models(judge="other")
+
+
+def test_check_settings() -> None:
+    FULL.check_settings(judge_threshold=0.4, prompts=FULL.prompts, max_answer_tokens=64)
+    FULL.check_settings(judge_threshold=0.4)
+    for named, changed in (
+        ("judge", {"judge_threshold": None}),
+        ("judge_threshold", {"judge_threshold": 0.5}),
+        ("prompts", {"prompts": "other"}),
+        ("max_answer_tokens", {"max_answer_tokens": 256}),
+    ):
+        used: Any = {"judge_threshold": 0.4, "prompts": FULL.prompts, "max_answer_tokens": 64} | changed
+        with pytest.raises(GateMismatchError) as caught:
+            FULL.check_settings(**used)
+        assert caught.value.argument == named
+    # nothing was calibrated behind a judge, or nothing at all
+    for gate in (Gate(), dataclasses.replace(FULL, calibration=None), dataclasses.replace(FULL, judge_threshold=None)):
+        for at in (None, 0.9):
+            gate.check_settings(judge_threshold=at)
+    Gate().check_settings(judge_threshold=None, prompts="any", max_answer_tokens=1)
 
 
 @pytest.mark.parametrize("gate", [Gate(), FULL])
@@ -196,7 +224,8 @@ def test_resolve_gate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "argument"), [(1.5, "threshold"), (1, "threshold"), (True, "gate"), ([0.9], "gate"), ("0.9", "gate")]
+    ("value", "argument"),
+    [(1.5, "threshold"), (1, "threshold"), (True, "gate"), ([0.9], "gate"), ("0.9", "gate"), ("x", "path")],
 )
 def test_resolve_gate_refuses(value: Any, argument: str) -> None:
     with pytest.raises(ArgumentError) as caught:

@@ -130,7 +130,8 @@ async def test_an_agent_beside_the_front_end(
     for one in (captured.root, captured.named("race")[0]):
         noted = metadata(one)
         assert noted.get("accepted", False) == (gap == 40.0)
-        assert noted["screened"] is True
+        # with "auto" the speculator may be asked first, and the judge not at all
+        assert noted.get("screened", True) is True
         assert [tag for tag in one["tags"] if tag.startswith("speceyes:")] == [f"speceyes:{decision['route']}"]
     root = metadata(captured.root)
     assert root["route"] == decision["route"]
