@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm soak results bench docs lint format help
+.PHONY: demo test test-vllm threads soak results bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -23,6 +23,9 @@ test: $(STAMP) ## Run the tests
 
 test-vllm: $(STAMP) ## The tests of hosted models against a real vLLM server on this CPU, in .vllm (3.5 GB)
 	$(BIN)/python tests/hosted/vllm_server.py
+
+threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
+	SPECEYES_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_threads.py -s --timeout 7200
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak
