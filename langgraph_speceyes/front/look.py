@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_stream_writer
 from langgraph.pregel import Pregel
 
@@ -45,7 +46,7 @@ def look(
         Its last state.
     """
     last, modes = run or Look(), ["custom", "values"]
-    for part in front.stream(given, config, stream_mode=modes):  # type: ignore[arg-type]
+    for part in front.stream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
         last.take(part)
     return last.values
 
@@ -55,6 +56,15 @@ async def alook(
 ) -> dict[str, Any]:
     """Run a front end; see :func:`look`."""
     last, modes = run or Look(), ["custom", "values"]
-    async for part in front.astream(given, config, stream_mode=modes):  # type: ignore[arg-type]
+    async for part in front.astream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
         last.take(part)
     return last.values
+
+
+def _roomy(config: RunnableConfig | None) -> RunnableConfig | None:
+    """A config with room for two calls at once, and for the thread that LangGraph streams with.
+
+    That thread takes one of the places of `max_concurrency`, and waits for ever if there is no other.
+    """
+    limit = (config or var_child_runnable_config.get() or {}).get("max_concurrency")
+    return {**(config or {}), "max_concurrency": max(limit, 3)} if limit else config

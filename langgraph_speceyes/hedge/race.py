@@ -197,11 +197,7 @@ def _apart(config: RunnableConfig) -> RunnableConfig:
     LangGraph numbers the graphs of a node as they begin, and the agent's checkpoints lie under its number.
     """
     settings = {key: value for key, value in config["configurable"].items() if key != SCRATCHPAD}
-    apart: RunnableConfig = {**config, "configurable": settings}
-    if limit := config.get("max_concurrency"):
-        # two calls at most, and the thread that LangGraph streams with, which waits for ever if it is the only one
-        apart["max_concurrency"] = max(limit, 3)
-    return apart
+    return {**config, "configurable": settings}
 
 
 def _copied(state: Any) -> Any:
