@@ -17,8 +17,8 @@ Input = Any
 """A question, a command that resumes, or a function that makes one of the interrupts that the thread waits for."""
 # tools that are called together come one after the other, in their order
 CONFIG: Any = {"configurable": {"thread_id": "1"}, "max_concurrency": 1}
-OWN = {"decision"}
-"""What the bypass adds; beside it only keys that begin with its name."""
+OWN = {"decision", "jump_to"}
+"""What the bypass adds, beside keys that begin with its name; and what LangChain keeps for one step only."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ def same(alone: Sequence[Seen], wrapped: Sequence[Seen]) -> None:
     assert len(alone) == len(wrapped)
     for run, (one, other) in enumerate(zip(alone, wrapped, strict=True)):
         for name in ("raised", "interrupts", "asked", "output", "state", "sent", "said"):
+            if name in ("output", "state") and (one.interrupts or one.raised):
+                # what it has done so far lies in the agent's own checkpoints, until the run goes on or is given up
+                continue
             assert getattr(other, name) == getattr(one, name), f"run {run}: {name}"
 
 
