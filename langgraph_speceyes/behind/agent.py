@@ -333,13 +333,23 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
     return Agent(agent, policy, hints_around(taken), hints_around(returned), hints_around(private), known, context)
 
 
-def result_messages(agent: Agent, result: Result) -> list[Any]:
+def result_messages(agent: Agent, result: Result, held: Any) -> list[Any]:
     """The messages that an agent returned: as it keeps them, or made into messages where it answered in JSON."""
     found = result.values.get(MESSAGES)
     channel = agent.channels.get(MESSAGES)
     if not isinstance(found, list | tuple):
         return as_messages(found)
-    return as_messages(found) if channel is not None and merges_messages(channel) else list(found)
+    if channel is not None and merges_messages(channel):
+        return as_messages(found)
+    # what it repeats of what it was given stays as it was, with the references it had
+    before = list(held) if isinstance(held, list | tuple) else []
+    given = before if agent.reads_references else agent.readable(before)
+    said = list(found)
+    for index in range(min(len(before), len(said))):
+        if said[index] not in (before[index], given[index]):
+            break
+        said[index] = before[index]
+    return said
 
 
 def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:

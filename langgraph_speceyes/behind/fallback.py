@@ -147,7 +147,7 @@ class Fallback:
     def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
         """What a run of the agent does to the state around it."""
         held = state.get(MESSAGES)
-        messages = result_messages(self.agent, ran.result)
+        messages = result_messages(self.agent, ran.result, held)
         new = [message for _, message in new_messages(held, messages)]
         calls = tool_calls(new, ran.result.values.get("steps"))
         decision = decide(

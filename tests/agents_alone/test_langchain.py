@@ -146,8 +146,8 @@ CASES: dict[str, Case] = {
 }
 PLACES = ("around", "first", "last")
 STREAMED_OTHERWISE = ("approved call for call", "never approved")
-"""Around these agents streams differ from those of the agent alone: interrupts of one step come one after the other, and
-what a run given up had said is shown again by the next one."""
+"""Around these agents streams differ from those of the agent alone: interrupts of one step come one after the other,
+and what a run given up had said is shown again by the next one."""
 
 
 def saver() -> InMemorySaver:

@@ -72,7 +72,8 @@ async def play(side: Side, inputs: Sequence[Input], way: Way, **options: Any) ->
         held = roots[-1] if roots else {}
         seen.output = told({key: value for key, value in held.items() if key != "__interrupt__"})
         seen.state = told(side.graph.get_state(CONFIG).values)
-        seen.interrupts = [told(interrupt.value) for interrupt in waiting]
+        # those of one step come in any order
+        seen.interrupts = sorted((told(interrupt.value) for interrupt in waiting), key=repr)
         seen.said = said([data for _, mode, data in parts if mode == "messages"])
         customs = [data for _, mode, data in parts if mode == "custom"]
         seen.sent = [data for data in customs if not (isinstance(data, dict) and data.get("type") == "speceyes")]
