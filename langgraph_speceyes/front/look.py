@@ -47,6 +47,8 @@ def look(
     """
     last, modes = run or Look(), ["custom", "values"]
     for part in front.stream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
+        if last.abandoned:
+            break  # what it has not begun is not begun any more
         last.take(part)
     return last.values
 
@@ -57,6 +59,8 @@ async def alook(
     """Run a front end; see :func:`look`."""
     last, modes = run or Look(), ["custom", "values"]
     async for part in front.astream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
+        if last.abandoned:
+            break  # what it has not begun is not begun any more
         last.take(part)
     return last.values
 
