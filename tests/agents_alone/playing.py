@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolCall
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from PIL import Image
 from pydantic import Field
 
@@ -65,8 +67,7 @@ class Playing(BaseChatModel):
         return "playing"
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        names = [getattr(tool, "name", None) or getattr(tool, "__name__", None) or str(tool) for tool in tools]
-        return self.bind(tools=names, **kwargs)
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _reply(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> AIMessage:
         self.seen.append(([message.model_copy(deep=True) for message in messages], kwargs))
@@ -89,8 +90,8 @@ class Playing(BaseChatModel):
     def _stream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         kwargs.pop("run_manager", None)
         whole, id = self._reply(messages, kwargs), f"lc_run--{uuid.uuid4()}"
-        for word in whole.text.split(" ") if whole.text else []:
-            yield ChatGenerationChunk(message=AIMessageChunk(f"{word} ", id=id))
+        for word in re.findall(r"\S+\s*", whole.text):
+            yield ChatGenerationChunk(message=AIMessageChunk(word, id=id))
         chunk = AIMessageChunk(
             "", id=id, tool_calls=whole.tool_calls, response_metadata=whole.response_metadata, chunk_position="last"
         )

@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
+from langgraph.constants import START
+from langgraph.types import Command, Interrupt, StateSnapshot
 
-from tests.agents_alone.playing import Playing
+from tests.agents_alone.playing import BLUE, TURNS, Playing, question
 
 Way = Literal["invoke", "stream", "ainvoke", "astream"]
-WAYS: tuple[Way, ...] = ("invoke", "astream")
+WAYS: tuple[Way, ...] = ("invoke", "stream", "ainvoke", "astream")
 Input = Any
 """A question, a command that resumes, or a function that makes one of the interrupts that the thread waits for."""
-# tools that are called together come one after the other, in their order
-CONFIG: Any = {"configurable": {"thread_id": "1"}, "max_concurrency": 1}
-OWN = {"decision", "jump_to"}
-"""What the bypass adds, beside keys that begin with its name; and what LangChain keeps for one step only."""
+CONFIG: Any = {"configurable": {"thread_id": "1"}}
+ASIDE = {"decision", "jump_to", "created_at", "modified_at"}
+"""What the bypass adds, beside keys that begin with its name; what LangChain's agents keep for a single step; times."""
+
+
+RANDOM = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Ids that frameworks give to tool calls they make themselves."""
+
+
+USAGE = UsageMetadata(input_tokens=7, output_tokens=1, total_tokens=8)
+"""What an answer of the small model costs."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question that enters a thread together with its answer, which no agent had to give."""
+
+    question: HumanMessage
+    answer: str = BLUE
+
+
+def thread(people: Mapping[str, Sequence[Input]] | None = None, answered: str | None = None) -> list[Input]:
+    """The questions of three turns, each with what people say to its interrupts."""
+    inputs: list[Input] = []
+    for turn in TURNS:
+        inputs += [Answered(question(turn)) if turn == answered else question(turn), *(people or {}).get(turn, ())]
+    return inputs
+
+
+def resumed(answer: Any) -> Callable[[Sequence[Interrupt]], Command[Any]]:
+    """The same answer to all interrupts of a run."""
+    return lambda interrupts: Command(resume={interrupt.id: answer for interrupt in interrupts})
+
+
+def words(messages: Sequence[Any]) -> list[Any]:
+    """What messages say, whoever is noted as their author."""
+    return [(message["type"], message["text"], message.get("tool_calls")) for message in messages]
 
 
 @dataclass(frozen=True)
@@ -59,6 +96,11 @@ async def play(side: Side, inputs: Sequence[Input], way: Way, **options: Any) ->
     found: list[Seen] = []
     waiting: Any = ()
     for one in inputs:
+        if isinstance(one, Answered):
+            messages = [one.question.model_copy(deep=True), AIMessage(one.answer, usage_metadata=USAGE)]
+            side.graph.update_state(CONFIG, {"messages": messages}, as_node=START)
+            found.append(Seen(state=told(side.graph.get_state(CONFIG).values)))
+            continue
         given = one(waiting) if callable(one) else one
         given = {"messages": [given.model_copy(deep=True)]} if isinstance(given, HumanMessage) else given
         marks = [len(model.seen) for model in side.models]
@@ -68,15 +110,15 @@ async def play(side: Side, inputs: Sequence[Input], way: Way, **options: Any) ->
         except Exception as error:
             seen.raised = f"{type(error).__name__}: {error}"
         roots = [data for where, mode, data in parts if mode == "values" and not where]
-        waiting = [i for data in roots[-1:] for i in data.get("__interrupt__", ())]
-        held = roots[-1] if roots else {}
-        seen.output = told({key: value for key, value in held.items() if key != "__interrupt__"})
-        seen.state = told(side.graph.get_state(CONFIG).values)
-        # those of one step come in any order
-        seen.interrupts = sorted((told(interrupt.value) for interrupt in waiting), key=repr)
+        # a stream shows each on its own
+        waiting = list({i.id: i for data in roots for i in data.get("__interrupt__", ())}.values())
+        held = {key: value for data in roots[-1:] for key, value in data.items() if key != "__interrupt__"}
+        seen.output = told(held)
+        seen.state = told(_innermost(side.graph.get_state(CONFIG, subgraphs=True)).values)
+        seen.interrupts = in_order(told(interrupt.value) for interrupt in waiting)
         seen.said = said([data for _, mode, data in parts if mode == "messages"])
         customs = [data for _, mode, data in parts if mode == "custom"]
-        seen.sent = [data for data in customs if not (isinstance(data, dict) and data.get("type") == "speceyes")]
+        seen.sent = in_order(one for one in customs if not (isinstance(one, dict) and one.get("type") == "speceyes"))
         seen.asked = [
             [(told(messages), told(kwargs)) for messages, kwargs in model.seen[mark:]]
             for model, mark in zip(side.models, marks, strict=True)
@@ -84,6 +126,14 @@ async def play(side: Side, inputs: Sequence[Input], way: Way, **options: Any) ->
         seen.route = (held.get("decision") or {}).get("route")
         found.append(seen)
     return found
+
+
+def _innermost(snapshot: StateSnapshot) -> StateSnapshot:
+    """The state of the graph that waits, where it waits within others."""
+    for task in snapshot.tasks:
+        if isinstance(task.state, StateSnapshot):
+            return _innermost(task.state)
+    return snapshot
 
 
 async def _run(graph: Any, given: Any, way: Way, options: dict[str, Any]) -> list[Any]:
@@ -104,10 +154,12 @@ def told(value: Any) -> Any:
     if isinstance(value, BaseMessage):
         known = value.model_dump(exclude={"id"})
         known["response_metadata"] = {k: v for k, v in known["response_metadata"].items() if k != "speceyes"}
-        return {**known, "text": value.text}
+        return told({**known, "text": value.text})
     if isinstance(value, Mapping):
-        kept = {key: one for key, one in value.items() if key not in OWN and not str(key).startswith("speceyes_")}
+        kept = {key: one for key, one in value.items() if key not in ASIDE and not str(key).startswith("speceyes_")}
         return {key: told(one) for key, one in kept.items()}
+    if isinstance(value, str) and RANDOM.fullmatch(value):
+        return "random"
     return [told(one) for one in value] if isinstance(value, list | tuple) else value
 
 
@@ -119,20 +171,40 @@ def said(streamed: Sequence[Any]) -> list[Any]:
         words = "".join(part.text for part in whole)
         made = [call["name"] for part in whole for call in getattr(part, "tool_calls", [])]
         shown.append((whole[0].type.removesuffix("MessageChunk"), words, made, len(whole)))
-    return shown
+    parts = itertools.groupby(shown, key=lambda one: bool(one[0] == "tool"))
+    return [one for tools, run in parts for one in (in_order(run) if tools else run)]
 
 
-def same(alone: Sequence[Seen], wrapped: Sequence[Seen]) -> None:
-    """Fail unless two threads went alike, run for run and in all that can be seen."""
-    assert len(alone) == len(wrapped)
+def in_order(values: Iterable[Any]) -> list[Any]:
+    """What tools that run at the same time left, which comes now in this order and now in that, alone as well."""
+    return sorted(values, key=repr)
+
+
+def same(alone: Sequence[Seen], wrapped: Sequence[Seen], *, nested: bool = False) -> None:
+    """Fail unless two threads went alike, run for run and in all that can be seen.
+
+    Args:
+        alone: The agent's.
+        wrapped: The one with a bypass.
+        nested: Whether the agent is a graph within the bypass: then what a run that waits returns is the outer state.
+    """
     for run, (one, other) in enumerate(zip(alone, wrapped, strict=True)):
         for name in ("raised", "interrupts", "asked", "output", "state", "sent", "said"):
-            if name in ("output", "state") and (one.interrupts or one.raised):
-                # what it has done so far lies in the agent's own checkpoints, until the run goes on or is given up
+            if name == "output" and nested and one.interrupts:
                 continue
             assert getattr(other, name) == getattr(one, name), f"run {run}: {name}"
 
 
-Build = Callable[[], Side]
+def bypassed(alone: Sequence[Seen], wrapped: Sequence[Seen], *, nested: bool = False) -> int:
+    """Fail unless two threads went alike around a turn that only one of them answered itself.
 
-__all__ = ["CONFIG", "WAYS", "AIMessageChunk", "Build", "Input", "Seen", "Side", "Way", "play", "said", "same", "told"]
+    Returns:
+        The run of that turn.
+    """
+    at = next(run for run, seen in enumerate(wrapped) if seen.route == "bypass")
+    assert [seen.route for seen in wrapped].count("bypass") == 1
+    assert not any(wrapped[at].asked), "a model of the agent was asked"
+    assert wrapped[at].output["messages"] == wrapped[at].state["messages"] == alone[at].state["messages"]
+    same(alone[:at], wrapped[:at], nested=nested)
+    same(alone[at + 1 :], wrapped[at + 1 :], nested=nested)
+    return at
