@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.config import get_config
 from langgraph.graph.message import add_messages
-from langgraph.types import StateSnapshot
+from langgraph.types import Overwrite, StateSnapshot
 
 from langgraph_speceyes.behind.agent import Agent
 from langgraph_speceyes.behind.channels import accumulates, around, exactly, merges_messages, passes, untracked
@@ -87,7 +87,9 @@ class Abandoned:
     def _set(self, state: Mapping[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         update = {key: exactly(around(self.agent.channels[key]), value) for key, value in values.items()}
         if MESSAGES in values:
-            update[MESSAGES] = self.agent.said(state.get(MESSAGES), values[MESSAGES])
+            said = self.agent.said(state.get(MESSAGES), values[MESSAGES])
+            # as a whole: streams would show a list of messages as new ones, and the run given up has shown them
+            update[MESSAGES] = Overwrite(add_messages(state.get(MESSAGES) or [], said)) if isinstance(said, list) else said
         return values, update
 
     def _joined(self, state: Mapping[str, Any], found: Sequence[StateSnapshot]) -> dict[str, Any]:
