@@ -89,7 +89,9 @@ class Abandoned:
         if MESSAGES in values:
             said = self.agent.said(state.get(MESSAGES), values[MESSAGES])
             # as a whole: streams would show a list of messages as new ones, and the run given up has shown them
-            update[MESSAGES] = Overwrite(add_messages(state.get(MESSAGES) or [], said)) if isinstance(said, list) else said
+            update[MESSAGES] = (
+                Overwrite(add_messages(state.get(MESSAGES) or [], said)) if isinstance(said, list) else said
+            )
         return values, update
 
     def _joined(self, state: Mapping[str, Any], found: Sequence[StateSnapshot]) -> dict[str, Any]:
