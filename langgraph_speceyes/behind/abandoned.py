@@ -107,6 +107,9 @@ class Abandoned:
                 continue
             now = held.get(key, _NONE)
             if key == MESSAGES:
+                if not accumulates(channel):
+                    # the caller's own list takes the place of what was there, also where it is the same one again
+                    continue
                 now = self.agent.readable(now)
             if key == MESSAGES and merges_messages(channel):
                 value = _merged(began.get(key) or [], done[key], now)
