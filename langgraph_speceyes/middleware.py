@@ -9,15 +9,16 @@ from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any, Literal, NotRequired, Unpack
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AnyMessage, ToolMessage
 from langgraph.config import get_config
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 
 from langgraph_speceyes.adapter import StateAdapter
-from langgraph_speceyes.agent import observation_message
+from langgraph_speceyes.agent import PINNED_IMAGES, observation_message
 from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
-from langgraph_speceyes.behind.fallback import PINNED, question_images, tool_calls, written_tokens
+from langgraph_speceyes.behind.fallback import question_images, tool_calls, written_tokens
+from langgraph_speceyes.behind.history import answer_of
 from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ImageError, MissingExtraError
@@ -29,7 +30,7 @@ from langgraph_speceyes.graph import front_graph
 from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
-from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict
+from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict, query_id
 from langgraph_speceyes.tracing import masked_beneath
 
 try:
@@ -87,7 +88,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self._beneath = nullcontext if options.trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
-        self.chooser, self.adapter, self.bypass = front.chooser, StateAdapter(), front.bypass
+        self.chooser, self.adapter = front.chooser, StateAdapter()
         self._runs, self._form = Runs(), front.form
 
     @hook_config(can_jump_to=["end"])
@@ -108,9 +109,8 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         """Put the decision on record when the agent has answered."""
         if state.get("decision") is not None:
             return None
-        run = self._runs.end(_query(state))
+        run = self._runs.end(query_id(state))
         messages = list(state["messages"])
-        last = messages[-1] if messages else None
         if run.bypassed is not None:
             return {"decision": run.bypassed}
         new = messages[query["seen"]["count"] :] if (query := state.get("speceyes_query")) else []
@@ -130,7 +130,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             self.chooser.learn(decision)
         emit("decision", decision, state)
         self.notes.phase(get_config(), state, {"decision": decision})
-        answer = last if isinstance(last, AIMessage | ToolMessage) else _newest_answer(messages)
+        answer = answer_of(messages)
         said = {} if answer is None else {"messages": [signed(answer, decision)]}
         return {**said, "decision": decision}
 
@@ -140,12 +140,12 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Run a tool that may look at the question's images."""
-        with self._runs.working(_query(request.state)):
+        with self._runs.working(query_id(request.state)):
             return handler(self._pinned(request))
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run a tool; see :meth:`wrap_tool_call`."""
-        with self._runs.working(_query(request.state)):
+        with self._runs.working(query_id(request.state)):
             return await handler(self._pinned(request))
 
     def wrap_model_call(
@@ -155,7 +155,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request)) is not None:
             return answer
         prepared = request.override(messages=self._prepared(request))
-        with self._beneath(), self._runs.working(_query(request.state)):
+        with self._beneath(), self._runs.working(query_id(request.state)):
             return handler(prepared)
 
     async def awrap_model_call(
@@ -165,7 +165,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request)) is not None:
             return answer
         prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
-        with self._beneath(), self._runs.working(_query(request.state)):
+        with self._beneath(), self._runs.working(query_id(request.state)):
             return await handler(prepared)
 
     def _given(self, state: SpecEyesAgentState) -> Any:
@@ -175,7 +175,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         records = {key: found[key] for key in Records.__annotations__ if key in found}
         decision = found.get("decision")
         both: Any = {**state, **records}
-        self._runs.begin(_query(both), [image.uri for image in question_images(self.adapter, both)])
+        self._runs.begin(query_id(both), [image.uri for image in question_images(self.adapter, both)])
         earlier = {STRUCTURED: None} if state.get(STRUCTURED) is not None else {}
         if decision is None:
             self._noted(both, records, None)
@@ -186,7 +186,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             said = {**earlier, **self._form.read(answer.text)}
             return {**records, **said, "decision": decision, "messages": [answer], "jump_to": "end"}
         # only a call of the agent's model shows in which form the agent answers
-        self._runs.propose(_query(both), answer, decision)
+        self._runs.propose(query_id(both), answer, decision)
         return {**records, **earlier, "decision": None, "speceyes_agent_began": time.time()}
 
     def _noted(self, state: Any, records: dict[str, Any], decision: Decision | None) -> None:
@@ -196,7 +196,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
     def _answered(self, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
         """The front end's answer in place of the agent's first model call, if it has one."""
         self._form.learn(request.response_format)
-        key = _query(request.state)
+        key = query_id(request.state)
         proposed = self._runs.proposed(key)
         if proposed is None:
             return None
@@ -213,11 +213,11 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     def _pinned(self, request: Any) -> Any:
         """The call of a tool, told of the question's images: an agent's own messages may hide or remove them."""
-        images, runtime = self._runs.images(_query(request.state)), getattr(request, "runtime", None)
+        images, runtime = self._runs.images(query_id(request.state)), getattr(request, "runtime", None)
         if not images or not is_dataclass(runtime):
             return request
         config = getattr(runtime, "config", None) or {}
-        settings = {**(config.get("configurable") or {}), PINNED: images}
+        settings = {**(config.get("configurable") or {}), PINNED_IMAGES: images}
         return request.override(runtime=replace(runtime, config={**config, "configurable": settings}))  # type: ignore[type-var]
 
     def _prepared(self, request: ModelRequest[Any]) -> list[AnyMessage]:
@@ -254,11 +254,3 @@ def images_behind_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
                 pictures += [{"type": "text", "text": f"Result of {message.name}:"}, *images]
         moved.append(message)
     return [*moved, observation_message(pictures)] if pictures else moved
-
-
-def _query(state: Any) -> str:
-    return str(((state or {}).get("speceyes_query") or {}).get("id"))
-
-
-def _newest_answer(messages: list[AnyMessage]) -> AIMessage | None:
-    return next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)

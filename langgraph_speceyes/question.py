@@ -156,7 +156,7 @@ def question_at(messages: Sequence[BaseMessage], turn: Sequence[int]) -> Asked:
     )
 
 
-def unfit(asked: Asked | None, follow_ups: FollowUps, judged: bool) -> str | None:
+def reason_to_leave(asked: Asked | None, follow_ups: FollowUps, judged: bool) -> str | None:
     """Why a question is none for the front end; None if it is one.
 
     What came before in a thread (answers, what tools showed) is not among what judge and speculator see. So a later

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
@@ -255,6 +256,11 @@ class SpecEyesState(Records):
 
     messages: Annotated[list[AnyMessage], MessagesChannel]
     decision: NotRequired[Decision | None]
+
+
+def query_id(state: Mapping[str, Any]) -> str:
+    """The id of the run's query, also where there is no record of it."""
+    return str((state.get("speceyes_query") or {}).get("id"))
 
 
 def query_of(state: SpecEyesState) -> Query:

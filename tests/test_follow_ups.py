@@ -14,7 +14,7 @@ from PIL import Image
 
 from langgraph_speceyes import create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.question import FOLLOW_UPS, read_question, unfit
+from langgraph_speceyes.question import FOLLOW_UPS, read_question, reason_to_leave
 from tests.scripted import Agent, judge, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -140,7 +140,7 @@ def test_what_tools_showed_earlier_is_never_bypassed_unjudged(
         return
     last = max(i for i, m in enumerate(messages) if m.type == "human")
     earlier = any(m.type in ("ai", "tool") for m in messages[:last])
-    fit = unfit(asked, follow_ups, judged) is None
+    fit = reason_to_leave(asked, follow_ups, judged) is None
     if fit:
         assert asked.has_text
         assert asked.has_image

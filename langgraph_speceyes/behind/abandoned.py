@@ -6,6 +6,7 @@ that was given up, and the state around it ends with that run's question.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Abandoned:
                 return {}, {}
             ends = place.ends(place.saver.list(place.thread, filter=place.filter))
             found = [self.agent.local.get_state(config) for config in ends]
-            return self._set(state, self._joined(state, found))
+            return self._joined(state, found)
         except Exception as error:
             return _lost(error)
 
@@ -80,44 +81,47 @@ class Abandoned:
                 return {}, {}
             ends = place.ends([one async for one in place.saver.alist(place.thread, filter=place.filter)])
             found = [await self.agent.local.aget_state(config) for config in ends]
-            return self._set(state, self._joined(state, found))
+            # images are read off the event loop
+            return await asyncio.to_thread(self._joined, state, found)
         except Exception as error:
             return _lost(error)
 
-    def _set(self, state: Mapping[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        update = {key: exactly(around(self.agent.channels[key]), value) for key, value in values.items()}
-        if MESSAGES in values:
-            said = self.agent.said(state.get(MESSAGES), values[MESSAGES])
-            # as a whole: streams would show a list of messages as new ones, and the run given up has shown them
-            update[MESSAGES] = (
-                Overwrite(add_messages(state.get(MESSAGES) or [], said)) if isinstance(said, list) else said
-            )
-        return values, update
-
-    def _joined(self, state: Mapping[str, Any], found: Sequence[StateSnapshot]) -> dict[str, Any]:
+    def _joined(
+        self, state: Mapping[str, Any], found: Sequence[StateSnapshot]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the run had done, with what has come since on top."""
         if len(found) != 2 or not found[1].next:
-            return {}
+            return {}, {}
         began, done = (one.values for one in found)
         memory = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
-        values: dict[str, Any] = {}
+        values, update = dict[str, Any](), dict[str, Any]()
         for key, channel in self.agent.channels.items():
             if key not in done or passes(channel) or untracked(channel):
                 continue
             now = held.get(key, _NONE)
             if key == MESSAGES:
-                if not accumulates(channel):
-                    # the caller's own list takes the place of what was there, also where it is the same one again
-                    continue
-                now = self.agent.readable(now)
-            if key == MESSAGES and merges_messages(channel):
-                value = _merged(began.get(key) or [], done[key], now)
-            else:
-                value = _joined(began.get(key, _NONE), done[key], now, accumulates(channel))
+                # the caller's own list takes the place of what was there, also where it is the same one again
+                if accumulates(channel):
+                    self._join_messages(began.get(key), done[key], now, values, update)
+                continue
+            value = _joined(began.get(key, _NONE), done[key], now, accumulates(channel))
             if not _same(value, now):
-                values[key] = value
-        return values
+                values[key], update[key] = value, exactly(around(channel), value)
+        return values, update
+
+    def _join_messages(self, began: Any, done: Any, now: Any, values: dict[str, Any], update: dict[str, Any]) -> None:
+        channel, shown = self.agent.channels[MESSAGES], self.agent.readable(now)
+        if merges_messages(channel):
+            value = _merged(began or [], done, shown)
+        else:
+            value = _joined(_NONE if began is None else began, done, shown, True)
+        if _same(value, shown):
+            return
+        values[MESSAGES] = value
+        said = self.agent.said(now, self.agent.restored(now, shown, value))
+        # as a whole: streams would show a list of messages as new ones, and the run given up has shown them
+        update[MESSAGES] = Overwrite(add_messages(now or [], said)) if isinstance(said, list) else said
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,19 @@ Channels = Mapping[str, BaseChannel[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
+class Given:
+    """What an agent is called with.
+
+    Attributes:
+        input: Its input.
+        messages: The conversation in it, with references as data where the agent is not known to read them.
+    """
+
+    input: dict[str, Any]
+    messages: Any
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run of an agent returned.
 
@@ -78,7 +91,7 @@ class Agent:
     channels: Channels = field(default_factory=dict)
     context_schema: type[Any] | None = None
 
-    @property
+    @cached_property
     def keys(self) -> frozenset[str]:
         """All keys of its state."""
         return frozenset({*self.given, *self.returned, *self.private})
@@ -109,8 +122,8 @@ class Agent:
         marked = (self.runnable, getattr(self.runnable, "builder", None))
         return self.opens_images or any(getattr(one, "accepts_image_references", False) is True for one in marked)
 
-    def input(self, state: Mapping[str, Any], config: RunnableConfig) -> dict[str, Any]:
-        """What the agent is called with.
+    def given_of(self, state: Mapping[str, Any], config: RunnableConfig) -> Given:
+        """What the agent is called with; images are read for it.
 
         Args:
             state: The state around it.
@@ -118,12 +131,14 @@ class Agent:
         """
         memory: AgentMemory | None = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
-        if MESSAGES in held and MESSAGES in self.keys and not self.reads_references:
+        if MESSAGES in held and MESSAGES in self.keys:
             held[MESSAGES] = self.readable(held[MESSAGES])
+        messages = held.get(MESSAGES)
         if self.local is None:
             # without a thread its server remembers nothing
             known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else {}
-            return {key: self._sent(key, held[key], known.get(key, 0)) for key in self.given if key in held}
+            sent = {key: self._sent(key, held[key], known.get(key, 0)) for key in self.given if key in held}
+            return Given(sent, messages)
         start, seeds = {}, {}
         for key, channel in self.channels.items():
             if key not in held:
@@ -132,7 +147,7 @@ class Agent:
                 start[key] = held[key]
             else:
                 seeds[key] = exactly(within(channel), held[key])
-        return {START: start, **seeds}
+        return Given({START: start, **seeds}, messages)
 
     def invoke(self, given: Any, config: RunnableConfig) -> Result:
         """Run it."""
@@ -166,9 +181,9 @@ class Agent:
         update: dict[str, Any] = {}
         for key in self.keys - {MESSAGES}:
             if key in result.values:
-                channel = around(self.channels[key])
+                channel = self.channels[key]
                 if accumulates(channel) or state.get(key, update) is not result.values[key]:
-                    update[key] = exactly(channel, result.values[key])
+                    update[key] = exactly(around(channel), result.values[key])
             elif key in state and self.local is not None and not accumulates(self.channels[key]):
                 update[key] = emptied()
         if MESSAGES in self.keys and (said := self.said(state.get(MESSAGES), messages)) is not None:
@@ -192,7 +207,7 @@ class Agent:
         if held and all(isinstance(one, dict) for one in held):
             said = {"role": "assistant", "content": answer.text}
         channel = self.channels.get(MESSAGES)
-        if channel is None or accumulates(around(channel)) or merges_messages(channel):
+        if channel is None or accumulates(channel):
             return [said]
         return [*held, said]
 
@@ -203,10 +218,31 @@ class Agent:
         return self.runnable
 
     def readable(self, messages: Any) -> Any:
-        """Messages whose references are data, where they are this package's own; all else as it came."""
-        if not isinstance(messages, list) or not any(isinstance(one, BaseMessage) for one in messages):
+        """Messages as the agent reads them: this package's own references as data, unless it reads those itself."""
+        if self.reads_references or not isinstance(messages, list):
             return messages
-        return [_inlined(one, self.policy) if isinstance(one, BaseMessage) else one for one in messages]
+        return [inline_local_images([one], self.policy)[0] if isinstance(one, BaseMessage) else one for one in messages]
+
+    def restored(self, held: Any, shown: Any, messages: list[Any]) -> list[Any]:
+        """An agent's messages, where it repeats what it was given as that stands in the state.
+
+        Args:
+            held: The conversation in the state, with the references it has.
+            shown: The same as the agent was given it.
+            messages: What the agent returned.
+        """
+        pairs = list(zip(held, shown, strict=False)) if isinstance(held, list) and isinstance(shown, list) else []
+        if merges_messages(self.channels[MESSAGES]):
+            known = {
+                one.id: (one, given) for one, given in pairs if isinstance(one, BaseMessage) and one.id is not None
+            }
+            return [known[m.id][0] if m.id in known and (self.remote or m in known[m.id]) else m for m in messages]
+        restored = list(messages)
+        for index, (pair, message) in enumerate(zip(pairs, messages, strict=False)):
+            if message not in pair:
+                break
+            restored[index] = pair[0]
+        return restored
 
     def _sent(self, key: str, value: Any, held: int) -> Any:
         """What a remote agent is sent: its thread holds a value already, which it would add to."""
@@ -223,7 +259,7 @@ class Agent:
             for key in self.returned
             if key != MESSAGES
             and key in result.values
-            and not accumulates(around(self.channels[key]))
+            and not accumulates(self.channels[key])
             and not untracked(self.channels[key])
             and not passes(self.channels[key])
             and ((result.written is not None and key in result.written) or _differs(state, key, result.values[key]))
@@ -240,19 +276,11 @@ class Agent:
         if not merges_messages(channel):
             return exactly(around(channel), messages)
         known = {m.id: m for m in before if isinstance(m, BaseMessage) and m.id is not None}
-        # what it repeats of what it was given stays as it was, with the references it had
-        messages = [known[m.id] if self._repeats(m, known) else m for m in messages]
         kept = [m.id for m in messages if m.id is not None and m.id in known]
         if kept == list(known) == [m.id for m in messages[: len(known)]]:
             return [m for m in messages if m.id is None or m.id not in known or m != known[m.id]]
         # it removed or reordered some
         return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
-
-    def _repeats(self, message: Any, known: Mapping[str, Any]) -> bool:
-        before = known.get(message.id)
-        if before is None or self.reads_references:
-            return False
-        return self.remote or message == before or message == _inlined(before, self.policy)
 
 
 class _Collected:
@@ -333,23 +361,14 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
     return Agent(agent, policy, hints_around(taken), hints_around(returned), hints_around(private), known, context)
 
 
-def result_messages(agent: Agent, result: Result, held: Any) -> list[Any]:
+def result_messages(agent: Agent, result: Result) -> list[Any]:
     """The messages that an agent returned: as it keeps them, or made into messages where it answered in JSON."""
     found = result.values.get(MESSAGES)
     channel = agent.channels.get(MESSAGES)
     if not isinstance(found, list | tuple):
         return as_messages(found)
-    if channel is not None and merges_messages(channel):
-        return as_messages(found)
-    # what it repeats of what it was given stays as it was, with the references it had
-    before = list(held) if isinstance(held, list | tuple) else []
-    given = before if agent.reads_references else agent.readable(before)
-    said = list(found)
-    for index in range(min(len(before), len(said))):
-        if said[index] not in (before[index], given[index]):
-            break
-        said[index] = before[index]
-    return said
+    merged = channel is not None and merges_messages(channel)
+    return as_messages(found) if merged else list(found)
 
 
 def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:
@@ -367,10 +386,6 @@ def _mapping(result: object) -> Mapping[str, Any]:
     if not isinstance(result, Mapping):
         raise ArgumentError("agent", "a state (a mapping) as its result", type(result).__name__)
     return result
-
-
-def _inlined(message: BaseMessage, policy: ImagePolicy) -> BaseMessage:
-    return inline_local_images([message], policy)[0]
 
 
 def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:

@@ -130,9 +130,11 @@ def around(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
         return MessagesChannel()
     if isinstance(channel, EphemeralValue):
         return TurnValue(channel.typ, guard=False)
+    if isinstance(channel, UntrackedValue):
+        return TurnValue(channel.typ, guard=channel.guard)
     if isinstance(channel, Topic) and not channel.accumulate:
         return Mirror(Topic(channel.typ, accumulate=True))
-    if isinstance(channel, BinaryOperatorAggregate | DeltaChannel | UntrackedValue):
+    if isinstance(channel, BinaryOperatorAggregate | DeltaChannel):
         return channel.copy()
     return Mirror(channel.copy())
 

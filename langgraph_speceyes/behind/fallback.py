@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 
 from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.agent import PINNED_IMAGES
 from langgraph_speceyes.behind.abandoned import marked
 from langgraph_speceyes.behind.agent import Agent, Result, result_messages
 from langgraph_speceyes.behind.handoff import handed_up
-from langgraph_speceyes.behind.history import last_answer, new_messages
+from langgraph_speceyes.behind.history import answer_of, last_answer, new_messages
 from langgraph_speceyes.behind.meter import Cost, Meter, PausedRuns
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
@@ -26,15 +27,13 @@ from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.images import ImageRef, readable_images
 from langgraph_speceyes.nodes import SubgraphNode
-from langgraph_speceyes.question import as_messages, question_at
+from langgraph_speceyes.question import question_at
 from langgraph_speceyes.scoring import Gate
-from langgraph_speceyes.state import Decision, SpecEyesState
+from langgraph_speceyes.state import Decision, SpecEyesState, query_id
 from langgraph_speceyes.tracing import RunNotes
 
 OutputMode = Literal["full_history", "last_message"]
 OUTPUT_MODES: tuple[OutputMode, ...] = ("full_history", "last_message")
-PINNED = "speceyes_images"
-"""Key of a run's config that names the question's images, for tools that look at them."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,13 @@ class Ran:
 
     Attributes:
         result: What it returned.
+        shown: The conversation as it was given it.
         cost: What it cost.
         waited: How long it waited for a slot, in seconds; None where it needs none.
     """
 
     result: Result
+    shown: Any
     cost: Cost
     waited: float | None
 
@@ -114,17 +115,10 @@ class Fallback:
         asked = time.perf_counter()
         with self.slots.hold(meter.stopped) if self.slots else nullcontext():
             waited = time.perf_counter() - asked
-            given = self.agent.input(state, config)
-            meter.begin()
-            try:
-                with handed_up(config):
-                    result = self.agent.invoke(given, self._pinned(state, config))
-            except GraphInterrupt:
-                self._pause(state, meter)
-                raise
-            finally:
-                meter.end()
-        return Ran(result, meter.cost(), waited if self.slots else None)
+            given = self.agent.given_of(state, config)
+            with self._at_work(state, config, meter):
+                result = self.agent.invoke(given.input, self._pinned(state, config))
+        return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     async def arun(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
         """Run the agent; see :meth:`run`."""
@@ -132,23 +126,19 @@ class Fallback:
         async with self.slots.ahold() if self.slots else nullcontext():
             waited = time.perf_counter() - asked
             # images are read off the event loop
-            given = await asyncio.to_thread(self.agent.input, state, config)
-            meter.begin()
-            try:
-                with handed_up(config):
-                    result = await self.agent.ainvoke(given, self._pinned(state, config))
-            except GraphInterrupt:
-                self._pause(state, meter)
-                raise
-            finally:
-                meter.end()
-        return Ran(result, meter.cost(), waited if self.slots else None)
+            given = await asyncio.to_thread(self.agent.given_of, state, config)
+            with self._at_work(state, config, meter):
+                result = await self.agent.ainvoke(given.input, self._pinned(state, config))
+        return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
         """What a run of the agent does to the state around it."""
         held = state.get(MESSAGES)
-        messages = result_messages(self.agent, ran.result, held)
-        new = [message for _, message in new_messages(held, messages)]
+        messages = result_messages(self.agent, ran.result)
+        if MESSAGES in self.agent.keys:
+            messages = self.agent.restored(held, ran.shown, messages)
+        places = dict(new_messages(held, messages))
+        new = list(places.values())
         calls = tool_calls(new, ran.result.values.get("steps"))
         decision = decide(
             state,
@@ -162,7 +152,7 @@ class Fallback:
             tool_steps=len(calls) or ran.cost.tool_steps,
             tool_calls=calls,
         )
-        messages = self._kept(held, messages, decision)
+        messages = self._kept(messages, places, decision)
         update = self.agent.update(state, ran.result, messages)
         if self.chooser:
             self.chooser.learn(decision)
@@ -174,36 +164,50 @@ class Fallback:
         self.notes.phase(config, state, update)
         return update
 
-    def _kept(self, held: Any, messages: list[Any], decision: Decision) -> list[Any]:
-        """The messages that become part of the state; the answer is signed with the decision."""
-        new = list(new_messages(held, messages))
+    def _kept(self, messages: list[Any], places: Mapping[int, Any], decision: Decision) -> list[Any]:
+        """The messages that become part of the state; the answer is signed with the decision.
+
+        Args:
+            messages: The agent's.
+            places: The new ones among them, by their indices.
+            decision: What is signed with.
+        """
+        new = list(places.values())
         if not new:
             return messages
-        answer = next((m for _, m in reversed(new) if isinstance(m, AIMessage)), None)
-        last = new[-1][1]
-        sign = last if isinstance(last, AIMessage | ToolMessage) or answer is None else answer
+        answer = answer_of(new)
+        sign = new[-1] if answer is None else answer
         if self.output_mode == "last_message":
-            places = {index for index, _ in new}
             before = [m for i, m in enumerate(messages) if i not in places]
-            messages = [*before, *last_answer([m for _, m in new])]
+            messages = [*before, *last_answer(new)]
         return [signed(m, decision) if m is sign and isinstance(m, BaseMessage) else m for m in messages]
 
     def _meter(self, state: Any) -> Meter:
-        return Meter(self._paused.resume(_query(state)))
+        return Meter(self._paused.resume(query_id(state)))
 
-    def _pause(self, state: Any, meter: Meter) -> None:
-        meter.end()
-        self._paused.pause(_query(state), meter.cost())
+    @contextmanager
+    def _at_work(self, state: Any, config: RunnableConfig, meter: Meter) -> Iterator[None]:
+        """Count the agent's time, remember what it had cost where it stops for a person, hand its commands up."""
+        meter.begin()
+        try:
+            with handed_up(config):
+                yield
+        except GraphInterrupt:
+            meter.end()
+            self._paused.pause(query_id(state), meter.cost())
+            raise
+        finally:
+            meter.end()
 
     def _pinned(self, state: Any, config: RunnableConfig) -> RunnableConfig:
         """The config that names the query, and the question's images: an agent's own messages may hide or remove it."""
         if self.agent.remote:
             return config
-        config = marked(config, _query(state))
+        config = marked(config, query_id(state))
         images = question_images(self.adapter, state)
         if not images:
             return config
-        settings = {**(config.get("configurable") or {}), PINNED: [image.uri for image in images]}
+        settings = {**(config.get("configurable") or {}), PINNED_IMAGES: [image.uri for image in images]}
         return {**config, "configurable": settings}
 
 
@@ -213,14 +217,10 @@ def question_images(adapter: StateAdapter, state: Mapping[str, Any]) -> Sequence
     if not query or not query["turn"]:
         return ()
     try:
-        return question_at(as_messages(adapter.messages(state)), query["turn"]).images
+        return question_at(adapter.messages(state), query["turn"]).images
     except Exception:
         # the agent may do without
         return ()
-
-
-def _query(state: Mapping[str, Any]) -> str:
-    return str((state.get("speceyes_query") or {}).get("id"))
 
 
 def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, Any]]:

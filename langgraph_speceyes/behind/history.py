@@ -21,6 +21,13 @@ def new_messages(held: Any, messages: Sequence[Any]) -> Iterator[tuple[int, Any]
             yield index, message
 
 
+def answer_of(messages: Sequence[Any]) -> AIMessage | ToolMessage | None:
+    """The message that is an agent's answer: the last one, also a tool's, else the newest of the model."""
+    if messages and isinstance(last := messages[-1], AIMessage | ToolMessage):
+        return last
+    return next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+
+
 def last_answer(messages: Sequence[Any]) -> list[Any]:
     """The end of a run's messages that is its answer: the last one, with the call that a tool's result belongs to."""
     if not messages:

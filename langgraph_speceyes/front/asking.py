@@ -48,7 +48,7 @@ class AskingPhase(ABC):
             update = self._read(said, began)
         except Exception as error:
             update = self._failed(error, began, said)
-        return self._told(update, state)
+        return self._shown(update, state)
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Ask about the newest question; see :meth:`__call__`."""
@@ -58,9 +58,9 @@ class AskingPhase(ABC):
             update = self._read(said, began)
         except Exception as error:
             update = self._failed(error, began, said)
-        return self._told(update, state)
+        return self._shown(update, state)
 
-    def _told(self, update: dict[str, Any], state: SpecEyesState) -> dict[str, Any]:
+    def _shown(self, update: dict[str, Any], state: SpecEyesState) -> dict[str, Any]:
         for record in update.values():
             emit(self.name, record, state)
         return update

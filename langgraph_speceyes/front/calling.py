@@ -160,10 +160,10 @@ def within(seconds: float | None, do: Callable[[], Value]) -> Value:
     Raises:
         TimeoutError: It took longer.
     """
-    return do() if seconds is None else begun(do).result(timeout=seconds)
+    return do() if seconds is None else on_thread(do).result(timeout=seconds)
 
 
-def begun(do: Callable[[], Value]) -> Future[Value]:
+def on_thread(do: Callable[[], Value]) -> Future[Value]:
     """Run a function on a thread of its own, with the context variables of this one."""
     future: Future[Value] = Future()
     context = contextvars.copy_context()

@@ -28,6 +28,7 @@ from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import Options
 from langgraph_speceyes.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import resolve_gate
+from langgraph_speceyes.state import query_id
 from langgraph_speceyes.tracing import RunNotes, trace_policy
 
 JUDGE_CANDIDATES = 20
@@ -154,13 +155,13 @@ class FrontEnd:
         notes, shown = self.notes, self.options.trace_images
 
         def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-            with self._watched(state):
+            with self.scope.left_on_failure(query_id(state)):
                 update: dict[str, Any] = phase(state)
             notes.phase(config, state, update)
             return update
 
         async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-            with self._watched(state):
+            with self.scope.left_on_failure(query_id(state)):
                 update: dict[str, Any] = await phase.acall(state)
             notes.phase(config, state, update)
             return update
@@ -172,33 +173,16 @@ class FrontEnd:
             trace_policy=trace_policy(shown),
         )
 
-    def _watched(self, state: Any) -> _Watched:
-        query = state.get("speceyes_query") if isinstance(state, dict) else None
-        return _Watched(self.scope, query["id"] if query else None)
-
     def _router(self, phase: str, ends: dict[str, str]) -> Callable[[Any], Any]:
         def route(state: Any) -> Any:
             following = next_phases(phase, state)
             if following in ((ANSWERED,), (OTHERWISE,)):
-                self.scope.leave(state["speceyes_query"]["id"])
+                self.scope.leave(query_id(state))
             found = [ends.get(node, node) for node in following]
             return found[0] if len(found) == 1 else found
 
         route.__name__ = {"intake": "taken", "judge": "judged", "gate": "gated"}[phase]
         return route
-
-
-class _Watched:
-    """Takes a query's announcements back when a phase of it fails or is cancelled."""
-
-    def __init__(self, scope: CallScope, query: str | None) -> None:
-        self._scope, self._query = scope, query
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._query is not None:
-            self._scope.leave(self._query)
 
 
 def _front(prompts: Prompts, judge: BaseChatModel, agent: object) -> tuple[list[Any], tuple[dict[str, Any], ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
@@ -14,7 +14,7 @@ from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.images import ImagePolicy, check_image
-from langgraph_speceyes.question import Asked, FollowUps, read_question, seen, unfit
+from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
 from langgraph_speceyes.state import OrderChoice, Query, Seen, SpecEyesState
 
 UNREAD = Seen(count=0, last="")
@@ -40,7 +40,7 @@ class Intake:
     Args:
         scope: The front end's announcements.
         adapter: Where the question is in the state.
-        follow_ups: Which later turns of a thread the front end may answer (:func:`unfit`).
+        follow_ups: Which later turns of a thread the front end may answer (:func:`reason_to_leave`).
         judged: Whether there is a judge.
         policy: Which images may be loaded.
         order: The fixed order, or what chooses it; None without a judge.
@@ -75,32 +75,19 @@ class Intake:
         """
         values, update = self.given_up.find(state) if self.given_up else ({}, {})
         full: Any = {**state, **values}
-        return {**update, **self._update(*self._timed(lambda: self._check(full)))}
+        key, began, clock = self._announced(), time.time(), time.perf_counter()
+        with self.scope.left_on_failure(key):
+            found = self._check(full)
+        return {**update, **self._update(key, began, time.perf_counter() - clock, *found)}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
         values, update = await self.given_up.afind(state) if self.given_up else ({}, {})
         full: Any = {**state, **values}
-        key = self._announced()
-        began, clock = time.time(), time.perf_counter()
-        try:
+        key, began, clock = self._announced(), time.time(), time.perf_counter()
+        with self.scope.left_on_failure(key):
             found = await asyncio.to_thread(self._check, full)
-        except BaseException:
-            self.scope.leave(key)
-            raise
         return {**update, **self._update(key, began, time.perf_counter() - clock, *found)}
-
-    def _timed(
-        self, check: Callable[[], tuple[Asked | None, Seen, str | None]]
-    ) -> tuple[str, float, float, Asked | None, Seen, str | None]:
-        key = self._announced()
-        began, clock = time.time(), time.perf_counter()
-        try:
-            found = check()
-        except BaseException:
-            self.scope.leave(key)
-            raise
-        return key, began, time.perf_counter() - clock, *found
 
     def _announced(self) -> str:
         key = uuid.uuid4().hex
@@ -116,7 +103,7 @@ class Intake:
             if self.strict:
                 raise
             return None, UNREAD, describe_error(error)
-        reason = unfit(asked, self.follow_ups, self.judged)
+        reason = reason_to_leave(asked, self.follow_ups, self.judged)
         if reason is None and asked is not None:
             reason = self._unopened(asked)
         return asked, seen(messages), reason
@@ -144,7 +131,7 @@ class Intake:
         if reason is not None:
             self.scope.leave(key)
         elif order is None or order["order"] == "no_judge":
-            self.scope.only(key, ("speculate",))
+            self.scope.leave(key, keep=("speculate",))
         query = Query(
             id=key,
             began=began,

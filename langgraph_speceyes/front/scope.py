@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from langgraph_speceyes.front.calling import ModelCall
 
@@ -36,9 +37,14 @@ class CallScope:
             if phase not in keep:
                 call.dismiss(call_key(phase, query))
 
-    def only(self, query: str, phases: Iterable[str]) -> None:
-        """Keep the announcements of some phases."""
-        self.leave(query, keep=tuple(phases))
+    @contextmanager
+    def left_on_failure(self, query: str) -> Iterator[None]:
+        """Take the announcements back where the block fails or is cancelled."""
+        try:
+            yield
+        except BaseException:
+            self.leave(query)
+            raise
 
 
 def call_key(phase: str, query: str) -> str:

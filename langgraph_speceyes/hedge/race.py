@@ -19,13 +19,13 @@ from langgraph_speceyes.behind.fallback import Fallback, Ran
 from langgraph_speceyes.behind.meter import Meter
 from langgraph_speceyes.behind.schema import extended
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.calling import begun
+from langgraph_speceyes.front.calling import on_thread
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.look import Look, alook, look
 from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.nodes import SubgraphNode
-from langgraph_speceyes.state import Hedge, Records
+from langgraph_speceyes.state import Hedge, Records, query_id
 
 FOUND = ("speceyes_judgment", "speceyes_speculation", "speceyes_verdict")
 """What the front end leaves."""
@@ -58,83 +58,83 @@ class Race:
         return SubgraphNode(self._run, self._arun, self.fallback.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        watch, held, run = Meter(), HeldStream(), Look()
-        front = begun(lambda: look(self.front, state, _apart(config), run))
-        agent = begun(lambda: self._watched(state, held.config(watch.config(config)), watch))
+        meter, held, run = Meter(), HeldStream(), Look()
+        front = on_thread(lambda: look(self.front, state, _apart(config), run))
+        agent = on_thread(lambda: self._watched(state, held.config(meter.config(config)), meter))
         ran: Ran | None = None
         try:
             both: set[Future[Any]] = {front, agent}
             wait(both, return_when=FIRST_COMPLETED)
             if not _answered(agent):
                 wait({front})
-            hedge = self._settled(front, agent, watch, run)
+            hedge = self._settled(front, agent, meter, run)
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
                     held.release()
                 try:
                     ran = agent.result()
                 except GraphInterrupt:
-                    hedge = watch.hedge(cancelled=True, interrupted=True)
+                    hedge = meter.hedge(cancelled=True, interrupted=True)
         finally:
             self._abandon(state, run)
             if ran is None:
                 # its thread ends at its next step; nobody waits for it
-                watch.stop()
+                meter.stop()
         return self._update(state, config, run.values, hedge, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        watch, held, run = Meter(), HeldStream(), Look()
+        meter, held, run = Meter(), HeldStream(), Look()
         front = asyncio.create_task(alook(self.front, state, _apart(config), run))
-        agent = asyncio.create_task(self._awatched(state, held.config(watch.config(config)), watch))
+        agent = asyncio.create_task(self._awatched(state, held.config(meter.config(config)), meter))
         ran: Ran | None = None
         try:
             await asyncio.wait({front, agent}, return_when=asyncio.FIRST_COMPLETED)
             if not _answered(agent):
                 await front
-            hedge = self._settled(front, agent, watch, run)
+            hedge = self._settled(front, agent, meter, run)
             if not hedge["cancelled"]:
                 if not hedge["interrupted"]:
                     held.release()
                 try:
                     ran = await agent
                 except GraphInterrupt:
-                    hedge = watch.hedge(cancelled=True, interrupted=True)
+                    hedge = meter.hedge(cancelled=True, interrupted=True)
         finally:
             self._abandon(state, run)
             await _cancelled(front)
             if ran is None:
-                watch.stop()
+                meter.stop()
                 await _cancelled(agent)
         return self._update(state, config, run.values, hedge, ran)
 
-    def _settled(self, front: Any, agent: Any, watch: Meter, run: Look) -> Hedge:
+    def _settled(self, front: Any, agent: Any, meter: Meter, run: Look) -> Hedge:
         """Which side settles the question: an agent that has its answer first, else the front end."""
         if _answered(agent) and not front.done():
             run.abandoned = True
-            return watch.hedge(agent_first=True)
+            return meter.hedge(agent_first=True)
         front.result()
-        return watch.hedge(cancelled=accepted(run.values), interrupted=_interrupted(agent))
+        return meter.hedge(cancelled=accepted(run.values), interrupted=_interrupted(agent))
 
     def _abandon(self, state: Any, run: Look) -> None:
         run.abandoned = True
-        self.scope.leave(state["speceyes_query"]["id"])
+        self.scope.leave(query_id(state))
 
-    def _watched(self, state: Any, config: RunnableConfig, watch: Meter) -> Ran:
+    def _watched(self, state: Any, config: RunnableConfig, meter: Meter) -> Ran:
         # a graph adds the ambient config's callbacks to those of its own
         token = var_child_runnable_config.set(config)
         try:
-            return self.fallback.run(_copied(state), config, watch)
+            return self.fallback.run(_copied(state), config, meter)
         finally:
-            watch.end()
+            meter.end()
             var_child_runnable_config.reset(token)
 
-    async def _awatched(self, state: Any, config: RunnableConfig, watch: Meter) -> Ran:
+    async def _awatched(self, state: Any, config: RunnableConfig, meter: Meter) -> Ran:
         # a graph adds the ambient config's callbacks to those of its own
         token = var_child_runnable_config.set(config)
         try:
-            return await self.fallback.arun(await asyncio.to_thread(_copied, state), config, watch)
+            return await self.fallback.arun(await asyncio.to_thread(_copied, state), config, meter)
         finally:
-            watch.end()
+            meter.end()
             var_child_runnable_config.reset(token)
 
     def _update(
