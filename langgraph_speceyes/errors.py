@@ -87,6 +87,10 @@ class ClosedError(SpecEyesError, RuntimeError):
     """Something that was closed, or never started, is used."""
 
 
+class JournalError(SpecEyesError, RuntimeError):
+    """A journal cannot be read or written: its file is locked, damaged or of another version, or the disk is full."""
+
+
 class AgentError(SpecEyesError, RuntimeError):
     """The agent behind the bypass came to no answer."""
 

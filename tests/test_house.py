@@ -26,7 +26,7 @@ FLOORS = (
     ("front", "behind", "traffic"),
     ("options",),
     ("question", "adapter", "decision", "events", "prompts", "state"),
-    ("scoring", "calibration", "agent", "models"),
+    ("scoring", "calibration", "answers", "agent", "models"),
     ("nodes",),
     ("tracing",),
     ("images",),

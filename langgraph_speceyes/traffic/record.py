@@ -1,0 +1,88 @@
+"""One question as the journal keeps it: numbers and names, text only where asked for, images never."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from langgraph_speceyes.state import Phase, Route
+
+SCHEMA = 1
+"""Version of the record's layout."""
+
+Mode = Literal["on", "shadow", "off"]
+MODES: tuple[Mode, ...] = ("on", "shadow", "off")
+
+
+class Record(TypedDict):
+    """What came of one question, and what is known about the two answers to it.
+
+    Attributes:
+        id: The query's id; a record with an id that is known takes the place of the earlier one.
+        at: When it was asked, in seconds since the epoch.
+        gate: What the scores depend on (models, score, K, prompts) as a digest; evidence is for one gate only.
+        group: The caller's name for the kind of question (`speceyes_group`), or None.
+        mode: ``"on"`` or ``"shadow"``; with ``"off"`` nothing is recorded.
+        route: Whose answer the user got.
+        would: Whose it would have been with mode ``"on"`` and these thresholds.
+        decided_by: The phase that decided, for `would`.
+        reason: Why the front end did not look; None where it did.
+        order: Which of judge and speculator came first; None without a judge.
+        tool_need: The judge's probability that tools are needed; None without a judgment.
+        judge_threshold: From which probability on the judge screens out; None without a judge.
+        screened: Whether judge or intake kept the question from the gate at any threshold.
+        score_name: Which answer score the gate compares.
+        score: That score; None without a scored speculation.
+        scores: All answer scores by name.
+        threshold: The gate's; None while a gate that opens itself is shut.
+        k: Candidates a token; None without a scored speculation.
+        audit_rate: Share of accepted answers that the agent answers again, fixed before the question was seen; 1 where
+            the agent's answer was there anyway.
+        audited: Whether this question was chosen.
+        agree: Whether speculation and agent's answer say the same; None while that is not known.
+        agreed_by: How that was found: ``"rule"``, ``"model"``, ``"function"``; ``"undecided"`` counts as differing.
+        agree_probability: A model's probability that they do; None where none was asked.
+        settled: Whether nothing more is to come for this record.
+        speculator_right: A person's label of the speculation; None without one.
+        agent_right: A person's label of the agent's answer; None without one.
+        seconds: Wall time by phase, as in the decision.
+        tokens: Tokens read and written by phase, as in the decision.
+        error: Trouble in a phase, in the agent's second answer or in comparing; None otherwise.
+        question: The question's text; None where texts are not kept.
+        speculation: The small model's answer; None where texts are not kept, or there is none.
+        answer: The agent's answer; None where texts are not kept, or there is none.
+        images: References of the question's images (paths, URLs, digests; never data); empty where texts are not kept.
+    """
+
+    id: str
+    at: float
+    gate: str
+    group: str | None
+    mode: Mode
+    route: Route
+    would: Route
+    decided_by: Phase
+    reason: str | None
+    order: str | None
+    tool_need: float | None
+    judge_threshold: float | None
+    screened: bool
+    score_name: str
+    score: float | None
+    scores: dict[str, float | None]
+    threshold: float | None
+    k: int | None
+    audit_rate: float
+    audited: bool
+    agree: bool | None
+    agreed_by: str | None
+    agree_probability: float | None
+    settled: bool
+    speculator_right: bool | None
+    agent_right: bool | None
+    seconds: dict[str, float]
+    tokens: dict[str, dict[str, int]]
+    error: str | None
+    question: str | None
+    speculation: str | None
+    answer: str | None
+    images: list[str]
