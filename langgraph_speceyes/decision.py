@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.scoring import AnswerScore, Gate
-from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState
+from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState, settings_of
 
 _DEEPEST = 64
 
@@ -54,7 +54,7 @@ def decide(
         state.get("speceyes_verdict"),
     )
     scored = AnswerScore(**speculation["score"]) if speculation and speculation["score"] else None
-    query = state.get("speceyes_query")
+    query, settings = state.get("speceyes_query"), settings_of(state)
     seconds = {
         phase: record["seconds"]
         for phase, record in (("intake", query), ("judge", judgment), ("speculate", speculation), ("gate", verdict))
@@ -71,6 +71,7 @@ def decide(
         seconds["person"] = person_seconds
     errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
     decision = Decision(
+        mode=settings["mode"] if settings else "on",
         route=route,
         decided_by=_decided_by(state),
         reason=query["reason"] if query else None,
@@ -82,7 +83,7 @@ def decide(
         score_name=gate.score,
         score=scored.scores[gate.score] if scored else None,
         scores=dict(scored.scores) if scored else {},
-        threshold=gate.threshold,
+        threshold=settings["threshold"] if settings else gate.threshold,
         k=scored.k_used if scored else None,
         speculation=speculation["answer"] if speculation and scored else None,
         answer_tokens=[[t, s] for t, s in zip(scored.tokens, scored.token_separability, strict=True)] if scored else [],
@@ -93,6 +94,7 @@ def decide(
         tool_calls=list(tool_calls),
         error=errors[0] if errors else None,
         hedge=query["hedge"] if query else None,
+        audited=route == "bypass" and settings is not None and settings["audited"],
     )
     return cast("Decision", _plain(decision))
 

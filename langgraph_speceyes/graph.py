@@ -24,7 +24,7 @@ from langgraph_speceyes.behind.abandoned import Abandoned
 from langgraph_speceyes.behind.agent import Agent, adopt
 from langgraph_speceyes.behind.fallback import OUTPUT_MODES, Fallback, OutputMode
 from langgraph_speceyes.behind.handoff import BypassGraph
-from langgraph_speceyes.behind.schema import extended
+from langgraph_speceyes.behind.schema import extended, with_settings
 from langgraph_speceyes.behind.slots import Slots, resolve_slots
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.end import FrontEnd
@@ -114,13 +114,13 @@ def create_speceyes(
         extended(
             Records, behind.private, behind.given, behind.returned, {"decision": Decision | None}, name="SpecEyesState"
         ),
-        context_schema=behind.context_schema,
+        context_schema=with_settings(behind.context_schema),
         input_schema=extended(behind.given, name="InputState"),
         output_schema=extended(behind.returned, decision, name="OutputState"),
     )
     graph.agent, graph.scope = agent, front.scope
     slots = resolve_slots(max_concurrent_agents)
-    fallback = Fallback(behind, adapter, front.gate, slots, output_mode, notes=front.notes, chooser=front.chooser)
+    fallback = Fallback(behind, adapter, front.gate, slots, output_mode, notes=front.notes, settled=front.settled)
     shown = options.trace_images
     graph.add_node("agent", fallback.node(shown), trace_policy=trace_policy(shown))
     graph.add_edge("agent", END)

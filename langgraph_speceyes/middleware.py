@@ -17,12 +17,12 @@ from langgraph.runtime import Runtime
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.agent import PINNED_IMAGES, observation_message
 from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
-from langgraph_speceyes.behind.fallback import question_images, tool_calls, written_tokens
+from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.behind.history import answer_of
+from langgraph_speceyes.behind.pinned import question_images
 from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ImageError, MissingExtraError
-from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.look import alook, look
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
@@ -88,7 +88,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self._beneath = nullcontext if options.trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
-        self.chooser, self.adapter = front.chooser, StateAdapter()
+        self.settled, self.adapter = front.settled, StateAdapter()
         self._runs, self._form = Runs(), front.form
 
     @hook_config(can_jump_to=["end"])
@@ -126,11 +126,9 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             tool_steps=len(calls) or run.cost.tool_steps,
             tool_calls=calls,
         )
-        if self.chooser:
-            self.chooser.learn(decision)
-        emit("decision", decision, state)
-        self.notes.phase(get_config(), state, {"decision": decision})
         answer = answer_of(messages)
+        self.settled.answered(state, decision, state, answer)
+        self.notes.phase(get_config(), state, {"decision": decision})
         said = {} if answer is None else {"messages": [signed(answer, decision)]}
         return {**said, "decision": decision}
 

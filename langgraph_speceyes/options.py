@@ -13,7 +13,7 @@ from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
 from langgraph_speceyes.scoring import Gate
-from langgraph_speceyes.state import ORDERS, Order
+from langgraph_speceyes.state import MODES, ORDERS, Mode, Order
 
 
 class Settings(TypedDict, total=False):
@@ -31,6 +31,10 @@ class Settings(TypedDict, total=False):
     strict: bool
     response_format: Any
     trace_images: bool
+    mode: Mode
+    journal: Any
+    audit: float
+    agree: Any
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,15 @@ class Options:
         response_format: The form that the agent answers in, as LangChain's `create_agent` takes it, where it cannot be
             found out; a speculation is read into it as `structured_response`, or is the agent's.
         trace_images: Whether the runs that are started here show images in LangSmith; by default their digests.
+        mode: ``"on"``; ``"shadow"``: the agent answers everything, and the journal records what the gate would have
+            done; ``"off"``: the agent alone. A run may set another (`speceyes_mode` in its context or `configurable`).
+        journal: Where records of questions go: the path of a SQLite file, a LangGraph store, or another
+            :class:`~langgraph_speceyes.traffic.journal.Journal`; None records nothing, but what shadow runs and audits
+            find, in memory.
+        audit: Share of accepted answers that the agent answers again in the background, once the user has theirs. Its
+            tools are used again too.
+        agree: What decides whether two longer answers say the same: a chat model, which is asked in one token, or a
+            function of question, speculation and agent's answer. Without it they count as differing.
     """
 
     speculator: Model
@@ -74,6 +87,10 @@ class Options:
     strict: bool = False
     response_format: Any = None
     trace_images: bool = False
+    mode: Mode = "on"
+    journal: Any = None
+    audit: float = 0.0
+    agree: Any = None
 
     @classmethod
     def of(cls, speculator: Model, settings: Mapping[str, Any]) -> Self:
@@ -90,6 +107,9 @@ class Options:
     def __post_init__(self) -> None:
         check_choice("order", self.order, ORDERS)
         check_choice("follow_ups", self.follow_ups, FOLLOW_UPS)
+        check_choice("mode", self.mode, MODES)
+        if isinstance(self.audit, bool) or not isinstance(self.audit, int | float) or not 0 <= self.audit <= 1:
+            raise ArgumentError("audit", "a share from 0 to 1", repr(self.audit))
         if self.max_answer_tokens < 1:
             raise ArgumentError("max_answer_tokens", "at least 1", self.max_answer_tokens)
         if self.timeout_s is not None and not self.timeout_s > 0:

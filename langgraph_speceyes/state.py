@@ -15,6 +15,30 @@ Phase = Literal["intake", "judge", "speculate", "gate", "agent"]
 Route = Literal["bypass", "fallback"]
 Order = Literal["judge_first", "speculate_first", "parallel", "auto"]
 ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first", "parallel", "auto")
+Mode = Literal["on", "shadow", "off"]
+"""``"on"``: what the gate accepts is the answer; ``"shadow"``: the agent answers everything, and what the front end
+would have done is on record; ``"off"``: the agent alone."""
+MODES: tuple[Mode, ...] = ("on", "shadow", "off")
+
+
+class RunSettings(TypedDict):
+    """What holds for one run: the graph's settings, and what the run's context or config changes.
+
+    Attributes:
+        mode: Whether the front end answers, watches, or is out of the way.
+        threshold: The gate's (tau); None while a gate that opens itself is shut.
+        judge_threshold: The judge's; None without a judge.
+        audit_rate: Share of accepted answers that the agent answers again.
+        audited: Whether this run is among them, should its answer be accepted; drawn before the question was read.
+        group: The caller's name for the kind of question, or None.
+    """
+
+    mode: Mode
+    threshold: float | None
+    judge_threshold: float | None
+    audit_rate: float
+    audited: bool
+    group: str | None
 
 
 class OrderChoice(TypedDict):
@@ -101,6 +125,7 @@ class Query(TypedDict):
         reason: Why the front end leaves the question to the agent without a look; None when it looks.
         order: Which of judge and speculator comes first; None without a judge.
         hedge: What the agent did beside the front end; None where it did not run beside it.
+        settings: What holds for this run.
     """
 
     id: str
@@ -112,6 +137,7 @@ class Query(TypedDict):
     reason: str | None
     order: OrderChoice | None
     hedge: Hedge | None
+    settings: RunSettings
 
 
 class Judgment(TypedDict):
@@ -170,6 +196,7 @@ class Decision(TypedDict):
     """What was decided for a query, and why: the record that comes with every answer.
 
     Attributes:
+        mode: ``"on"``; in ``"shadow"`` and ``"off"`` the agent answers whatever the gate would say.
         route: ``"bypass"``: the speculation is the answer; ``"fallback"``: the agent's is.
         decided_by: The phase that decided; for a phase in trouble, with `error` set. ``"intake"``: the question was
             none for the front end.
@@ -182,7 +209,7 @@ class Decision(TypedDict):
         score_name: Which answer score the gate compares.
         score: The speculation's score; None without a scored speculation.
         scores: All four answer scores by name; None for one that cannot be known.
-        threshold: The gate's threshold (tau).
+        threshold: The gate's threshold (tau); None while a gate that opens itself is shut.
         k: Candidates a token each score was computed from; None without a scored speculation.
         speculation: The small model's answer, also when it was rejected; None without one.
         answer_tokens: The speculation's tokens with their separability: ``[token, S_sep]`` pairs.
@@ -196,8 +223,10 @@ class Decision(TypedDict):
         tool_calls: Those calls: name, arguments, box, image reference, text or error where known.
         error: Trouble in a front-end phase, which sent the query to the agent; None otherwise.
         hedge: What the agent did while the front end was still at work; None where it did not run beside it.
+        audited: Whether the agent answers the question again, after this answer.
     """
 
+    mode: Mode
     route: Route
     decided_by: Phase
     reason: str | None
@@ -209,7 +238,7 @@ class Decision(TypedDict):
     score_name: str
     score: float | None
     scores: dict[ScoreName, float | None]
-    threshold: float
+    threshold: float | None
     k: int | None
     speculation: str | None
     answer_tokens: list[list[Any]]
@@ -220,6 +249,7 @@ class Decision(TypedDict):
     tool_calls: list[dict[str, Any]]
     error: str | None
     hedge: Hedge | None
+    audited: bool
 
 
 class Records(TypedDict):
@@ -268,3 +298,9 @@ def query_of(state: SpecEyesState) -> Query:
     query = state.get("speceyes_query")
     assert query, "intake begins every run"
     return query
+
+
+def settings_of(state: Mapping[str, Any]) -> RunSettings | None:
+    """What holds for the run; None without a record of it, or in one of an earlier version."""
+    query = state.get("speceyes_query")
+    return query.get("settings") if query else None

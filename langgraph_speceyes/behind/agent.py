@@ -31,6 +31,7 @@ from langgraph_speceyes.behind.channels import (
     within,
 )
 from langgraph_speceyes.behind.remote import RemoteAgent
+from langgraph_speceyes.behind.result import Collected, Result, returned
 from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, inline_local_images
@@ -51,19 +52,6 @@ class Given:
 
     input: dict[str, Any]
     messages: Any
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run of an agent returned.
-
-    Attributes:
-        values: The keys of its state.
-        written: The keys that its nodes wrote; None where that cannot be seen.
-    """
-
-    values: Mapping[str, Any]
-    written: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +140,8 @@ class Agent:
     def invoke(self, given: Any, config: RunnableConfig) -> Result:
         """Run it."""
         if self.local is None:
-            return Result(_mapping(self._callee.invoke(given, config)))
-        collected = _Collected(self.keys)
+            return returned(self._callee.invoke(given, config))
+        collected = Collected(self.keys)
         for part in self.local.stream(
             given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)
         ):
@@ -163,8 +151,8 @@ class Agent:
     async def ainvoke(self, given: Any, config: RunnableConfig) -> Result:
         """Run it; see :meth:`invoke`."""
         if self.local is None:
-            return Result(_mapping(await self._callee.ainvoke(given, config)))
-        collected = _Collected(self.keys)
+            return returned(await self._callee.ainvoke(given, config))
+        collected = Collected(self.keys)
         modes: Any = ["updates", "values"]
         async for part in self.local.astream(given, config, stream_mode=modes, output_keys=list(self.channels)):
             collected.add(part)
@@ -283,28 +271,6 @@ class Agent:
         return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
 
 
-class _Collected:
-    """The newest values of a run's stream, and which keys were written."""
-
-    def __init__(self, keys: frozenset[str]) -> None:
-        self._keys, self._values = keys, dict[str, Any]()
-        self._written: set[str] = set()
-
-    def add(self, part: Any) -> None:
-        mode, data = part
-        if mode == "values":
-            self._values = {key: value for key, value in data.items() if key in self._keys}
-            return
-        for update in data.values():
-            for one in update if isinstance(update, list) else [update]:
-                if isinstance(one, Mapping):
-                    self._written |= self._keys & set(one)
-
-    @property
-    def result(self) -> Result:
-        return Result(self._values, frozenset(self._written))
-
-
 def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, adapted: bool) -> Agent:
     """Get an agent ready to run, and find out what its state is.
 
@@ -380,12 +346,6 @@ def _is_model(agent: Runnable[Any, Any]) -> bool:
     while isinstance(agent, RunnableBinding):
         agent = agent.bound
     return isinstance(agent, BaseLanguageModel)
-
-
-def _mapping(result: object) -> Mapping[str, Any]:
-    if not isinstance(result, Mapping):
-        raise ArgumentError("agent", "a state (a mapping) as its result", type(result).__name__)
-    return result
 
 
 def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:

@@ -11,23 +11,22 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphInterrupt
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from langgraph_speceyes.adapter import StateAdapter
-from langgraph_speceyes.agent import PINNED_IMAGES
 from langgraph_speceyes.behind.abandoned import marked
-from langgraph_speceyes.behind.agent import Agent, Result, result_messages
+from langgraph_speceyes.behind.agent import Agent, result_messages
 from langgraph_speceyes.behind.handoff import handed_up
 from langgraph_speceyes.behind.history import answer_of, last_answer, new_messages
 from langgraph_speceyes.behind.meter import Cost, Meter, PausedRuns
+from langgraph_speceyes.behind.pinned import with_images
+from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.decision import decide, signed
-from langgraph_speceyes.events import emit
-from langgraph_speceyes.front.order import OrderChooser
-from langgraph_speceyes.images import ImageRef, readable_images
+from langgraph_speceyes.front.settled import Settled
+from langgraph_speceyes.images import readable_images
 from langgraph_speceyes.nodes import SubgraphNode
-from langgraph_speceyes.question import question_at
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState, query_id
 from langgraph_speceyes.tracing import RunNotes
@@ -66,7 +65,7 @@ class Fallback:
         slots: A cap on concurrent agent runs, or None.
         output_mode: Whether all of the agent's new messages become part of the state, or its answer only.
         notes: What is noted on runs.
-        chooser: What learns from the decision.
+        settled: Who is told of the decision.
     """
 
     def __init__(
@@ -78,10 +77,10 @@ class Fallback:
         output_mode: OutputMode,
         *,
         notes: RunNotes,
-        chooser: OrderChooser | None = None,
+        settled: Settled,
     ) -> None:
         self.agent, self.adapter, self.gate, self.slots, self.output_mode = agent, adapter, gate, slots, output_mode
-        self.notes, self.chooser, self._paused = notes, chooser, PausedRuns()
+        self.notes, self.settled, self._paused = notes, settled, PausedRuns()
 
     def node(self, trace_images: bool = False) -> SubgraphNode:
         """The phase as a node: run the agent on its part of the state.
@@ -154,9 +153,7 @@ class Fallback:
         )
         messages = self._kept(messages, places, decision)
         update = self.agent.update(state, ran.result, messages)
-        if self.chooser:
-            self.chooser.learn(decision)
-        emit("decision", decision, state)
+        self.settled.answered(state, decision, ran.result.values, answer_of(new))
         return {**update, "decision": decision}
 
     def _settled(self, state: Any, config: RunnableConfig, ran: Ran) -> dict[str, Any]:
@@ -196,6 +193,11 @@ class Fallback:
             meter.end()
             self._paused.pause(query_id(state), meter.cost())
             raise
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            self.settled.failed(state, decide(state, self.gate, "fallback"), error)
+            raise
         finally:
             meter.end()
 
@@ -203,24 +205,7 @@ class Fallback:
         """The config that names the query, and the question's images: an agent's own messages may hide or remove it."""
         if self.agent.remote:
             return config
-        config = marked(config, query_id(state))
-        images = question_images(self.adapter, state)
-        if not images:
-            return config
-        settings = {**(config.get("configurable") or {}), PINNED_IMAGES: [image.uri for image in images]}
-        return {**config, "configurable": settings}
-
-
-def question_images(adapter: StateAdapter, state: Mapping[str, Any]) -> Sequence[ImageRef]:
-    """The images of the question that a run is about; none where they cannot be found."""
-    query = state.get("speceyes_query")
-    if not query or not query["turn"]:
-        return ()
-    try:
-        return question_at(adapter.messages(state), query["turn"]).images
-    except Exception:
-        # the agent may do without
-        return ()
+        return with_images(marked(config, query_id(state)), self.adapter, state)
 
 
 def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, Any]]:

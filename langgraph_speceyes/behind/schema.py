@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, make_dataclass
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.base import BaseChannel
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import StateGraph
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict
 
 from langgraph_speceyes.behind.channels import around
+from langgraph_speceyes.front.settings import SpecEyesContext
 from langgraph_speceyes.images import MessagesChannel
 
 MESSAGES = "messages"
@@ -67,6 +68,22 @@ def extended(*parts: Mapping[str, Any] | type[Any] | None, name: str) -> type[An
         if part is not None:
             hints |= part if isinstance(part, Mapping) else hints_of(part)
     return TypedDict(name, hints)  # type: ignore[operator, no-any-return]
+
+
+def with_settings(context: type[Any] | None) -> type[Any]:
+    """What an agent wants as `context`, with the settings of a run beside it, none of which must be given."""
+    hints: dict[str, Any] = get_type_hints(SpecEyesContext)
+    if context is None:
+        return SpecEyesContext
+    if isinstance(context, type) and issubclass(context, BaseModel):
+        own: dict[str, Any] = {key: (hint, None) for key, hint in hints.items() if key not in context.model_fields}
+        return create_model(context.__name__, __base__=context, **own)
+    if is_dataclass(context):
+        known = {one.name for one in dataclass_fields(context)}
+        made: list[Any] = [(key, hint, None) for key, hint in hints.items() if key not in known]
+        frozen: bool = context.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        return make_dataclass(context.__name__, made, bases=(context,), frozen=frozen, kw_only=True)
+    return extended({key: NotRequired[hint] for key, hint in hints.items()}, context, name=context.__name__)
 
 
 def _bare(hint: Any) -> tuple[Any, bool]:

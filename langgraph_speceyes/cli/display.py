@@ -242,7 +242,7 @@ def token_line(decision: Decision) -> Text:
     line = Text()
     for token, separability in decision["answer_tokens"]:
         score = float(squash(separability))
-        gap = score - decision["threshold"]
+        gap = score - (1.0 if decision["threshold"] is None else decision["threshold"])
         style = "green" if gap >= 0 else "yellow" if gap > -0.02 else "red"
         line.append(token.strip() or repr(token), style=f"bold {style}")
         line.append(f" {score:.3f}  ", style=f"dim {style}")

@@ -45,9 +45,9 @@ class AskingPhase(ABC):
         began, said = time.perf_counter(), None
         try:
             said = self.call(self._prompt(state), self._key(state))
-            update = self._read(said, began)
+            update = self._read(said, began, state)
         except Exception as error:
-            update = self._failed(error, began, said)
+            update = self._failed(error, began, said, state)
         return self._shown(update, state)
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
@@ -55,9 +55,9 @@ class AskingPhase(ABC):
         began, said = time.perf_counter(), None
         try:
             said = await self.call.acall(self._prompt(state), self._key(state))
-            update = self._read(said, began)
+            update = self._read(said, began, state)
         except Exception as error:
-            update = self._failed(error, began, said)
+            update = self._failed(error, began, said, state)
         return self._shown(update, state)
 
     def _shown(self, update: dict[str, Any], state: SpecEyesState) -> dict[str, Any]:
@@ -74,21 +74,21 @@ class AskingPhase(ABC):
     def _key(self, state: SpecEyesState) -> str:
         return call_key(self.name, query_of(state)["id"])
 
-    def _failed(self, error: Exception, began: float, said: AIMessage | None) -> dict[str, Any]:
+    def _failed(self, error: Exception, began: float, said: AIMessage | None, state: SpecEyesState) -> dict[str, Any]:
         says = explain(error, self.call.top_logprobs) or describe_error(error)
         if self.strict:
             raise PhaseError(f"{self.name}: {says}") from error
         # what was said costs what it costs, whatever it is good for
-        return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began)
+        return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began, state)
 
     @abstractmethod
     def _instruction(self, follow_up: bool) -> str:
         """What is asked behind the question."""
 
     @abstractmethod
-    def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
+    def _read(self, message: AIMessage, began: float, state: SpecEyesState) -> dict[str, Any]:
         """The state update that follows from the model's message."""
 
     @abstractmethod
-    def _trouble(self, error: str, tokens: dict[str, int], began: float) -> dict[str, Any]:
+    def _trouble(self, error: str, tokens: dict[str, int], began: float, state: SpecEyesState) -> dict[str, Any]:
         """The state update of a phase that failed."""

@@ -10,9 +10,8 @@ from langchain_core.messages import AIMessage
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.decision import decide, signed
-from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.calling import usage_metadata
-from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.front.settled import Settled
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import SpecEyesState
@@ -25,7 +24,7 @@ class Bypass:
         gate: The gate that accepted it.
         adapter: How an answer enters the state.
         model_id: The speculator's name, for the answer's metadata.
-        chooser: What learns from the decision.
+        settled: Who is told of the decision.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
         form: The form that the agent answers in.
     """
@@ -35,21 +34,19 @@ class Bypass:
         gate: Gate,
         adapter: StateAdapter,
         model_id: str | None,
-        chooser: OrderChooser | None = None,
+        settled: Settled,
         stale: Callable[[Any], dict[str, Any]] | None = None,
         form: AnswerForm | None = None,
     ) -> None:
         self.form = form or AnswerForm()
-        self.gate, self.adapter, self.model_id, self.chooser, self.stale = gate, adapter, model_id, chooser, stale
+        self.gate, self.adapter, self.model_id, self.settled, self.stale = gate, adapter, model_id, settled, stale
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Add the answer."""
         speculation = state.get("speceyes_speculation")
         assert speculation is not None, "only an accepted speculation is routed here"
         decision = decide(state, self.gate, "bypass")
-        if self.chooser:
-            self.chooser.learn(decision)
-        emit("decision", decision, state)
+        self.settled.bypassed(state, decision)
         metadata = {"model_name": self.model_id} if self.model_id else {}
         answer = AIMessage(
             speculation["answer"],

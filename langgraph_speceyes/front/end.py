@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -18,8 +19,10 @@ from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.intake import GivenUp, Intake
 from langgraph_speceyes.front.judge import Judge
 from langgraph_speceyes.front.order import OrderChooser
-from langgraph_speceyes.front.route import ANSWERED, OTHERWISE, TABLES, destinations, next_phases
+from langgraph_speceyes.front.route import ANSWERED, CHOSEN, OTHERWISE, TABLES, WATCHING, destinations, next_phases
 from langgraph_speceyes.front.scope import CallScope
+from langgraph_speceyes.front.settings import RunReader
+from langgraph_speceyes.front.settled import Settled
 from langgraph_speceyes.front.speculate import Speculate
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.models.endpoint import model_name
@@ -46,6 +49,7 @@ class FrontEnd:
         stale: The update that takes outputs of the agent's earlier turns out of a state.
         form: The form that the agent answers in, where the caller's settings do not tell.
         given_up: What the agent had done in a run that nobody went on with.
+        order: Order of judge and speculator in place of the options'.
     """
 
     def __init__(
@@ -58,9 +62,11 @@ class FrontEnd:
         stale: Callable[[Any], dict[str, Any]] | None = None,
         form: AnswerForm | None = None,
         given_up: GivenUp | None = None,
+        order: str | None = None,
     ) -> None:
-        self.options, self.gate = options, resolve_gate(options.gate)
-        adapter, prompts, policy = adapter or StateAdapter(), options.prompts or Prompts(), options.policy
+        self.options, self.gate, self.agent = options, resolve_gate(options.gate), agent
+        self.adapter = adapter = adapter or StateAdapter()
+        prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
         self.small = ModelCall(
             resolve_model("speculator", speculator),
@@ -90,14 +96,15 @@ class FrontEnd:
         elif options.judge_threshold is not None:
             raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
         check_use(self.gate, self.small, self.large, agent)
+        self.judge_threshold = None if judge is None else self.judge.threshold
         self.gate.check_settings(
-            judge_threshold=None if judge is None else self.judge.threshold,
+            judge_threshold=self.judge_threshold,
             prompts=prompts.digest,
             max_answer_tokens=options.max_answer_tokens,
         )
         calls = {"speculate": self.small} | ({"judge": self.large} if self.large else {})
-        self.scope, order = CallScope(calls), options.order if judge is not None else "no_judge"
-        self.orders = tuple(TABLES) if order == "auto" else (order,)
+        self.scope, order = CallScope(calls), (order or options.order) if judge is not None else "no_judge"
+        self.orders = CHOSEN if order == "auto" else (order,)
         self.chooser = OrderChooser(keep_judge=self.gate.judge_threshold is not None) if order == "auto" else None
         firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders))
         self.intake = Intake(
@@ -106,17 +113,24 @@ class FrontEnd:
             options.follow_ups,
             judge is not None,
             policy,
+            RunReader(options.mode, self.gate, self.judge_threshold, options.audit),
             self.chooser or (order if judge is not None else None),
             [calls[name] for name in sorted(firsts)] or list(calls.values()),
             strict=options.strict or opens_images,
             given_up=given_up,
         )
+        self.settled = Settled(self.chooser)
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
-        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.chooser, stale, self.form)
+        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.settled, stale, self.form)
         models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
         self.notes = RunNotes(self.gate.score, models)
+
+    def watching(self) -> FrontEnd:
+        """The same phases for questions whose answer nobody waits for: each has its say, and trouble is on record."""
+        options = replace(self.options, strict=False)
+        return FrontEnd(options, self.adapter, self.agent, form=self.form, order=WATCHING)
 
     def wire(
         self, graph: StateGraph[Any, Any, Any, Any], begin: str, answered: str, otherwise: str, *, noted: bool = True

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.scoring import AnswerScore, Gate
-from langgraph_speceyes.state import SpecEyesState, Verdict
+from langgraph_speceyes.state import SpecEyesState, Verdict, settings_of
 
 
 class GatePhase:
     """Accept a speculation whose score reaches the threshold tau (paper, phase III).
 
     Args:
-        gate: Score, K and threshold; it makes the comparison.
+        gate: Score, K and threshold, where the run does not set another; it makes the comparison.
         strict: Raise instead of falling back.
         form: The form that the agent answers in; what has not this form is not accepted.
     """
@@ -33,7 +35,8 @@ class GatePhase:
         accepted = False
         if scored is not None:
             try:
-                accepted = self.gate.accepts(AnswerScore(**scored))
+                gate = gate_of(self.gate, state)
+                accepted = gate is not None and gate.accepts(AnswerScore(**scored))
                 if accepted and speculation:
                     self.form.read(speculation["answer"])
             except Exception as trouble:
@@ -47,3 +50,11 @@ class GatePhase:
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Compare the newest speculation's score; a few microseconds, so it stays on the event loop."""
         return self(state)
+
+
+def gate_of(gate: Gate, state: Mapping[str, Any]) -> Gate | None:
+    """The gate with the threshold of the run; None while it is shut."""
+    settings = settings_of(state)
+    if settings is None or settings["threshold"] == gate.threshold:
+        return gate
+    return None if settings["threshold"] is None else replace(gate, threshold=settings["threshold"])

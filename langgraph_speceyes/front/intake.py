@@ -13,11 +13,14 @@ from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
+from langgraph_speceyes.front.settings import RunReader
 from langgraph_speceyes.images import ImagePolicy, check_image
 from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
-from langgraph_speceyes.state import OrderChoice, Query, Seen, SpecEyesState
+from langgraph_speceyes.state import OrderChoice, Query, RunSettings, Seen, SpecEyesState
 
 UNREAD = Seen(count=0, last="")
+WATCHED, TURNED_OFF = "in shadow", "turned off"
+"""Reasons for the agent's answer that are the mode's, not the question's."""
 
 
 class GivenUp(Protocol):
@@ -43,6 +46,7 @@ class Intake:
         follow_ups: Which later turns of a thread the front end may answer (:func:`reason_to_leave`).
         judged: Whether there is a judge.
         policy: Which images may be loaded.
+        settings: Reads the settings of a run.
         order: The fixed order, or what chooses it; None without a judge.
         first: The calls that every question comes to.
         strict: Raise where an image cannot be opened: the agent, this package's own, would fail on it as well, or the
@@ -57,6 +61,7 @@ class Intake:
         follow_ups: FollowUps,
         judged: bool,
         policy: ImagePolicy,
+        settings: RunReader,
         order: str | OrderChooser | None = None,
         first: Sequence[ModelCall] = (),
         *,
@@ -65,7 +70,7 @@ class Intake:
     ) -> None:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
-        self.given_up = given_up
+        self.settings, self.given_up = settings, given_up
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
@@ -73,43 +78,53 @@ class Intake:
         Raises:
             ImageError: An image of the question cannot be opened, and the run is strict.
         """
+        settings, began, clock = self.settings(), time.time(), time.perf_counter()
         values, update = self.given_up.find(state) if self.given_up else ({}, {})
         full: Any = {**state, **values}
-        key, began, clock = self._announced(), time.time(), time.perf_counter()
+        key = self._announced(settings)
         with self.scope.left_on_failure(key):
-            found = self._check(full)
-        return {**update, **self._update(key, began, time.perf_counter() - clock, *found)}
+            found = self._check(full, settings)
+        return {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)}
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
+        settings, began, clock = self.settings(), time.time(), time.perf_counter()
         values, update = await self.given_up.afind(state) if self.given_up else ({}, {})
         full: Any = {**state, **values}
-        key, began, clock = self._announced(), time.time(), time.perf_counter()
+        key = self._announced(settings)
         with self.scope.left_on_failure(key):
-            found = await asyncio.to_thread(self._check, full)
-        return {**update, **self._update(key, began, time.perf_counter() - clock, *found)}
+            found = await asyncio.to_thread(self._check, full, settings)
+        return {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)}
 
-    def _announced(self) -> str:
+    def _announced(self, settings: RunSettings) -> str:
         key = uuid.uuid4().hex
-        self.scope.enter(key)
+        if settings["mode"] == "on":
+            self.scope.enter(key)
         return key
 
-    def _check(self, state: SpecEyesState) -> tuple[Asked | None, Seen, str | None]:
+    def _check(self, state: SpecEyesState, settings: RunSettings) -> tuple[Asked | None, Seen, str | None]:
         before = state.get("speceyes_query")
         try:
             messages = self.adapter.messages(state)
             asked = read_question(messages, before.get("seen") if before else None)
         except Exception as error:
-            if self.strict:
+            if self.strict and settings["mode"] == "on":
                 raise
-            return None, UNREAD, describe_error(error)
+            return None, UNREAD, TURNED_OFF if settings["mode"] == "off" else describe_error(error)
         reason = reason_to_leave(asked, self.follow_ups, self.judged)
-        if reason is None and asked is not None:
-            reason = self._unopened(asked)
+        if settings["mode"] == "off":
+            reason = TURNED_OFF
+        elif reason is None and asked is not None:
+            # nothing may delay an agent that is only watched
+            reason = WATCHED if settings["mode"] == "shadow" else self.unopened(asked)
         return asked, seen(messages), reason
 
-    def _unopened(self, asked: Asked) -> str | None:
-        """Why an image of the question cannot be opened; None if all can."""
+    def unopened(self, asked: Asked) -> str | None:
+        """Why an image of the question cannot be opened; None if all can.
+
+        Raises:
+            ImageError: One cannot, and the run is strict.
+        """
         for image in asked.images:
             try:
                 # every one of them, whatever the first one says
@@ -123,7 +138,14 @@ class Intake:
         return None
 
     def _update(
-        self, key: str, began: float, seconds: float, asked: Asked | None, read: Seen, reason: str | None
+        self,
+        key: str,
+        began: float,
+        seconds: float,
+        settings: RunSettings,
+        asked: Asked | None,
+        read: Seen,
+        reason: str | None,
     ) -> dict[str, Any]:
         # only a judge tells whether a later turn stands on its own
         must_judge = asked is not None and asked.follow_up and self.follow_ups == "judge"
@@ -142,6 +164,7 @@ class Intake:
             reason=reason,
             order=order,
             hedge=None,
+            settings=settings,
         )
         return {
             "speceyes_query": query,

@@ -15,7 +15,7 @@ from langgraph_speceyes.front.calling import ModelCall, logprob_content, usage
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import tool_need
 from langgraph_speceyes.scoring.answer import TokenLogprobs
-from langgraph_speceyes.state import Judgment
+from langgraph_speceyes.state import Judgment, SpecEyesState, settings_of
 
 
 class Judge(AskingPhase):
@@ -29,7 +29,8 @@ class Judge(AskingPhase):
         prompts: The instructions.
         front: Messages before the question.
         adapter: Where the question is in the state.
-        threshold: Tools are needed from this probability of yes on; strictly between 0 and 1.
+        threshold: Tools are needed from this probability of yes on, where the run does not set another; strictly
+            between 0 and 1.
         strict: Raise instead of falling back.
     """
 
@@ -53,21 +54,24 @@ class Judge(AskingPhase):
     def _instruction(self, follow_up: bool) -> str:
         return self.prompts.judge_follow_up if follow_up else self.prompts.judge
 
-    def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
+    def _read(self, message: AIMessage, began: float, state: SpecEyesState) -> dict[str, Any]:
         content = logprob_content(message)
         need = tool_need(TokenLogprobs.from_entry(content[0]).top if content else [])
-        return self._update(need, need >= self.threshold, usage(message), began, None)
+        return self._update(need, usage(message), began, None, state)
 
-    def _trouble(self, error: str, tokens: dict[str, int], began: float) -> dict[str, Any]:
-        return self._update(None, True, tokens, began, error)
+    def _trouble(self, error: str, tokens: dict[str, int], began: float, state: SpecEyesState) -> dict[str, Any]:
+        return self._update(None, tokens, began, error, state)
 
     def _update(
-        self, need: float | None, needed: bool, tokens: dict[str, int], began: float, error: str | None
+        self, need: float | None, tokens: dict[str, int], began: float, error: str | None, state: SpecEyesState
     ) -> dict[str, Any]:
+        settings = settings_of(state)
+        own = settings["judge_threshold"] if settings else None
+        threshold = self.threshold if own is None else own
         judgment = Judgment(
             tool_need=need,
-            threshold=self.threshold,
-            tools_needed=needed,
+            threshold=threshold,
+            tools_needed=need is None or need >= threshold,
             tokens=tokens,
             seconds=time.perf_counter() - began,
             error=error,

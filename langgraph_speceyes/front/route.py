@@ -39,8 +39,22 @@ TABLES: dict[str, dict[tuple[str, Outcome], tuple[str, ...]]] = {
         ("gate", "accepted"): (ANSWERED,),
         ("gate", "rejected"): (OTHERWISE,),
     },
+    # every phase has its say, whatever the others find
+    "watching": {
+        ("intake", "look"): ("judge",),
+        ("judge", "no_tools"): ("speculate",),
+        ("judge", "tools"): ("speculate",),
+        ("gate", "accepted"): (ANSWERED,),
+        ("gate", "rejected"): (OTHERWISE,),
+    },
 }
 """`speculate` is always followed by `gate`; what intake leaves is the agent's in every order."""
+
+
+WATCHING = "watching"
+"""The order of a front end whose answers nobody waits for."""
+CHOSEN = tuple(order for order in TABLES if order != WATCHING)
+"""The orders that `order="auto"` chooses from."""
 
 
 def outcome(phase: str, state: SpecEyesState) -> Outcome:

@@ -38,6 +38,15 @@ class CallScope:
                 call.dismiss(call_key(phase, query))
 
     @contextmanager
+    def during(self, query: str) -> Iterator[None]:
+        """Announce all calls of a query for the time of the block."""
+        self.enter(query)
+        try:
+            yield
+        finally:
+            self.leave(query)
+
+    @contextmanager
     def left_on_failure(self, query: str) -> Iterator[None]:
         """Take the announcements back where the block fails or is cancelled."""
         try:

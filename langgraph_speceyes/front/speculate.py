@@ -13,7 +13,7 @@ from langgraph_speceyes.front.asking import AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart, usage
 from langgraph_speceyes.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import Gate, score_answer, spoken
-from langgraph_speceyes.state import Speculation
+from langgraph_speceyes.state import SpecEyesState, Speculation
 
 
 class Speculate(AskingPhase):
@@ -41,7 +41,7 @@ class Speculate(AskingPhase):
     def _instruction(self, follow_up: bool) -> str:
         return self.prompts.speculate
 
-    def _read(self, message: AIMessage, began: float) -> dict[str, Any]:
+    def _read(self, message: AIMessage, began: float, state: SpecEyesState) -> dict[str, Any]:
         text = str(message.text)
         # an answer of white space only is an empty answer: it scores 0
         content = logprob_content(message) if text.strip() else []
@@ -55,7 +55,7 @@ class Speculate(AskingPhase):
         score = score_answer(said.content, self.gate.score, self.gate.k, drop=())
         return self._update(said.text, asdict(score), usage(message), began, None)
 
-    def _trouble(self, error: str, tokens: dict[str, int], began: float) -> dict[str, Any]:
+    def _trouble(self, error: str, tokens: dict[str, int], began: float, state: SpecEyesState) -> dict[str, Any]:
         return self._update("", None, tokens, began, error)
 
     def _update(

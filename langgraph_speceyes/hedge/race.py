@@ -6,26 +6,26 @@ import asyncio
 import copy
 from collections.abc import Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, NotRequired
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END
 from langgraph.pregel import Pregel
 
 from langgraph_speceyes.behind.agent import Agent
 from langgraph_speceyes.behind.fallback import Fallback, Ran
 from langgraph_speceyes.behind.meter import Meter
-from langgraph_speceyes.behind.schema import extended
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.alone import alone
 from langgraph_speceyes.front.calling import on_thread
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.look import Look, alook, look
 from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.nodes import SubgraphNode
-from langgraph_speceyes.state import Hedge, Records, query_id
+from langgraph_speceyes.state import Hedge, query_id
 
 FOUND = ("speceyes_judgment", "speceyes_speculation", "speceyes_verdict")
 """What the front end leaves."""
@@ -47,7 +47,7 @@ class Race:
     """
 
     def __init__(self, front: FrontEnd, keys: Collection[str], fallback: Fallback) -> None:
-        self.front, self.fallback, self.scope = ahead(front, keys), fallback, front.scope
+        self.front, self.fallback, self.scope = alone(front, keys), fallback, front.scope
 
     def node(self, trace_images: bool = False) -> SubgraphNode:
         """The race as a node.
@@ -147,25 +147,6 @@ class Race:
             update |= self.fallback.update(both, ran)
         self.fallback.notes.phase(config, state, update)
         return update
-
-
-def ahead(front: FrontEnd, keys: Collection[str]) -> Pregel[Any, Any, Any, Any]:
-    """Judge, speculator and gate alone, between intake and what follows from their records.
-
-    Args:
-        front: The phases.
-        keys: Keys of the state around them.
-
-    Returns:
-        A compiled graph, whose output holds the phases' records.
-    """
-    # nothing is reduced in it: values come and go as they are
-    graph: StateGraph[Any, Any, Any, Any] = StateGraph(
-        extended(Records, dict.fromkeys(keys, NotRequired[Any]), name="FrontState")
-    )
-    front.wire(graph, START, END, END, noted=False)
-    # over before the node is: nothing of it is worth a checkpoint of its own
-    return graph.compile(name="front", checkpointer=False)
 
 
 def check_forgetful(agent: Agent) -> None:

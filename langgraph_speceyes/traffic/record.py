@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import TypedDict
 
-from langgraph_speceyes.state import Phase, Route
+from langgraph_speceyes.state import Mode, Phase, Route
 
 SCHEMA = 1
 """Version of the record's layout."""
-
-Mode = Literal["on", "shadow", "off"]
-MODES: tuple[Mode, ...] = ("on", "shadow", "off")
 
 
 class Record(TypedDict):
