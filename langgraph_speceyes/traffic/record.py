@@ -32,9 +32,9 @@ class Record(TypedDict):
         scores: All answer scores by name.
         threshold: The gate's; None while a gate that opens itself is shut.
         k: Candidates a token; None without a scored speculation.
-        audit_rate: Share of accepted answers that the agent answers again, fixed before the question was seen; 1 where
-            the agent's answer was there anyway.
-        audited: Whether this question was chosen.
+        audit_rate: Share of accepted answers that the agent answers again, in force before the question was seen, whatever
+            came of it; 1 in shadow.
+        audited: Whether the agent's answer is known or to come: it answered, or this question was chosen.
         agree: Whether speculation and agent's answer say the same; None while that is not known.
         agreed_by: How that was found: ``"rule"``, ``"model"``, ``"function"``; ``"undecided"`` counts as differing.
         agree_probability: A model's probability that they do; None where none was asked.

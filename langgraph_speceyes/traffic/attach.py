@@ -1,0 +1,94 @@
+"""Puts the watch over traffic on a front end."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection
+from dataclasses import replace
+
+from langgraph.store.memory import InMemoryStore
+
+from langgraph_speceyes.behind.again import AgentAgain
+from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.options import Options
+from langgraph_speceyes.prompts import Prompts
+from langgraph_speceyes.traffic.agreement import resolve_agree
+from langgraph_speceyes.traffic.journal import Journal
+from langgraph_speceyes.traffic.opened import open_journal
+from langgraph_speceyes.traffic.opening import Opener, SelfOpening
+from langgraph_speceyes.traffic.records import gate_digest
+from langgraph_speceyes.traffic.said import Answers
+from langgraph_speceyes.traffic.shadow import Shadow
+from langgraph_speceyes.traffic.store import StoreJournal
+from langgraph_speceyes.traffic.watch import Traffic
+
+SPARE = 10_000
+"""Most records of a journal in memory, where none was given."""
+
+_all: weakref.WeakSet[Traffic] = weakref.WeakSet()
+
+
+def with_gate(options: Options) -> tuple[Options, SelfOpening | None]:
+    """The options with a gate that the front end can build on, and the caller's where that opens itself."""
+    gate = options.gate
+    return (replace(options, gate=gate.gate), gate) if isinstance(gate, SelfOpening) else (options, None)
+
+
+def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None, opening: SelfOpening | None) -> Traffic:
+    """Let a front end's questions be watched.
+
+    Args:
+        front: The front end.
+        keys: Keys of the state around it.
+        again: The agent, for audits; None where it cannot be run again.
+        opening: The gate that opens itself, if it does.
+
+    Raises:
+        ArgumentError: The journal, or what compares answers, cannot be used.
+    """
+    options = front.options
+    models = {"speculator": front.small.model_id, "judge": front.large.model_id if front.large else None}
+    prompts = options.prompts or Prompts()
+    digest = gate_digest(front.gate, models, prompts.digest, options.max_answer_tokens)
+    journal: Journal | None = None if options.journal is None else open_journal(options.journal)
+    opener = None
+    if opening is not None:
+        journal = opening.journal_beside(journal) or _spare()
+        opener = Opener(opening, journal, digest)
+    traffic = Traffic(
+        digest,
+        journal,
+        spare=_spare,
+        adapter=front.adapter,
+        answers=Answers(front.adapter, front.form),
+        agree=resolve_agree(options.agree),
+        shadow=Shadow(front.watching, keys),
+        again=again,
+        opener=opener,
+    )
+    front.settled.watcher = traffic
+    if opener is not None:
+        front.intake.settings.standing = traffic.standing
+    _all.add(traffic)
+    return traffic
+
+
+def drain(timeout_s: float | None = None) -> bool:
+    """Wait until nothing of any graph is left to be done in the background, and all records are written down.
+
+    Args:
+        timeout_s: Longest wait in seconds, for each of the graphs.
+
+    Returns:
+        Whether nothing is left.
+    """
+    return all([traffic.drain(timeout_s) for traffic in list(_all)])
+
+
+async def adrain(timeout_s: float | None = None) -> bool:
+    """Wait until nothing is left to be done in the background, from an event loop that has a part in it."""
+    return all([await traffic.adrain(timeout_s) for traffic in list(_all)])
+
+
+def _spare() -> Journal:
+    return StoreJournal(InMemoryStore(), limit=SPARE)

@@ -1,0 +1,183 @@
+"""Work that nobody waits for: comparing, shadow runs, audits. Bounded, and drained before the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import logging
+import os
+import queue
+import threading
+import time
+import weakref
+from typing import Protocol
+
+from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.traffic import recorder  # noqa: F401  what is begun at exit last is closed first: jobs, then records
+
+WAITING = 1000
+"""Jobs that may wait; one more is dropped, and counted."""
+WORKERS = 2
+EXIT_S = 10.0
+"""How long the end of the process waits for jobs under way."""
+
+_logger = logging.getLogger(__name__)
+_all: weakref.WeakSet[Background] = weakref.WeakSet()
+
+
+class Job(Protocol):
+    """One piece of work, in two forms. What it raises is logged."""
+
+    def run(self) -> None:
+        """Do it on a thread."""
+
+    async def arun(self) -> None:
+        """Do it on the event loop of the run that it came from, whose clients belong to that loop."""
+
+
+class Background:
+    """Does jobs beside the runs they come from: those of async runs on their event loop, all others on threads.
+
+    A job that its event loop does not live to finish goes on, from its beginning, on a thread.
+
+    Args:
+        waiting: Most jobs that wait.
+        workers: Jobs under way at once, on threads and on each event loop.
+    """
+
+    def __init__(self, waiting: int = WAITING, workers: int = WORKERS) -> None:
+        self.waiting, self.workers = waiting, workers
+        self.dropped, self.failed = 0, 0
+        self._reset()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._lock, self._changed = threading.Lock(), threading.Condition()
+        self._pending, self._threads, self._process = 0, 0, os.getpid()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @property
+    def pending(self) -> int:
+        """Jobs that wait or are under way."""
+        return self._pending
+
+    def do(self, job: Job, *, on_thread: bool = False) -> bool:
+        """Take a job on, from a run that may go on at once.
+
+        Args:
+            job: The job.
+            on_thread: Whether it belongs on a thread wherever it comes from.
+
+        Returns:
+            Whether there was room for it.
+        """
+        if self._process != os.getpid():
+            self._reset()
+        with self._changed:
+            if self._pending >= self.waiting:
+                self.dropped += 1
+                return False
+            self._pending += 1
+        loop = None if on_thread else _running_loop()
+        if loop is None:
+            self._on_thread(job)
+            return True
+        # a context of its own: nothing of the run it came from hangs on to it
+        task = loop.create_task(self._on_loop(job, loop), context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._over(done, job))
+        return True
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Wait until no job is left; not from an event loop that has jobs of its own to do.
+
+        Returns:
+            Whether none is left.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            while self._pending:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    async def adrain(self, timeout_s: float | None = None) -> bool:
+        """Wait until no job is left; see :meth:`drain`."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._pending:
+            if until is not None and time.monotonic() >= until:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def _on_thread(self, job: Job) -> None:
+        self._jobs.put(job)
+        with self._lock:
+            if self._threads >= min(self.workers, self._pending):
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="speceyes-traffic", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=1.0)
+            except queue.Empty:
+                with self._lock:
+                    if not self._jobs.empty():
+                        continue
+                    self._threads -= 1
+                    return
+            try:
+                job.run()
+            except Exception as error:
+                self._trouble(job, error)
+            finally:
+                del job
+                self._done()
+
+    async def _on_loop(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            limit = self._limits.setdefault(loop, asyncio.Semaphore(self.workers))
+        async with limit:
+            await job.arun()
+
+    def _over(self, task: asyncio.Task[None], job: Job) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            # the loop ends, and with it a task that may not even have begun
+            self._on_thread(job)
+            return
+        if (error := task.exception()) is not None:
+            self._trouble(job, error)
+        self._done()
+
+    def _trouble(self, job: Job, error: BaseException) -> None:
+        self.failed += 1
+        _logger.warning("%s: %s", type(job).__name__, describe_error(error))
+
+    def _done(self) -> None:
+        with self._changed:
+            self._pending -= 1
+            self._changed.notify_all()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+@atexit.register
+def _at_exit() -> None:
+    until = time.monotonic() + EXIT_S
+    for one in list(_all):
+        one.drain(max(0.0, until - time.monotonic()))

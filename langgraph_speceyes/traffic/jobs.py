@@ -1,0 +1,173 @@
+"""What is done beside the runs: comparing two answers, a shadow run, an audit, folding evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+
+from langgraph_speceyes.answers.agreement import Agreement
+from langgraph_speceyes.decision import decide
+from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.traffic.opening import Opener
+from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.recorder import Recorder
+from langgraph_speceyes.traffic.records import record_of
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.traffic.watch import Traffic
+
+FLUSH_S = 5.0
+
+
+@dataclass
+class Comparison:
+    """Compares speculation and agent's answer, and writes the record down."""
+
+    traffic: Traffic
+    record: Record
+    state: Mapping[str, Any]
+    values: Mapping[str, Any]
+    answer: Any
+
+    def run(self) -> None:
+        """Compare them."""
+        try:
+            first, second = self._pair()
+            found = self.traffic.agree(self.record["question"] or "", first, second)
+        except Exception as error:
+            self._undecided(error)
+        else:
+            self._note(found, second)
+
+    async def arun(self) -> None:
+        """Compare them; see :meth:`run`."""
+        try:
+            first, second = self._pair()
+            found = await self.traffic.agree.acall(self.record["question"] or "", first, second)
+        except Exception as error:
+            self._undecided(error)
+        else:
+            self._note(found, second)
+
+    def _pair(self) -> tuple[str, str | None]:
+        return self.traffic.answers.pair(self.record["speculation"] or "", self.state, self.values, self.answer)
+
+    def _note(self, found: Agreement, second: str | None) -> None:
+        self.traffic.note(
+            {
+                **self.record,
+                "agree": found.agree,
+                "agreed_by": found.by,
+                "agree_probability": found.probability,
+                "answer": second,
+                "settled": True,
+                "error": self.record["error"] or found.error,
+            }
+        )
+
+    def _undecided(self, error: Exception) -> None:
+        found = Agreement(None, "undecided", error=f"comparing: {describe_error(error)}")
+        self._note(found, None)
+
+
+@dataclass
+class ShadowRun:
+    """Finds out what the front end would have done, and compares its answer with the agent's."""
+
+    traffic: Traffic
+    record: Record
+    state: Mapping[str, Any]
+    values: Mapping[str, Any]
+    answer: Any
+
+    def run(self) -> None:
+        """Run the front end."""
+        try:
+            found = self.traffic.shadow.run(self.state)
+        except Exception as error:
+            self._failed(error)
+            return
+        record = self._recorded(found)
+        if record["settled"]:
+            self.traffic.note(record)
+        else:
+            Comparison(self.traffic, record, self.state, self.values, self.answer).run()
+
+    async def arun(self) -> None:
+        """Run the front end; see :meth:`run`."""
+        try:
+            found = await self.traffic.shadow.arun(self.state)
+        except Exception as error:
+            self._failed(error)
+            return
+        record = self._recorded(found)
+        if record["settled"]:
+            self.traffic.note(record)
+        else:
+            await Comparison(self.traffic, record, self.state, self.values, self.answer).arun()
+
+    def _recorded(self, found: dict[str, Any]) -> Record:
+        decision = decide(found, self.traffic.shadow.front.gate, "fallback")  # type: ignore[arg-type]
+        record = record_of(found, decision, self.record["gate"], question=self.record["question"])
+        # what the run itself took, with the phases that were no part of it
+        seconds = {**record["seconds"], **self.record["seconds"]}
+        tokens = {**record["tokens"], **self.record["tokens"]}
+        return {**record, "seconds": seconds, "tokens": tokens, "images": self.record["images"]}
+
+    def _failed(self, error: Exception) -> None:
+        self.traffic.note({**self.record, "settled": True, "error": f"shadow: {describe_error(error)}"})
+
+
+@dataclass
+class Audit:
+    """Asks the agent as well, after the speculation was the answer, and compares the two."""
+
+    traffic: Traffic
+    record: Record
+    state: Mapping[str, Any]
+    config: RunnableConfig
+
+    def run(self) -> None:
+        """Run the agent."""
+        assert self.traffic.again is not None, "an audit needs the agent"
+        try:
+            values, answer = self.traffic.again.run(self.state, self.config)
+        except Exception as error:
+            self._failed(error)
+        else:
+            Comparison(self.traffic, self.record, self.state, values, answer).run()
+
+    async def arun(self) -> None:
+        """Run the agent; see :meth:`run`."""
+        assert self.traffic.again is not None, "an audit needs the agent"
+        try:
+            values, answer = await self.traffic.again.arun(self.state, self.config)
+        except Exception as error:
+            self._failed(error)
+        else:
+            await Comparison(self.traffic, self.record, self.state, values, answer).arun()
+
+    def _failed(self, error: Exception) -> None:
+        # not settled: `speceyes audit` may yet find an answer
+        self.traffic.note({**self.record, "error": f"audit: {describe_error(error)}"})
+
+
+@dataclass
+class Fold:
+    """Takes new records into the evidence of a gate that opens itself."""
+
+    recorder: Recorder
+    opener: Opener
+
+    def run(self) -> None:
+        """Take them in, once they are written down."""
+        self.opener.release()
+        self.recorder.flush(FLUSH_S)
+        self.opener.refresh()
+
+    async def arun(self) -> None:
+        """Not on an event loop, which reading would keep."""
+        raise NotImplementedError

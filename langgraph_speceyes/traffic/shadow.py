@@ -1,0 +1,84 @@
+"""The front end in shadow: what judge, speculator and gate would have done, found out when nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+
+from langgraph_speceyes.front.alone import alone
+from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.intake import WATCHED
+from langgraph_speceyes.front.route import WATCHING
+from langgraph_speceyes.question import question_at
+from langgraph_speceyes.state import OrderChoice
+
+_CONFIG = RunnableConfig(run_name="shadow", tags=["speceyes:shadow"])
+
+
+class Shadow:
+    """Runs the phases on a question that the agent has answered.
+
+    Every phase has its say, so that the record tells what each composition of them would have done.
+
+    Args:
+        front: Makes the front end, in the order that lets all phases speak.
+        keys: Keys of the state around it.
+    """
+
+    def __init__(self, front: Callable[[], FrontEnd], keys: Collection[str]) -> None:
+        self._make, self.keys = front, keys
+
+    @cached_property
+    def front(self) -> FrontEnd:
+        """The front end, made when the first question comes."""
+        return self._make()
+
+    @cached_property
+    def _graph(self) -> Pregel[Any, Any, Any, Any]:
+        return alone(self.front, self.keys)
+
+    @staticmethod
+    def watches(state: Mapping[str, Any]) -> bool:
+        """Whether a question was left to the agent for being watched, and for nothing else."""
+        return bool(state["speceyes_query"]["reason"] == WATCHED)
+
+    def run(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the phases.
+
+        Args:
+            state: The state that the question is in.
+
+        Returns:
+            The state with the phases' records.
+        """
+        given = self._given(state)
+        if given["speceyes_query"]["reason"] is not None:
+            return given
+        with self.front.scope.during(given["speceyes_query"]["id"]):
+            return {**given, **self._graph.invoke(given, _CONFIG)}
+
+    async def arun(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the phases; see :meth:`run`."""
+        given = await asyncio.to_thread(self._given, state)
+        if given["speceyes_query"]["reason"] is not None:
+            return given
+        with self.front.scope.during(given["speceyes_query"]["id"]):
+            return {**given, **await self._graph.ainvoke(given, _CONFIG)}
+
+    def _given(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        query = state["speceyes_query"]
+        asked = question_at(self.front.adapter.messages(state), query["turn"])
+        order = OrderChoice(
+            order=WATCHING, explored=False, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=None
+        )
+        watched = {
+            **query,
+            "reason": self.front.intake.unopened(asked),
+            "order": order if self.front.judge_threshold is not None else None,
+        }
+        return {**{key: state[key] for key in self.keys if key in state}, "speceyes_query": watched}

@@ -1,0 +1,167 @@
+"""Watches a graph's questions: records each, compares answers, runs the front end in shadow and the agent in audits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from langgraph.runtime import get_runtime
+
+from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.behind.again import AgentAgain
+from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.front.settings import Standing
+from langgraph_speceyes.images import question_text
+from langgraph_speceyes.question import Asked, question_at
+from langgraph_speceyes.state import Decision
+from langgraph_speceyes.traffic.agreement import Agree
+from langgraph_speceyes.traffic.background import Background
+from langgraph_speceyes.traffic.jobs import Audit, Comparison, Fold, ShadowRun
+from langgraph_speceyes.traffic.journal import Journal
+from langgraph_speceyes.traffic.opening import Opener
+from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.recorder import Recorder
+from langgraph_speceyes.traffic.records import record_of
+from langgraph_speceyes.traffic.said import Answers
+from langgraph_speceyes.traffic.shadow import Shadow
+
+_LONG_S = 1e6
+_logger = logging.getLogger(__name__)
+
+
+class Traffic:
+    """What a graph's questions teach. Nothing of it fails a run, or keeps one waiting.
+
+    Args:
+        gate: Digest of what the scores depend on.
+        journal: Where records go; None keeps none.
+        spare: Makes a journal in memory, for shadow runs and audits of a graph without one.
+        adapter: Where the question is in the state.
+        answers: Puts the two answers side by side.
+        agree: Decides whether they say the same.
+        shadow: The front end whose answers nobody waits for.
+        again: The agent, for audits; None where it cannot be run again.
+        opener: The gate that opens itself, if it does.
+    """
+
+    def __init__(
+        self,
+        gate: str,
+        journal: Journal | None,
+        *,
+        spare: Callable[[], Journal],
+        adapter: StateAdapter,
+        answers: Answers,
+        agree: Agree,
+        shadow: Shadow,
+        again: AgentAgain | None,
+        opener: Opener | None = None,
+    ) -> None:
+        self.gate, self.journal, self._spare = gate, journal, spare
+        self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
+        self.opener, self.background = opener, Background()
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """What writes records down, without keeping anybody waiting."""
+        if self.journal is None:
+            self.journal = self._spare()
+        return Recorder(self.journal)
+
+    def standing(self) -> Standing:
+        """What a gate that opens itself allows now."""
+        assert self.opener is not None, "asked of gates that open themselves only"
+        if self.opener.stale:
+            self._fold()
+        return Standing(self.opener.threshold, self.opener.audit_rate)
+
+    def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
+        """Record a question that the speculation answers; ask the agent as well where it is audited."""
+        try:
+            if self.journal is None and not decision["audited"]:
+                return
+            record = self._record(state, decision)
+            self.note(record)
+            if decision["audited"] and self.again is not None:
+                self.background.do(Audit(self, record, state, self.again.config(state)))
+        except Exception as error:
+            _lost(error)
+
+    def answered(self, state: Mapping[str, Any], decision: Decision, values: Mapping[str, Any], answer: Any) -> None:
+        """Record a question that the agent has answered, with what the front end says or would have said."""
+        try:
+            if decision["mode"] == "off" or (self.journal is None and decision["mode"] == "on"):
+                return
+            record = self._record(state, decision)
+            if decision["mode"] == "shadow" and self.shadow.watches(state):
+                self.background.do(ShadowRun(self, record, state, values, answer))
+            elif record["settled"]:
+                self.note(record)
+            else:
+                self.background.do(Comparison(self, record, state, values, answer))
+        except Exception as error:
+            _lost(error)
+
+    def failed(self, state: Mapping[str, Any], decision: Decision, error: Exception) -> None:
+        """Record a question on which the agent failed: nothing can be compared, so the answers count as differing."""
+        try:
+            if decision["mode"] == "off" or self.journal is None:
+                return
+            record = self._record(state, decision)
+            if not record["settled"]:
+                record |= {"agreed_by": "undecided", "settled": True}
+            self.note({**record, "error": record["error"] or f"agent: {describe_error(error)}"})
+        except Exception as trouble:
+            _lost(trouble)
+
+    def note(self, record: Record) -> None:
+        """Write a record down, soon."""
+        if self.journal is None or not self.journal.texts:
+            record = {**record, "question": None, "speculation": None, "answer": None, "images": []}
+        self.recorder.record(record)
+        if self.opener is not None:
+            self._fold()
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is left to be done, and all is written down."""
+        return self.background.drain(timeout_s) and self._written(timeout_s)
+
+    async def adrain(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is left; see :meth:`drain`."""
+        return await self.background.adrain(timeout_s) and await asyncio.to_thread(self._written, timeout_s)
+
+    def _written(self, timeout_s: float | None) -> bool:
+        if "recorder" not in self.__dict__:
+            return True
+        return self.recorder.flush(_LONG_S if timeout_s is None else timeout_s)
+
+    def asked(self, state: Mapping[str, Any]) -> Asked | None:
+        """The question of a state; None where it cannot be found."""
+        query = state.get("speceyes_query")
+        if not query or not query["turn"]:
+            return None
+        return question_at(self.adapter.messages(state), query["turn"])
+
+    def _fold(self) -> None:
+        if self.opener is not None and self.opener.claim():
+            self.background.do(Fold(self.recorder, self.opener), on_thread=True)
+
+    def _record(self, state: Mapping[str, Any], decision: Decision) -> Record:
+        self._bind()
+        asked = self.asked(state)
+        images = asked.images if asked else ()
+        text = question_text(asked.message) if asked else None
+        return record_of(state, decision, self.gate, question=text, images=images)
+
+    def _bind(self) -> None:
+        """Give a journal without a store of its own that of the run."""
+        bind = getattr(self.recorder.journal, "bind", None)
+        if bind is not None and (store := get_runtime().store) is not None:
+            bind(store)
+
+
+def _lost(error: Exception) -> None:
+    _logger.warning("a question could not be recorded: %s", describe_error(error))
