@@ -28,7 +28,6 @@ from langgraph_speceyes.bench.datasets import (
     hrbench,
     open_benchmark,
     own,
-    parted,
     pope,
     vstar,
 )
@@ -268,27 +267,6 @@ def test_truncated_images_are_found(vstar_jsonl: Path) -> None:
     image.write_bytes(encoded()[:-40])
     error = refused(lambda: vstar(vstar_jsonl), "a complete image", "truncated", "line 1")
     assert isinstance(error, ImageError)
-
-
-@given(
-    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1).filter(lambda t: "(" not in t),
-    st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1), min_size=2, max_size=8).filter(
-        lambda options: not any("(" in option for option in options)
-    ),
-    st.sampled_from(["\n", " ", "\n\n"]),
-)
-@settings(deadline=None)
-def test_questions_and_options_are_parted(question: str, options: list[str], between: str) -> None:
-    text = between.join([question, *(f"({one}) {option}" for one, option in zip("ABCDEFGH", options, strict=False))])
-    assert parted(text) == (question, tuple(options))
-    assert parted(f"{text}\n{INSTRUCTION}") == (question, tuple(options))
-    assert parted(question) == (question, ())
-
-
-def test_what_is_no_list_of_options() -> None:
-    assert parted("Is (A) left of (C)?") == ("Is (A) left of (C)?", ())
-    assert parted("What? (A) one (C) two (B) three") == ("What?", ("one (C) two", "three"))
-    assert parted("f(A) and f(B)") == ("f(A) and f(B)", ())
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -5,13 +5,12 @@ from __future__ import annotations
 from langgraph_speceyes.bench.datasets.choose import NAMES, open_benchmark
 from langgraph_speceyes.bench.datasets.embedded import embedded
 from langgraph_speceyes.bench.datasets.hrbench import hrbench
-from langgraph_speceyes.bench.datasets.item import LETTERS, BadRow, Item, parted
+from langgraph_speceyes.bench.datasets.item import BadRow, Item
 from langgraph_speceyes.bench.datasets.own import own
 from langgraph_speceyes.bench.datasets.pope import pope
 from langgraph_speceyes.bench.datasets.vstar import vstar
 
 __all__ = [
-    "LETTERS",
     "NAMES",
     "BadRow",
     "Item",
@@ -19,7 +18,6 @@ __all__ = [
     "hrbench",
     "open_benchmark",
     "own",
-    "parted",
     "pope",
     "vstar",
 ]

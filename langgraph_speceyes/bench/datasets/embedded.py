@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from langgraph_speceyes.bench.datasets.item import Item, parted
+from langgraph_speceyes.answers.options import parted
+from langgraph_speceyes.bench.datasets.item import Item
 from langgraph_speceyes.bench.datasets.rows import AnyPath, image_file
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import find_images

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from langgraph_speceyes.bench.datasets.item import LETTERS, BadRow, Item
+from langgraph_speceyes.answers.options import LETTERS
+from langgraph_speceyes.bench.datasets.item import BadRow, Item
 from langgraph_speceyes.bench.datasets.rows import AnyPath, Images, Row, existing, gold_letter, items, parquet_rows
 from langgraph_speceyes.bench.datasets.tsv import Tsv
 from langgraph_speceyes.errors import ArgumentError

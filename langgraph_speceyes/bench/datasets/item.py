@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 
 from langgraph_speceyes.images import ImageRef
 from langgraph_speceyes.prompts import lettered
-
-LETTERS = ascii_uppercase
-"""Of the options, in order."""
-
-_LETTERED = re.compile(r"(?<!\S)\(([A-Z])\)")
 
 
 @dataclass(frozen=True)
@@ -63,24 +56,3 @@ class BadRow:
     reason: str
     id: str | None = None
     split: str = ""
-
-
-def parted(text: str) -> tuple[str, tuple[str, ...]]:
-    """The question and the options of a text that holds both.
-
-    Args:
-        text: A question followed by `(A) ...`, `(B) ...` in order. What stands on further lines below the last option,
-            such as V*'s "Answer with the option's letter", belongs to neither.
-
-    Returns:
-        The question and its options; no options if the text has less than two.
-    """
-    marks: list[re.Match[str]] = []
-    for found in _LETTERED.finditer(text):
-        if len(marks) < len(LETTERS) and found[1] == LETTERS[len(marks)]:
-            marks.append(found)
-    if len(marks) < 2:
-        return text.strip(), ()
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
-    options = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
-    return text[: marks[0].start()].strip(), tuple(option.partition("\n")[0].strip() for option in options)

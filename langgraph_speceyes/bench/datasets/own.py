@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from langgraph_speceyes.bench.datasets.item import LETTERS, BadRow, Item
+from langgraph_speceyes.answers.options import LETTERS
+from langgraph_speceyes.bench.datasets.item import BadRow, Item
 from langgraph_speceyes.bench.datasets.rows import (
     AnyPath,
     Images,

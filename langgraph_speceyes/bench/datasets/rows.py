@@ -13,7 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from langgraph_speceyes.bench.datasets.item import LETTERS, BadRow, Item
+from langgraph_speceyes.answers.options import LETTERS
+from langgraph_speceyes.bench.datasets.item import BadRow, Item
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImageRef, inline_reference
 from langgraph_speceyes.images.decode import decode

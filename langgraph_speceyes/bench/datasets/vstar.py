@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from langgraph_speceyes.bench.datasets.item import BadRow, Item, parted
+from langgraph_speceyes.answers.options import parted
+from langgraph_speceyes.bench.datasets.item import BadRow, Item
 from langgraph_speceyes.bench.datasets.rows import (
     AnyPath,
     Images,

@@ -5,13 +5,12 @@ their known faults: a letter counts only where it is given as the answer, the wh
 unclear is wrong.
 """
 
-from langgraph_speceyes.bench.rules.choice import multiple_choice, read_option, shuffled
+from langgraph_speceyes.bench.rules.choice import multiple_choice, shuffled
 from langgraph_speceyes.bench.rules.figures import ROTATIONS, CycleFigures, YesNoFigures, cycle_figures, yes_no_figures
 from langgraph_speceyes.bench.rules.judge import LLMJudge
 from langgraph_speceyes.bench.rules.rule import rule_of, score
 from langgraph_speceyes.bench.rules.scored import Rule, Scored
 from langgraph_speceyes.bench.rules.text import free_form, yes_no
-from langgraph_speceyes.bench.rules.words import normalised, unwrapped
 
 __all__ = [
     "ROTATIONS",
@@ -23,12 +22,9 @@ __all__ = [
     "cycle_figures",
     "free_form",
     "multiple_choice",
-    "normalised",
-    "read_option",
     "rule_of",
     "score",
     "shuffled",
-    "unwrapped",
     "yes_no",
     "yes_no_figures",
 ]

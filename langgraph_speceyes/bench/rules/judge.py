@@ -8,9 +8,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
+from langgraph_speceyes.answers.words import unwrapped
 from langgraph_speceyes.bench.datasets.item import Item
 from langgraph_speceyes.bench.rules.scored import Scored
-from langgraph_speceyes.bench.rules.words import unwrapped
 from langgraph_speceyes.errors import describe_error
 
 JUDGE_SYSTEM = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from langgraph_speceyes.answers.words import normalised, unwrapped
+from langgraph_speceyes.answers.yes_no import said_yes_no
 from langgraph_speceyes.bench.rules.scored import Scored
-from langgraph_speceyes.bench.rules.words import normalised, unwrapped, words_of
 
 
 def free_form(prediction: str | None, answer: str) -> Scored:
@@ -29,7 +30,7 @@ def yes_no(prediction: str | None, answer: str) -> Scored:
     without a negation as yes.
     """
     text = unwrapped(prediction)
-    found = {word for word, _, _ in words_of(text)} & {"yes", "no"}
+    found = said_yes_no(text)
     if len(found) != 1:
         reason = "both yes and no" if found else "neither yes nor no" if text else "no answer"
         return Scored(False, None, "yes_no", reason)
