@@ -1,0 +1,328 @@
+"""A threshold that opens on evidence which may be looked at after every question, without labels.
+
+With ``D = 1[the two answers differ]`` the accuracy lost at a threshold t is at most ``L(t) = E[1{s >= t} D]``, a share
+of all questions. Whether they differ is known wherever the agent has answered too: in shadow, on fallbacks, and on
+accepted answers that are audited. For each threshold of a grid set down beforehand a bettor bets against ``L(t) >= m``:
+
+    W_t <- mean over f of  prod (1 + f / (1/r - m) * (m - Z_t)),    Z_t = 1{s >= t} D A / a
+
+``A`` says whether D is known, ``a`` with which probability that was to happen: 1 where the agent's answer was there
+anyway, otherwise the audit rate ``r`` in force. The gate opens downwards along the grid while the largest ``W_t`` so
+far reaches ``1 / delta``.
+
+Why this holds at every moment. ``r`` was fixed before the question was seen, so the bet ``f / (1/r - m)`` was too, and
+given the past, score and answers ``E[A] = a``, so ``E[Z_t]`` given the past is ``L(t)``. As ``Z_t <= 1/r``, no factor
+is below ``1 - f > 0``; while ``L(t) >= m``, its expectation is at most 1. So ``W_t`` is a nonnegative supermartingale
+from 1, and ever reaches ``1 / delta`` with probability ``delta`` at most (Ville). ``L`` only grows on the way down: the
+promise is broken only if the first threshold of the grid with ``L(t) > m`` is passed, so with probability ``delta`` at
+most, however long and however often one looks. The bet must not use ``a``: it depends on the score, and a bet that is
+larger on fallbacks (where ``Z_t`` is mostly 0) than on accepted answers makes money from answers that differ too often.
+
+Sources: betting, Waudby-Smith and Ramdas (arXiv 2010.09686); fixed sequence, Learn then Test (arXiv 2110.01052).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from langgraph_speceyes.errors import ArgumentError
+
+__all__ = ["FRACTIONS", "OPENING_GRID", "Opening", "Progress"]
+
+_Floats = NDArray[np.float64]
+
+#: Thresholds to open along when no others are given, descending, ``[66]``: even in the logit from 12 to -1.
+OPENING_GRID: _Floats = 1 / (1 + np.exp(-np.linspace(12, -1, 66)))
+OPENING_GRID.flags.writeable = False
+
+#: Shares of the largest possible bet, in equal parts: small ones survive answers that differ, large ones grow fast.
+FRACTIONS = (0.15, 0.4, 0.7, 0.95)
+
+_AT_ONCE = 1024  # questions of `observe_many` in one table
+_FURTHEST = 1 << 24  # questions: nothing further off is estimated
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a gate is that opens itself.
+
+    Attributes:
+        threshold: The lowest threshold opened; None while shut.
+        next_threshold: The threshold that is opened next; None when the whole grid is open.
+        questions: Questions seen.
+        accepted: Share of them that `threshold` accepts; 0 while shut.
+        differing: Estimate of the share of all questions whose answers differ and which `threshold` accepts.
+        share: Largest evidence so far for the next threshold as a share of what opens it, on the logarithmic scale;
+            0 to 1.
+        more_questions: Roughly how many more questions open it at the audit rate last in force, if answers go on to
+            differ as often as so far; None where that opens nothing.
+        words: The same in a sentence.
+    """
+
+    threshold: float | None
+    next_threshold: float | None
+    questions: int
+    accepted: float
+    differing: float
+    share: float
+    more_questions: int | None
+    words: str
+
+
+class Opening:
+    """The evidence of a stream of questions, and the threshold that it opens.
+
+    Args:
+        max_loss: The limit ``m``: the share of all questions whose accepted answer may differ from the agent's,
+            strictly between 0 and 1.
+        confidence: ``1 - delta``, strictly between 0 and 1.
+        grid: Thresholds, ``[g]``, strictly between 0 and 1, in any order; set down without looking at outcomes.
+        fractions: Shares of the largest bet, each strictly between 0 and 1.
+
+    Raises:
+        ArgumentError: An argument is out of its range; the error names it.
+    """
+
+    def __init__(
+        self,
+        max_loss: float,
+        confidence: float = 0.9,
+        *,
+        grid: ArrayLike = OPENING_GRID,
+        fractions: Sequence[float] = FRACTIONS,
+    ) -> None:
+        for name, value in (("max_loss", max_loss), ("confidence", confidence)):
+            if not isinstance(value, Real) or not 0 < value < 1:
+                raise ArgumentError(name, "a number strictly between 0 and 1", repr(value))
+        self.max_loss, self.confidence = float(max_loss), float(confidence)
+        self._grid = np.unique(_inside("grid", grid))[::-1]
+        self._fractions = _inside("fractions", fractions)
+        self._n = 0
+        self._opened = 0
+        self._rate = 1.0
+        self._log_wealth = np.zeros((self._grid.size, self._fractions.size))
+        self._best = np.zeros(self._grid.size)
+        self._above = np.zeros(self._grid.size, dtype=np.int64)
+        self._loss = np.zeros(self._grid.size)
+
+    @property
+    def questions(self) -> int:
+        """Questions seen."""
+        return self._n
+
+    @property
+    def grid(self) -> _Floats:
+        """The thresholds, descending, ``[g]``."""
+        return self._grid.copy()
+
+    @property
+    def threshold(self) -> float | None:
+        """The lowest threshold opened; None while shut. It never rises."""
+        return float(self._grid[self._opened - 1]) if self._opened else None
+
+    @property
+    def evidence(self) -> _Floats:
+        """``W_t`` now, ``[g]``."""
+        return np.exp(_log_mean(self._log_wealth))
+
+    def observe(
+        self,
+        score: float | None,
+        differs: bool | None = None,
+        *,
+        rate: float = 1.0,
+        accepted: bool = False,
+        audited: bool = True,
+    ) -> float:
+        """Take in one question.
+
+        Args:
+            score: The speculation's score, 0 to 1. None, 0 or NaN for a question that no threshold accepts: without a
+                speculation, screened out by the judge, left to the agent by intake.
+            differs: Whether the answers differ; what could not be decided does. Not looked at where it is not known.
+            rate: The audit rate in force, fixed before the question was seen: 1 while shut; while open the share of
+                accepted answers audited, **also when this question fell back**. In (0, 1].
+            accepted: Whether the speculation was returned, so that the agent's answer is known by audit only.
+            audited: Whether an accepted answer was chosen for audit.
+
+        Returns:
+            ``Z_t`` at the threshold in force before this question; 0 while shut.
+
+        Raises:
+            ArgumentError: An argument is out of its range.
+        """
+        before = self._opened
+        known = audited or not accepted
+        value = math.nan if score is None else float(score)
+        if not 0 <= value <= 1 and not math.isnan(value):
+            raise ArgumentError("score", "a number in [0, 1] or None", value)
+        if not 0 < rate <= 1:
+            raise ArgumentError("rate", "a number in (0, 1]", rate)
+        if known and differs is None and value > 0:
+            raise ArgumentError("differs", "whether the answers differ, as the agent's is known", None)
+        loss = float(bool(differs) and known) / (rate if accepted else 1.0)
+        self._fold(np.array([value]), np.array([loss]), np.array([rate], dtype=np.float64))
+        return loss if before and value >= self._grid[before - 1] else 0.0
+
+    def observe_many(
+        self,
+        scores: ArrayLike | Sequence[float | None],
+        differs: ArrayLike,
+        *,
+        rate: ArrayLike = 1.0,
+        accepted: ArrayLike = False,
+        audited: ArrayLike = True,
+    ) -> None:
+        """Take in questions in their order; the same, to the last bit, as :meth:`observe` of each.
+
+        Args:
+            scores: As in :meth:`observe`, ``[n]``.
+            differs: Whether the answers differ, ``[n]``; any value where that is not known.
+            rate: The audit rates in force, ``[n]`` or one for all.
+            accepted: Which speculations were returned, ``[n]`` or one for all.
+            audited: Which accepted answers were chosen for audit, ``[n]`` or one for all.
+
+        Raises:
+            ArgumentError: Scores or rates are out of range, or lengths differ.
+        """
+        values = np.array(scores, dtype=np.float64)  # None becomes NaN
+        if np.any((values < 0) | (values > 1)):
+            raise ArgumentError("scores", "numbers in [0, 1] or None", "others")
+        columns = []
+        for name, given in (("differs", differs), ("rate", rate), ("accepted", accepted), ("audited", audited)):
+            column = np.asarray(given, dtype=np.float64 if name == "rate" else bool)
+            if column.shape not in ((), values.shape) or (name == "differs" and column.shape != values.shape):
+                raise ArgumentError(name, f"{values.size} values", f"shape {column.shape}")
+            columns.append(np.broadcast_to(column, values.shape))
+        differ, rates, took, chosen = columns
+        if not np.all((rates > 0) & (rates <= 1)):
+            raise ArgumentError("rate", "numbers in (0, 1]", "others")
+        losses = (differ & (chosen | ~took)) / np.where(took, rates, 1.0)
+        for start in range(0, values.size, _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self._fold(values[part], losses[part], rates[part])
+
+    def _fold(self, scores: _Floats, losses: _Floats, rates: _Floats) -> None:
+        """Questions in their order: score, ``D A / a`` and rate in force of each, ``[n]``."""
+        m = self.max_loss
+        above = scores[:, None] >= self._grid  # False for NaN, as it must be
+        bets = self._fractions / (1 / rates[:, None] - m)
+        stays = np.log1p(bets * m)[:, None, :]
+        # never below 1 - f; rounding must not say otherwise
+        falls = np.log(np.maximum(1 + bets * (m - losses[:, None]), (1 - self._fractions) * (1 - 1e-12)))[:, None, :]
+        steps = np.where((above & (losses > 0)[:, None])[:, :, None], falls, stays)
+        path = np.cumsum(np.concatenate([self._log_wealth[None], steps]), axis=0)[1:]
+        self._log_wealth = path[-1]
+        self._best = np.maximum(self._best, _log_mean(path).max(axis=0))
+        self._above += above.sum(axis=0)
+        self._loss = np.cumsum(np.concatenate([self._loss[None], above * losses[:, None]]), axis=0)[-1]
+        self._n += scores.size
+        self._rate = float(rates[-1])
+        reached = self._best[self._opened :] >= self._goal
+        self._opened += int(reached.cumprod().sum())
+
+    @property
+    def _goal(self) -> float:
+        return -math.log1p(-self.confidence)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is, and what it still waits for."""
+        n, at = self._n, self._opened
+        opened = at - 1
+        accepted = float(self._above[opened] / n) if at else 0.0
+        differing = float(self._loss[opened] / n) if at else 0.0
+        here = f"open from {self.threshold:.4g} on, accepting {accepted:.0%} of {n} questions" if at else "shut"
+        if at == self._grid.size:
+            words = f"{here}; the whole grid is open"
+            return Progress(self.threshold, None, n, accepted, differing, 1.0, 0, words)
+        nearest = float(self._grid[at])
+        share = min(max(float(self._best[at]) / self._goal, 0.0), 1.0)
+        more = self._more_questions(at)
+        if more is None:
+            rest = "at the present rate of differing answers that is not to come" if n else "no question was seen yet"
+        else:
+            rest = f"about {more} more question{'s' * (more != 1)}, if answers go on to differ as often as so far"
+        words = f"{here}; the evidence for {nearest:.4g} is at {share:.0%} of what opens it: {rest}"
+        return Progress(self.threshold, nearest, n, accepted, differing, share, more, words)
+
+    def _more_questions(self, at: int) -> int | None:
+        """Questions until threshold number ``at`` opens, at the growth that the differing so far would give."""
+        if not self._n:
+            return None
+        share = min(float(self._loss[at]) / self._n * self._rate, 1.0)  # how often Z is 1/r
+        bets = self._fractions / (1 / self._rate - self.max_loss)
+        growth = (1 - share) * np.log1p(bets * self.max_loss) + share * np.log1p(-self._fractions)
+        if growth.max() <= 0:
+            return None
+
+        def there(more: int) -> bool:
+            return float(_log_mean(self._log_wealth[at] + more * growth)) >= self._goal
+
+        # convex in `more` and below the goal at 0: once there, always there
+        enough = 1
+        while not there(enough):
+            enough *= 2
+            if enough > _FURTHEST:
+                return None
+        return bisect_left(range(enough), True, lo=1, key=there)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain JSON; :meth:`from_dict` goes on from it to the last bit."""
+        return {
+            "max_loss": self.max_loss,
+            "confidence": self.confidence,
+            "grid": self._grid.tolist(),
+            "fractions": self._fractions.tolist(),
+            "questions": self._n,
+            "opened": self._opened,
+            "rate": self._rate,
+            "log_wealth": self._log_wealth.tolist(),
+            "best": self._best.tolist(),
+            "above": self._above.tolist(),
+            "loss": self._loss.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Opening:
+        """The opening whose :meth:`to_dict` this is.
+
+        Raises:
+            ArgumentError: It is none.
+        """
+        try:
+            self = cls(state["max_loss"], state["confidence"], grid=state["grid"], fractions=state["fractions"])
+            cells = (self._grid.size, self._fractions.size)
+            self._n, self._opened, self._rate = int(state["questions"]), int(state["opened"]), float(state["rate"])
+            self._log_wealth = np.array(state["log_wealth"], dtype=np.float64).reshape(cells)
+            self._best = np.array(state["best"], dtype=np.float64).reshape(cells[0])
+            self._above = np.array(state["above"], dtype=np.int64).reshape(cells[0])
+            self._loss = np.array(state["loss"], dtype=np.float64).reshape(cells[0])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArgumentError("state", "the state of an opening", f"{type(error).__name__}: {error}") from error
+        return self
+
+
+def _log_mean(log_wealth: _Floats) -> _Floats:
+    """``ln mean exp`` over the last axis."""
+    most = log_wealth.max(axis=-1)
+    return np.asarray(most + np.log(np.exp(log_wealth - most[..., None]).mean(axis=-1)))
+
+
+def _inside(argument: str, values: ArrayLike) -> _Floats:
+    expected = "numbers strictly between 0 and 1"
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(argument, expected, type(values).__name__) from error
+    if array.ndim != 1 or not array.size or not np.all((array > 0) & (array < 1)):
+        raise ArgumentError(argument, expected, f"an array of shape {array.shape}, or others among them")
+    return array

@@ -1,0 +1,147 @@
+"""An opening under the watch of a detector: what is in force for the next question, and when it closes again."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from langgraph_speceyes.calibration.detector import Detector
+from langgraph_speceyes.calibration.opening import Opening
+from langgraph_speceyes.errors import ArgumentError
+
+__all__ = ["AUDIT_FLOOR", "FULL_AUDIT", "Event", "Terms", "WatchedOpening", "audit_rate"]
+
+#: Share of accepted answers that is audited in the long run.
+AUDIT_FLOOR = 0.1
+
+#: Questions after the first opening during which every accepted answer is audited.
+FULL_AUDIT = 400
+
+Event = Literal["opened", "lowered", "warned", "closed"]
+
+
+class Terms(NamedTuple):
+    """What is in force for a question; to be fixed before it is seen.
+
+    Attributes:
+        threshold: Scores from here on are accepted; None while shut.
+        rate: Share of accepted answers to audit; 1 while shut.
+        start: How often the evidence has begun anew.
+    """
+
+    threshold: float | None
+    rate: float
+    start: int
+
+
+def audit_rate(since: int, floor: float = AUDIT_FLOOR) -> float:
+    """The audit rate after so many questions since the gate first opened: ``max(floor, min(1, 400 / since))``.
+
+    Evidence at rate r grows about r times as fast. So the rate is full while the next thresholds are within reach, and
+    then falls as 1 over the questions, so that doubling them adds the same number of audits again.
+
+    Args:
+        since: Questions since the opening, >= 0.
+        floor: What it falls to.
+
+    Returns:
+        The rate, from ``floor`` to 1.
+    """
+    return max(floor, min(1.0, FULL_AUDIT / max(since, 1)))
+
+
+class WatchedOpening:
+    """An :class:`Opening`, the audit rate that follows from it, and a :class:`Detector` that closes it.
+
+    When the detector alarms, the evidence so far is discarded and everything begins anew, shut. The promise of an
+    opening is for each start.
+
+    Args:
+        opening: The evidence; fresh.
+        detector: The watch; fresh, with the opening's limit.
+        floor: What the audit rate falls to, in (0, 1].
+        start: Which start this is.
+
+    Raises:
+        ArgumentError: An argument is out of its range.
+    """
+
+    def __init__(self, opening: Opening, detector: Detector, *, floor: float = AUDIT_FLOOR, start: int = 1) -> None:
+        if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 < floor <= 1:
+            raise ArgumentError("floor", "a number in (0, 1]", repr(floor))
+        self.opening, self.detector, self.floor, self.start = opening, detector, float(floor), start
+        self._since = 0
+
+    @property
+    def terms(self) -> Terms:
+        """What is in force for the next question: a function of the questions before it alone."""
+        threshold = self.opening.threshold
+        return Terms(threshold, 1.0 if threshold is None else audit_rate(self._since, self.floor), self.start)
+
+    def observe(
+        self,
+        score: float | None,
+        differs: bool | None = None,
+        *,
+        rate: float = 1.0,
+        accepted: bool = False,
+        audited: bool = True,
+    ) -> Event | None:
+        """Take in one question; arguments as in :meth:`Opening.observe`.
+
+        Returns:
+            What it has led to. After ``"closed"`` nothing more is to be observed: :meth:`begin_anew` makes what follows.
+
+        Raises:
+            ArgumentError: An argument is out of its range.
+        """
+        before, warned = self.opening.threshold, self.detector.warned
+        loss = self.opening.observe(score, differs, rate=rate, accepted=accepted, audited=audited)
+        after = self.opening.threshold
+        if before is not None:
+            self._since += 1
+            self.detector.observe(loss, rate=rate)
+            if self.detector.alarmed:
+                return "closed"
+        if after != before:
+            return "opened" if before is None else "lowered"
+        return "warned" if self.detector.warned and not warned else None
+
+    def begin_anew(self) -> WatchedOpening:
+        """The next start: no evidence, shut."""
+        opening, detector = self.opening.to_dict(), self.detector.to_dict()
+        return WatchedOpening(
+            Opening(opening["max_loss"], opening["confidence"], grid=opening["grid"], fractions=opening["fractions"]),
+            Detector(
+                detector["max_loss"],
+                false_alarms=detector["false_alarms"],
+                horizon=detector["horizon"],
+                lambdas=detector["lambdas"],
+            ),
+            floor=self.floor,
+            start=self.start + 1,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain JSON; :meth:`from_dict` goes on from it to the last bit."""
+        return {
+            "start": self.start,
+            "floor": self.floor,
+            "since": self._since,
+            "opening": self.opening.to_dict(),
+            "detector": self.detector.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> WatchedOpening:
+        """The one whose :meth:`to_dict` this is.
+
+        Raises:
+            ArgumentError: It is none.
+        """
+        try:
+            opening, detector = Opening.from_dict(state["opening"]), Detector.from_dict(state["detector"])
+            self = cls(opening, detector, floor=state["floor"], start=int(state["start"]))
+            self._since = int(state["since"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArgumentError("state", "the state of an opening", f"{type(error).__name__}: {error}") from error
+        return self
