@@ -118,7 +118,7 @@ def create_speceyes(
         input_schema=extended(behind.given, name="InputState"),
         output_schema=extended(behind.returned, decision, name="OutputState"),
     )
-    graph.agent, graph.scope = agent, front.scope
+    graph.agent = agent
     slots = resolve_slots(max_concurrent_agents)
     fallback = Fallback(behind, adapter, front.gate, slots, output_mode, notes=front.notes, chooser=front.chooser)
     shown = options.trace_images
@@ -160,7 +160,7 @@ def front_graph(front: FrontEnd) -> StateGraph[Any, Any, Any, Any]:
     Returns:
         An uncompiled graph, whose output holds the phases' records.
     """
-    graph: StateGraph[Any, Any, Any, Any] = StateGraph(SpecEyesState, input_schema=FrontInput)
+    graph = BypassGraph(SpecEyesState, input_schema=FrontInput)
     wire_bypass(graph, front, otherwise=END)
     return graph
 
