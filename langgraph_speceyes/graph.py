@@ -28,8 +28,9 @@ from langgraph_speceyes.behind.schema import extended
 from langgraph_speceyes.behind.slots import Slots, resolve_slots
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.insides import format_of
 from langgraph_speceyes.front.route import outcome
-from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm, format_of
+from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.hedge.race import Race, check_forgetful, raced
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.nodes import Route

@@ -28,6 +28,7 @@ class Bypass:
         chooser: What learns from the decision.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
         form: The form that the agent answers in.
+        author: The name that the agent writes on its answers.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Bypass:
         chooser: OrderChooser | None = None,
         stale: Callable[[Any], dict[str, Any]] | None = None,
         form: AnswerForm | None = None,
+        author: str | None = None,
     ) -> None:
-        self.form = form or AnswerForm()
+        self.form, self.author = form or AnswerForm(), author
         self.gate, self.adapter, self.model_id, self.chooser, self.stale = gate, adapter, model_id, chooser, stale
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Bypass:
         answer = AIMessage(
             speculation["answer"],
             id=str(uuid.uuid4()),
+            name=self.author,
             response_metadata=metadata,
             usage_metadata=usage_metadata(speculation["tokens"]),
         )
