@@ -28,8 +28,9 @@ from langgraph_speceyes.behind.schema import extended, with_settings
 from langgraph_speceyes.behind.slots import Slots, resolve_slots
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.insides import format_of
 from langgraph_speceyes.front.route import outcome
-from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm, format_of
+from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.hedge.race import Race, check_forgetful, raced
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.nodes import Route
@@ -118,7 +119,7 @@ def create_speceyes(
         input_schema=extended(behind.given, name="InputState"),
         output_schema=extended(behind.returned, decision, name="OutputState"),
     )
-    graph.agent, graph.scope = agent, front.scope
+    graph.agent = agent
     slots = resolve_slots(max_concurrent_agents)
     fallback = Fallback(behind, adapter, front.gate, slots, output_mode, notes=front.notes, settled=front.settled)
     shown = options.trace_images
@@ -160,7 +161,7 @@ def front_graph(front: FrontEnd) -> StateGraph[Any, Any, Any, Any]:
     Returns:
         An uncompiled graph, whose output holds the phases' records.
     """
-    graph: StateGraph[Any, Any, Any, Any] = StateGraph(SpecEyesState, input_schema=FrontInput)
+    graph = BypassGraph(SpecEyesState, input_schema=FrontInput)
     wire_bypass(graph, front, otherwise=END)
     return graph
 

@@ -24,6 +24,7 @@ from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.insides import author_in
 from langgraph_speceyes.front.look import alook, look
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
@@ -90,6 +91,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
         self.settled, self.adapter = front.settled, StateAdapter()
         self._runs, self._form = Runs(), front.form
+        self._author: Callable[[], str | None] = _inherited_author
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the agent's model with images as it takes them."""
-        if (answer := self._answered(request)) is not None:
+        if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=self._prepared(request))
         with self._beneath(), self._runs.working(query_id(request.state)):
@@ -160,7 +162,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """Call the agent's model with images as it takes them, encoded off the event loop."""
-        if (answer := self._answered(request)) is not None:
+        if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
         with self._beneath(), self._runs.working(query_id(request.state)):
@@ -178,7 +180,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if decision is None:
             self._noted(both, records, None)
             return {**records, "decision": None, "speceyes_agent_began": time.time()}
-        answer = found["messages"][-1]
+        answer = found["messages"][-1].model_copy(update={"name": self._author()})
         if self._form.known:
             self._noted(both, records, decision)
             said = {**earlier, **self._form.read(answer.text)}
@@ -191,9 +193,11 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         self.notes.phase(get_config(), state, {**records, "decision": decision})
         self.notes.route(get_config(), "bypass" if decision else END)
 
-    def _answered(self, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
+    def _answered(self, request: ModelRequest[Any], handler: object) -> ModelResponse[Any] | None:
         """The front end's answer in place of the agent's first model call, if it has one."""
         self._form.learn(request.response_format)
+        author = author_in(handler)
+        self._author = lambda: author
         key = query_id(request.state)
         proposed = self._runs.proposed(key)
         if proposed is None:
@@ -207,6 +211,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             return None
         self._noted(state, {}, decision)
         self._runs.accept(key, decision)
+        answer = answer.model_copy(update={"name": author})
         return ModelResponse(result=[answer], structured_response=formed.get(STRUCTURED))
 
     def _pinned(self, request: Any) -> Any:
@@ -234,6 +239,12 @@ def _inlined(messages: list[Any], policy: ImagePolicy) -> list[Any]:
         except ImageError:
             prepared.append(inline_local_images([message], policy)[0])
     return prepared
+
+
+def _inherited_author() -> str | None:
+    """The agent's name as its runs are told it; those of an agent without one within another are told that one's."""
+    name = (get_config().get("metadata") or {}).get("lc_agent_name")
+    return name if isinstance(name, str) else None
 
 
 def images_behind_tools(messages: list[AnyMessage]) -> list[AnyMessage]:

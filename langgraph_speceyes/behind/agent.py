@@ -193,7 +193,7 @@ class Agent:
         held = state.get(MESSAGES) or []
         said: Any = answer
         if held and all(isinstance(one, dict) for one in held):
-            said = {"role": "assistant", "content": answer.text}
+            said = {"role": "assistant", "content": answer.text} | ({"name": answer.name} if answer.name else {})
         channel = self.channels.get(MESSAGES)
         if channel is None or accumulates(channel):
             return [said]

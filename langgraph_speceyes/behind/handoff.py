@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from langgraph.errors import ParentCommand
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.types import Command
 
-from langgraph_speceyes.front.scope import CallScope
+from langgraph_speceyes.front.scope import RunScope
 
 TOOLS = "tools"
 """Name of the tools' node in agents of LangChain, by which handoffs are found."""
@@ -50,18 +50,48 @@ def _names(namespace: str) -> str:
     return "|".join(level.split(":")[0] for level in namespace.split("|"))
 
 
-def agent_tools(agent: object) -> object | None:
+def agent_tools(agent: object) -> Runnable[Any, Any] | None:
     """The node of an agent that holds its tools, if it has one."""
     nodes = getattr(agent, "nodes", None)
     node = nodes.get(TOOLS) if isinstance(nodes, dict) else None
     bound = getattr(node, "bound", None)
-    return bound if hasattr(bound, "tools_by_name") else None
+    return bound if isinstance(bound, Runnable) and hasattr(bound, "tools_by_name") else None
 
 
 class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled bypass, whose picture shows the agent's tools: there frameworks find whom it hands over to."""
+    """A compiled bypass, whose picture shows the agent's tools: there frameworks find whom it hands over to.
 
-    tools: Runnable[Any, Any] | None = None
+    However a run of it ends, what it had announced to batching models is taken back: an interrupt, a limit, or a caller
+    who reads no further ends it between two nodes.
+    """
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
+        """Run the graph and yield what is streamed."""
+        with RunScope() as run, closing(super().stream(input, config, **options)) as parts:  # type: ignore[type-var]
+            while True:
+                try:
+                    with run.under_way():
+                        part = next(parts)
+                except StopIteration:
+                    return
+                yield part
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
+        """Run the graph and yield what is streamed."""
+        with RunScope() as run:
+            async with aclosing(super().astream(input, config, **options)) as parts:  # type: ignore[type-var]
+                while True:
+                    try:
+                        with run.under_way():
+                            part = await anext(parts)
+                    except StopAsyncIteration:
+                        return
+                    yield part
+
+    @property
+    def tools(self) -> Runnable[Any, Any] | None:
+        """The node of the agent that holds its tools."""
+        return agent_tools(getattr(self.builder, "agent", None))
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         """A picture of the graph."""
@@ -86,17 +116,12 @@ class BypassGraph(StateGraph[Any, Any, Any, Any]):
 
     Attributes:
         agent: The agent as it was given.
-        scope: The front end's announcements.
     """
 
     agent: object = None
-    scope: CallScope | None = None
 
     def compile(self, checkpointer: Any = None, **options: Any) -> CompiledBypass:
         """Compile it, by default with the agent's own checkpointer, store, cache and name."""
-        if self.scope is not None and (options.get("interrupt_before") or options.get("interrupt_after")):
-            # a run that stops between phases would leave announced calls behind
-            self.scope.announces = False
         if checkpointer is None and not isinstance(own := getattr(self.agent, "checkpointer", None), bool):
             checkpointer = own
         for option in ("store", "cache"):
@@ -107,5 +132,4 @@ class BypassGraph(StateGraph[Any, Any, Any, Any]):
             options["name"] = name
         compiled: Any = super().compile(checkpointer, **options)
         compiled.__class__ = CompiledBypass
-        compiled.tools = agent_tools(self.agent)
         return compiled  # type: ignore[no-any-return]

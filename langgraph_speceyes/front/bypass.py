@@ -27,6 +27,7 @@ class Bypass:
         settled: Who is told of the decision.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
         form: The form that the agent answers in.
+        author: The name that the agent writes on its answers.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Bypass:
         settled: Settled,
         stale: Callable[[Any], dict[str, Any]] | None = None,
         form: AnswerForm | None = None,
+        author: str | None = None,
     ) -> None:
-        self.form = form or AnswerForm()
+        self.form, self.author = form or AnswerForm(), author
         self.gate, self.adapter, self.model_id, self.settled, self.stale = gate, adapter, model_id, settled, stale
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class Bypass:
         answer = AIMessage(
             speculation["answer"],
             id=str(uuid.uuid4()),
+            name=self.author,
             response_metadata=metadata,
             usage_metadata=usage_metadata(speculation["tokens"]),
         )

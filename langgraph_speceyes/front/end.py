@@ -16,6 +16,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
 from langgraph_speceyes.front.calling import ModelCall, check_use
 from langgraph_speceyes.front.gate import GatePhase
+from langgraph_speceyes.front.insides import author_of
 from langgraph_speceyes.front.intake import GivenUp, Intake
 from langgraph_speceyes.front.judge import Judge
 from langgraph_speceyes.front.order import OrderChooser
@@ -44,7 +45,7 @@ class FrontEnd:
     Args:
         options: The caller's settings.
         adapter: Where the question is in the state, and how an answer enters it.
-        agent: The agent, which is asked how its prompts begin.
+        agent: The agent, which is asked how its prompts begin, and under which name it answers.
         opens_images: Whether the agent, this package's own, fails on an image that cannot be opened.
         stale: The update that takes outputs of the agent's earlier turns out of a state.
         form: The form that the agent answers in, where the caller's settings do not tell.
@@ -123,7 +124,7 @@ class FrontEnd:
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
-        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.settled, stale, self.form)
+        self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.settled, stale, self.form, author_of(agent))
         models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
         self.notes = RunNotes(self.gate.score, models)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from langgraph_speceyes.front.calling import ModelCall
 
@@ -17,14 +18,14 @@ class CallScope:
 
     def __init__(self, calls: Mapping[str, ModelCall]) -> None:
         self.calls = calls
-        self.announces = True
-        """False where a graph may stop between phases, for a person or for good."""
 
     def enter(self, query: str) -> None:
-        """Announce all calls of a query."""
-        if self.announces:
-            for phase, call in self.calls.items():
-                call.expect(call_key(phase, query))
+        """Announce all calls of a query, until it leaves or the run of the graph around it ends."""
+        run = _RUN.get()
+        if run is not None and not run.add(self, query):
+            return
+        for phase, call in self.calls.items():
+            call.expect(call_key(phase, query))
 
     def leave(self, query: str, keep: Collection[str] = ()) -> None:
         """Take the announcements back that no call has followed.
@@ -54,6 +55,46 @@ class CallScope:
         except BaseException:
             self.leave(query)
             raise
+
+
+class RunScope:
+    """The queries of one run of a graph, which may stop between two phases: for a person, a limit, or for good.
+
+    As a context manager it takes their announcements back at its end.
+    """
+
+    def __init__(self) -> None:
+        self._queries: list[tuple[CallScope, str]] = []
+        self._ended = False
+
+    def __enter__(self) -> RunScope:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        for scope, query in self._queries:
+            scope.leave(query)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Let what begins in this block belong to the run. A generator must not hold it while its caller goes on."""
+        token = _RUN.set(self)
+        try:
+            yield
+        finally:
+            _RUN.reset(token)
+
+    def add(self, scope: CallScope, query: str) -> bool:
+        """Note a query.
+
+        Returns:
+            Whether the run goes on; a node may outlast it by a moment.
+        """
+        self._queries.append((scope, query))
+        return not self._ended
+
+
+_RUN: ContextVar[RunScope | None] = ContextVar("speceyes_run", default=None)
 
 
 def call_key(phase: str, query: str) -> str:

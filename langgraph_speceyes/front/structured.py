@@ -48,7 +48,9 @@ def parse_answer(text: str, response_format: Any) -> Any:
     Raises:
         ValueError: The text cannot be read so.
     """
-    schema = getattr(response_format, "schema", response_format)
+    # a strategy has a schema; pydantic's types have a method of that name
+    given: Any = response_format
+    schema = given if isinstance(given, type) else getattr(given, "schema", given)
     if isinstance(schema, dict):
         raise ValueError("a JSON schema tells no type to read the answer into")
     adapter: TypeAdapter[Any] = TypeAdapter(schema)
@@ -66,22 +68,3 @@ def _only_field(schema: Any) -> str | None:
     else:
         names = list(getattr(schema, "__required_keys__", None) or getattr(schema, "__annotations__", {}))
     return names[0] if len(names) == 1 else None
-
-
-def format_of(agent: object) -> Any:
-    """The `response_format` that an agent of LangChain's `create_agent` was made with; None where it has none.
-
-    It is kept in the closure of the agent's model node and nowhere else.
-    """
-    builder = getattr(agent, "builder", None)
-    node = getattr(builder, "nodes", {}).get("model")
-    function = getattr(getattr(node, "runnable", None), "func", None)
-    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
-    if code is None or cells is None:
-        return None
-    try:
-        return dict(zip(code.co_freevars, (cell.cell_contents for cell in cells), strict=True)).get(
-            "initial_response_format"
-        )
-    except ValueError:
-        return None

@@ -54,8 +54,8 @@ def resumed(answer: Any) -> Callable[[Sequence[Interrupt]], Command[Any]]:
 
 
 def words(messages: Sequence[Any]) -> list[Any]:
-    """What messages say, whoever is noted as their author."""
-    return [(message["type"], message["text"], message.get("tool_calls")) for message in messages]
+    """What messages say, and who is noted as their author."""
+    return [(message["type"], message["name"], message["text"], message.get("tool_calls")) for message in messages]
 
 
 @dataclass(frozen=True)
