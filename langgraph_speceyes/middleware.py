@@ -10,17 +10,20 @@ from dataclasses import is_dataclass, replace
 from typing import Annotated, Any, Literal, NotRequired, Unpack
 
 from langchain_core.messages import AnyMessage, ToolMessage
+from langchain_core.runnables import Runnable
 from langgraph.config import get_config
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 
-from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.agent import PINNED_IMAGES, observation_message
 from langgraph_speceyes.agent.protocols.native import IMAGE_FOLLOWS
+from langgraph_speceyes.behind.again import AgentAgain
+from langgraph_speceyes.behind.agent import adopt
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.behind.history import answer_of
 from langgraph_speceyes.behind.pinned import question_images
 from langgraph_speceyes.behind.runs import Runs
+from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
@@ -33,6 +36,7 @@ from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict, query_id
 from langgraph_speceyes.tracing import masked_beneath
+from langgraph_speceyes.traffic.attach import attach, with_gate
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
@@ -82,16 +86,28 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
     def __init__(self, speculator: Model, *, tool_images: ToolImages = "tool", **settings: Unpack[Settings]) -> None:
         super().__init__()
         check_choice("tool_images", tool_images, ("tool", "user"))
-        options = Options.of(speculator, settings)
+        options, opening = with_gate(Options.of(speculator, settings))
         front = FrontEnd(options, form=AnswerForm(known=False))
         self.gate, self.policy, self.tool_images = front.gate, options.policy, tool_images
         self.notes = front.notes
         self._beneath = nullcontext if options.trace_images else masked_beneath
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
-        self.settled, self.adapter = front.settled, StateAdapter()
+        self.settled, self.adapter = front.settled, front.adapter
+        self.traffic = attach(front, [MESSAGES], None, opening)
         self._runs, self._form = Runs(), front.form
         self._author: Callable[[], str | None] = _inherited_author
+
+    def audit_with(self, agent: Runnable[Any, Any]) -> None:
+        """Give the agent that audits ask: the one that this middleware is part of, which exists only after it.
+
+        Args:
+            agent: What `create_agent` returned.
+
+        Raises:
+            ArgumentError: It is no agent.
+        """
+        self.traffic.again = AgentAgain(adopt(agent, self.policy, None, False), self.adapter, mode="off")
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.errors import AgentError
+from langgraph_speceyes.state import Mode
 
 RUNTIME = "__pregel_runtime"
 _OURS = ("__pregel", "checkpoint")
@@ -35,20 +36,25 @@ class AgentAgain:
         agent: The agent.
         adapter: Where the question is in the state.
         slots: A cap on concurrent agent runs, or None.
+        mode: The mode that a bypass within the agent is to be in.
     """
 
-    def __init__(self, agent: Agent, adapter: StateAdapter, slots: Slots | None = None) -> None:
+    def __init__(
+        self, agent: Agent, adapter: StateAdapter, slots: Slots | None = None, *, mode: Mode | None = None
+    ) -> None:
         if isinstance(graph := agent.runnable, Pregel):
             forgetful = copy.copy(graph)
             forgetful.checkpointer = None
             agent = replace(agent, runnable=forgetful)
-        self.agent, self.adapter, self.slots = agent, adapter, slots
+        self.agent, self.adapter, self.slots, self.mode = agent, adapter, slots, mode
 
     def config(self, state: Mapping[str, Any]) -> RunnableConfig:
         """The config to run with, from that of the node under way."""
         around: Any = get_config()
         given = around.get("configurable") or {}
         settings = {key: value for key, value in given.items() if not key.startswith(_OURS)}
+        if self.mode is not None:
+            settings["speceyes_mode"] = self.mode
         if isinstance(runtime := given.get(RUNTIME), Runtime):
             settings[RUNTIME] = Runtime(context=runtime.context, store=runtime.store)
         if self.agent.remote:

@@ -89,6 +89,11 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
                     yield part
 
     @property
+    def traffic(self) -> Any:
+        """What watches its questions (:class:`~langgraph_speceyes.traffic.watch.Traffic`)."""
+        return getattr(self.builder, "traffic", None)
+
+    @property
     def tools(self) -> Runnable[Any, Any] | None:
         """The node of the agent that holds its tools."""
         return agent_tools(getattr(self.builder, "agent", None))
@@ -116,9 +121,11 @@ class BypassGraph(StateGraph[Any, Any, Any, Any]):
 
     Attributes:
         agent: The agent as it was given.
+        traffic: What watches its questions.
     """
 
     agent: object = None
+    traffic: Any = None
 
     def compile(self, checkpointer: Any = None, **options: Any) -> CompiledBypass:
         """Compile it, by default with the agent's own checkpointer, store, cache and name."""

@@ -31,7 +31,10 @@ _all: weakref.WeakSet[Traffic] = weakref.WeakSet()
 def with_gate(options: Options) -> tuple[Options, SelfOpening | None]:
     """The options with a gate that the front end can build on, and the caller's where that opens itself."""
     gate = options.gate
-    return (replace(options, gate=gate.gate), gate) if isinstance(gate, SelfOpening) else (options, None)
+    if not isinstance(gate, SelfOpening):
+        return options, None
+    # the threshold is that of the run; this one is for the checks at the beginning
+    return replace(options, gate=gate.gate(0.5)), gate
 
 
 def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None, opening: SelfOpening | None) -> Traffic:
@@ -53,8 +56,9 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None, ope
     journal: Journal | None = None if options.journal is None else open_journal(options.journal)
     opener = None
     if opening is not None:
-        journal = opening.journal_beside(journal) or _spare()
-        opener = Opener(opening, journal, digest)
+        own = None if opening.journal is None else open_journal(opening.journal)
+        journal = own or journal or _spare()
+        opener = Opener(opening, digest, journal, judge_threshold=front.judge_threshold)
     traffic = Traffic(
         digest,
         journal,
@@ -82,7 +86,8 @@ def drain(timeout_s: float | None = None) -> bool:
     Returns:
         Whether nothing is left.
     """
-    return all([traffic.drain(timeout_s) for traffic in list(_all)])
+    found = [traffic.drain(timeout_s) for traffic in list(_all)]
+    return all(found)
 
 
 async def adrain(timeout_s: float | None = None) -> bool:
@@ -91,4 +96,4 @@ async def adrain(timeout_s: float | None = None) -> bool:
 
 
 def _spare() -> Journal:
-    return StoreJournal(InMemoryStore(), limit=SPARE)
+    return StoreJournal(InMemoryStore(), limit=SPARE, settle_s=0)

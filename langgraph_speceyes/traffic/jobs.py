@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph_speceyes.answers.agreement import Agreement
 from langgraph_speceyes.decision import decide
 from langgraph_speceyes.errors import describe_error
-from langgraph_speceyes.traffic.opening import Opener
 from langgraph_speceyes.traffic.record import Record
-from langgraph_speceyes.traffic.recorder import Recorder
 from langgraph_speceyes.traffic.records import record_of
 
 if TYPE_CHECKING:
     from langgraph_speceyes.traffic.watch import Traffic
-
-FLUSH_S = 5.0
 
 
 @dataclass
@@ -159,15 +156,12 @@ class Audit:
 class Fold:
     """Takes new records into the evidence of a gate that opens itself."""
 
-    recorder: Recorder
-    opener: Opener
+    traffic: Traffic
 
     def run(self) -> None:
-        """Take them in, once they are written down."""
-        self.opener.release()
-        self.recorder.flush(FLUSH_S)
-        self.opener.refresh()
+        """Take them in."""
+        self.traffic.fold()
 
     async def arun(self) -> None:
-        """Not on an event loop, which reading would keep."""
-        raise NotImplementedError
+        """Take them in; see :meth:`run`."""
+        await asyncio.to_thread(self.traffic.fold)

@@ -32,8 +32,8 @@ class Record(TypedDict):
         scores: All answer scores by name.
         threshold: The gate's; None while a gate that opens itself is shut.
         k: Candidates a token; None without a scored speculation.
-        audit_rate: Share of accepted answers that the agent answers again, in force before the question was seen, whatever
-            came of it; 1 in shadow.
+        audit_rate: Share of accepted answers that the agent answers again, in force before the question was seen,
+            whatever came of it; 1 in shadow.
         audited: Whether the agent's answer is known or to come: it answered, or this question was chosen.
         agree: Whether speculation and agent's answer say the same; None while that is not known.
         agreed_by: How that was found: ``"rule"``, ``"model"``, ``"function"``; ``"undecided"`` counts as differing.

@@ -10,11 +10,12 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 
+from langgraph_speceyes.errors import InputError
 from langgraph_speceyes.front.alone import alone
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.intake import WATCHED
 from langgraph_speceyes.front.route import WATCHING
-from langgraph_speceyes.question import question_at
+from langgraph_speceyes.question import question_at, seen
 from langgraph_speceyes.state import OrderChoice
 
 _CONFIG = RunnableConfig(run_name="shadow", tags=["speceyes:shadow"])
@@ -72,7 +73,10 @@ class Shadow:
 
     def _given(self, state: Mapping[str, Any]) -> dict[str, Any]:
         query = state["speceyes_query"]
-        asked = question_at(self.front.adapter.messages(state), query["turn"])
+        messages = self.front.adapter.messages(state)
+        if seen(messages[: query["seen"]["count"]]) != query["seen"]:
+            raise InputError("messages", "the conversation as it was when the question was asked", "another one")
+        asked = question_at(messages, query["turn"])
         order = OrderChoice(
             order=WATCHING, explored=False, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=None
         )

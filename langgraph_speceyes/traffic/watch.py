@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -28,6 +30,9 @@ from langgraph_speceyes.traffic.records import record_of
 from langgraph_speceyes.traffic.said import Answers
 from langgraph_speceyes.traffic.shadow import Shadow
 
+OTHERS_S = 5.0
+"""How old the evidence may get before what other processes have written is looked for."""
+FLUSH_S = 5.0
 _LONG_S = 1e6
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +68,8 @@ class Traffic:
         self.gate, self.journal, self._spare = gate, journal, spare
         self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
         self.opener, self.background = opener, Background()
+        self._folding, self._folded, self._said = False, 0.0, False
+        self._lock = threading.Lock()
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -74,9 +81,10 @@ class Traffic:
     def standing(self) -> Standing:
         """What a gate that opens itself allows now."""
         assert self.opener is not None, "asked of gates that open themselves only"
-        if self.opener.stale:
+        if time.monotonic() - self._folded > OTHERS_S:
             self._fold()
-        return Standing(self.opener.threshold, self.opener.audit_rate)
+        terms = self.opener.terms
+        return Standing(terms.threshold, terms.rate)
 
     def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
         """Record a question that the speculation answers; ask the agent as well where it is audited."""
@@ -87,6 +95,9 @@ class Traffic:
             self.note(record)
             if decision["audited"] and self.again is not None:
                 self.background.do(Audit(self, record, state, self.again.config(state)))
+            elif decision["audited"] and not self._said:
+                self._said = True
+                _logger.warning("audits wait for an agent to ask: give it to SpecEyesMiddleware.audit_with(agent)")
         except Exception as error:
             _lost(error)
 
@@ -145,9 +156,20 @@ class Traffic:
             return None
         return question_at(self.adapter.messages(state), query["turn"])
 
+    def fold(self) -> None:
+        """Take what the journal has into the evidence of the gate, once all that was recorded is written."""
+        with self._lock:
+            self._folding, self._folded = False, time.monotonic()
+        self._written(FLUSH_S)
+        if self.opener is not None:
+            self.opener.refresh()
+
     def _fold(self) -> None:
-        if self.opener is not None and self.opener.claim():
-            self.background.do(Fold(self.recorder, self.opener), on_thread=True)
+        with self._lock:
+            if self._folding:
+                return
+            self._folding = True
+        self.background.do(Fold(self), on_thread=True)
 
     def _record(self, state: Mapping[str, Any], decision: Decision) -> Record:
         self._bind()
