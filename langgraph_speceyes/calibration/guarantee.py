@@ -151,11 +151,11 @@ def guaranteed_threshold(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ArgumentError("seed", "an integer of at least 0", repr(seed))
     least = smallest_sample(max_loss, confidence, method)
-    s = _scores(scores)
-    small = _truths("speculator_right", speculator_right, s.size)
-    large = _truths("agent_right", agent_right, s.size)
-    let_through = np.ones(s.size, dtype=bool) if eligible is None else _truths("eligible", eligible, s.size)
-    thresholds = _grid(grid)
+    s = checked_scores(scores)
+    small = checked_truths("speculator_right", speculator_right, s.size)
+    large = checked_truths("agent_right", agent_right, s.size)
+    let_through = np.ones(s.size, dtype=bool) if eligible is None else checked_truths("eligible", eligible, s.size)
+    thresholds = checked_grid(grid)
 
     lost = large.astype(np.int8) - small.astype(np.int8)
     if method == "harm":
@@ -313,7 +313,7 @@ def _table(entry: NDArray[np.intp], lost: _Losses, steps: NDArray[np.intp]) -> _
     return np.where(entry <= steps[:, None], lost, np.int8(0))
 
 
-def _scores(scores: ArrayLike | Sequence[float | None]) -> _Floats:
+def checked_scores(scores: ArrayLike | Sequence[float | None]) -> _Floats:
     """Scores ``[n]`` with 0 for None; a NaN is somebody's mistake and no missing score."""
     given = np.asarray(scores)
     if given.dtype == object:
@@ -328,7 +328,7 @@ def _scores(scores: ArrayLike | Sequence[float | None]) -> _Floats:
     return s
 
 
-def _truths(argument: str, values: ArrayLike, n: int) -> _Mask:
+def checked_truths(argument: str, values: ArrayLike, n: int) -> _Mask:
     """Truth values ``[n]``; 0 and 1 will do, a NaN or a text is not quietly true."""
     given = np.asarray(values)
     if given.shape != (n,):
@@ -338,7 +338,7 @@ def _truths(argument: str, values: ArrayLike, n: int) -> _Mask:
     return given.astype(np.bool_)
 
 
-def _grid(grid: ArrayLike) -> _Floats:
+def checked_grid(grid: ArrayLike) -> _Floats:
     """Thresholds from the safest downwards."""
     thresholds = np.unique(np.asarray(grid, dtype=np.float64))[::-1]
     if thresholds.size == 0:
