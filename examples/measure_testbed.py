@@ -32,7 +32,8 @@ TABLES = {
         "SpecEyes right": "speceyes",
         "screening ratio beta": "beta",
         "acceptance rate alpha": "alpha",
-        "speed-up": "speedup",
+        "speed-up, total time": "speedup",
+        "speed-up, mean of the families": "speedup_mean",
     },
     "speculator": {
         "right, visible": "speculator_visible",

@@ -98,10 +98,11 @@ def calibrate_run(
     if missing:
         raise ArgumentError("split", "splits of the run", missing[0])
     ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
-    judges = {o["judge_threshold"] for o in rows}
+    judges, compared = {o["judge_threshold"] for o in rows}, {o["score"] for o in rows} - {None}
+    used = next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]
     at = judge_threshold if judge_threshold is not None else next(iter(judges)) if len(judges) == 1 else None
     gate = Gate(
-        score=check_score(score or manifest["gate"]["score"]),
+        score=check_score(score or used),
         k=_k(rows, manifest["gate"]["k"]),
         speculator=ids.get("speculator"),
         agent=ids.get("large"),
@@ -215,7 +216,8 @@ def _columns(outcomes: Sequence[Outcome], gate: Gate) -> Table:
             "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
             f"{left_out} of {len(outcomes)} outcomes without",
         )
-    ks = {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")}
+    # the mean probability of the chosen tokens rests on no candidates
+    ks = {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")} - {None}
     if ks and ks != {gate.k}:
         raise ArgumentError("k", f"{gate.k}, as in the gate", f"scores of K = {sorted(map(str, ks))}")
     columns = table(kept)

@@ -10,7 +10,16 @@ import numpy as np
 
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD
 from langgraph_speceyes.bench.runs import Outcome, Part
-from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped, ratio_of_means, share
+from langgraph_speceyes.bench.statistics import (
+    Estimate,
+    Floats,
+    auroc,
+    bootstrapped,
+    mean_speedup,
+    share,
+    sums,
+    total_speedup,
+)
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import SCORES
 from langgraph_speceyes.testbed.pair import MAX_STEPS
@@ -66,8 +75,8 @@ def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:
     """The pair's figures by split, and over all of them.
 
     Shares carry Wilson's 95 % interval, the others a percentile bootstrap over questions. A figure without questions to
-    rest on (such as the speculator's accuracy on visible labels) is None. `overall` pools the questions, but for its
-    speed-up, which is the mean of the splits'.
+    rest on (such as the speculator's accuracy on visible labels) is None. `overall` pools the questions: its `speedup`
+    is that of total time; `speedup_mean` is the unweighted mean of the splits' speed-ups, which only `overall` has.
 
     Args:
         checked: Questions with their outcomes.
@@ -80,7 +89,10 @@ def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:
         rows = [c for c in checked if c.question.split == split]
         if rows:
             found[split] = _figures(rows)
-    found["overall"] = _figures(checked) | {"speedup": _mean_speedup(checked)}
+    found["overall"] = _figures(checked)
+    if checked:
+        each = [_seconds([c for c in checked if c.question.split == split]) for split in found if split != "overall"]
+        found["overall"]["speedup_mean"] = mean_speedup(each)
     return {
         split: {name: e.value for name, e in figures.items()}
         | {"intervals": {name: [e.low, e.high] for name, e in figures.items() if name != "n"}}
@@ -102,13 +114,14 @@ def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
         "judge_right": share([_tool_free(c) == (c.question.size == "large") for c in rows]),
         "judge_tool_free_on_small": share([_tool_free(c) for c in small]),
         "speceyes": share([c.outcome["right"] for c in rows]),
-        "speedup": bootstrapped(ratio_of_means, *seconds),
+        "speedup": total_speedup([seconds]),
+        "speedup_mean": Estimate(None, None, None, 0),
         "beta": share([c.outcome["decided_by"] != "judge" for c in rows]),
         "alpha": share([c.outcome["route"] == "bypass" for c in gated]),
         "depth_mean": bootstrapped(_mean, [_depth(c) for c in rows]),
         "depth_small": bootstrapped(_mean, [_depth(c) for c in small]),
-        "latency_agent_s": bootstrapped(_mean, seconds[0]),
-        "latency_speceyes_s": bootstrapped(_mean, seconds[1]),
+        "latency_agent_s": bootstrapped(_mean, seconds[:, 1]),
+        "latency_speceyes_s": bootstrapped(_mean, seconds[:, 0]),
     }
     right = [c.speculator["right"] for c in rows]
     for name in SCORES:
@@ -117,8 +130,9 @@ def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
     return figures | {"n": Estimate(len(rows), None, None, len(rows))}
 
 
-def _seconds(rows: Sequence[Checked]) -> list[list[float]]:
-    return [[c.alone["seconds"]["total"] for c in rows], [c.outcome["seconds"]["total"] for c in rows]]
+def _seconds(rows: Sequence[Checked]) -> Floats:
+    """Seconds of the bypass and of the agent, as the report's table takes them."""
+    return sums([[c.outcome["seconds"]["total"] for c in rows], [c.alone["seconds"]["total"] for c in rows]])
 
 
 def _depth(checked: Checked) -> int:
@@ -133,12 +147,3 @@ def _tool_free(checked: Checked) -> bool:
 
 def _mean(values: Any) -> float:
     return float(np.mean(values))
-
-
-def _mean_speedup(rows: Sequence[Checked]) -> Estimate:
-    splits = np.array([SPLITS.index(c.question.split) for c in rows])
-
-    def mean(split: Any, agent: Any, speceyes: Any) -> float:
-        return _mean([ratio_of_means(agent[split == s], speceyes[split == s]) for s in np.unique(split)])
-
-    return bootstrapped(mean, splits, *_seconds(rows))

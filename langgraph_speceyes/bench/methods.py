@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
+from langgraph_speceyes.bench.cascade import RULE_OF_THUMB, create_cascade
 from langgraph_speceyes.bench.specreason import SpecReasonModel
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.graph import create_speceyes
@@ -81,6 +82,46 @@ def speceyes(models: Models) -> Runnable[Any, Any]:
     ).compile(name="speceyes")
 
 
+def judge_only(models: Models) -> Runnable[Any, Any]:
+    """The bypass without a gate: where the judge needs no tools, the speculator's answer is returned.
+
+    Raises:
+        ArgumentError: There is no judge.
+    """
+    if models.large is None or not models.judging:
+        raise ArgumentError("method", "models with a judge for 'judge-only'", "none")
+    gate = replace(models.gate, threshold=_OPEN, calibration=None)
+    return create_speceyes(
+        models.agent,
+        speculator=models.speculator,
+        judge=models.large,
+        gate=gate,
+        prompts=models.prompts,
+        policy=models.policy,
+    ).compile(name="judge-only")
+
+
+def cascade(models: Models) -> Runnable[Any, Any]:
+    """A plain cascade without a judge (:func:`~langgraph_speceyes.bench.cascade.create_cascade`).
+
+    Its threshold is that of a gate for the score `log`; with another gate it is a rule of thumb.
+    """
+    return create_cascade(
+        models.agent,
+        models.speculator,
+        threshold=_log_gate(models.gate).threshold,
+        prompts=models.prompts,
+        policy=models.policy,
+    ).compile(name="cascade")
+
+
+def _log_gate(gate: Gate) -> Gate:
+    """A gate for the cascade's score: what was chosen for another score says nothing about it."""
+    if gate.score == "log":
+        return gate
+    return replace(gate, score="log", threshold=RULE_OF_THUMB, judge_threshold=None, calibration=None)
+
+
 def specreason(models: Models) -> Runnable[Any, Any]:
     """The agent with each step drafted by the small model and rated by the large one; options change nothing.
 
@@ -97,11 +138,14 @@ METHODS: dict[str, Method] = {
     "agent": agent,
     "speculator": speculator,
     "speceyes": speceyes,
+    "judge-only": judge_only,
+    "cascade": cascade,
     "specreason": specreason,
 }
 """The methods by name."""
 
 _OPTIONS = ("gate", "score", "threshold", "k", "judge", "judge_threshold", "order")
+_OWN_OPTIONS = {"cascade": ("gate", "threshold"), "judge-only": ("gate", "judge_threshold")}
 
 
 def build(spec: str, models: Models) -> Runnable[Any, Any]:
@@ -110,14 +154,20 @@ def build(spec: str, models: Models) -> Runnable[Any, Any]:
     Args:
         spec: A name of :data:`METHODS` or the dotted name of a function of yours (`package.module.function`), then
             after a colon, separated by commas, what differs from `models`: `gate=FILE`, `score=mean`, `threshold=0.9`,
-            `k=32`, `judge=off`, `judge_threshold=0.3`, `order=speculate_first`.
+            `k=32`, `judge=off`, `judge_threshold=0.3`, `order=speculate_first`; of `cascade` `gate` and `threshold`, of
+            `judge-only` `gate` and `judge_threshold`.
         models: The models.
 
     Raises:
         ArgumentError: The method or an option is unknown, or its value is out of range.
     """
     name, _, rest = spec.partition(":")
-    options = dict(_option(part, spec) for part in rest.split(",") if part)
+    known = _OWN_OPTIONS.get(name, _OPTIONS)
+    options = dict(_option(part, spec, known) for part in rest.split(",") if part)
+    if name == "cascade" and "gate" in options and (score := Gate.load(options["gate"]).score) != "log":
+        raise ArgumentError("gate", "a gate for the score log, the cascade's", f"one for {score}")
+    if name == "cascade":
+        models = replace(models, gate=_log_gate(models.gate))
     return _method(name)(_changed(models, options))
 
 
@@ -146,10 +196,10 @@ def named(name: str, argument: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _option(text: str, spec: str) -> tuple[str, str]:
+def _option(text: str, spec: str, known: Sequence[str]) -> tuple[str, str]:
     key, equals, value = text.partition("=")
-    if key not in _OPTIONS or not equals:
-        raise ArgumentError("method", f"options {', '.join(_OPTIONS)}, each with =value", f"{text!r} in {spec!r}")
+    if key not in known or not equals:
+        raise ArgumentError("method", f"options {', '.join(known)}, each with =value", f"{text!r} in {spec!r}")
     return key, value
 
 

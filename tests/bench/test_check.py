@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.check import METHODS, paired, report
 from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
-from langgraph_speceyes.bench.runs import Outcome
+from langgraph_speceyes.bench.report import figures as report_figures
+from langgraph_speceyes.bench.report.data import load
+from langgraph_speceyes.bench.runs import Outcome, Run
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.testbed.pair import Pair
@@ -22,7 +24,7 @@ from langgraph_speceyes.testbed.questions import SPLITS, Question, questions
 KEYS = {
     *("speculator_visible", "speculator_small", "agent_small", "agent", "within_5_steps", "judge_right"),
     *("judge_tool_free_on_small", "auroc_min", "auroc_mean", "auroc_log", "auroc_bottom", "speceyes", "speedup"),
-    *("beta", "alpha", "depth_mean", "n"),
+    *("speedup_mean", "beta", "alpha", "depth_mean", "n"),
 }
 ASKED = [question for split in SPLITS for question in questions(split, "calibration", 2)]
 
@@ -63,9 +65,35 @@ def test_the_report_counts_what_happened(outcomes: list[Outcome]) -> None:
         assert set(figures["intervals"]) == set(figures) - {"n", "intervals"}
         for name, (low, high) in figures["intervals"].items():
             assert figures[name] is None or low <= figures[name] <= high
+        agent = sum(c.alone["seconds"]["total"] for c in rows)
+        assert figures["speedup"] == pytest.approx(agent / sum(c.outcome["seconds"]["total"] for c in rows))
     speedups = [found[split]["speedup"] for split in SPLITS]
-    assert found["overall"]["speedup"] == pytest.approx(sum(speedups) / len(SPLITS))
+    assert found["overall"]["speedup_mean"] == pytest.approx(sum(speedups) / len(SPLITS))
+    assert all(found[split]["speedup_mean"] is None for split in SPLITS)
     assert found["reading"]["speculator_visible"] is None
+
+
+def test_the_check_and_the_report_give_one_figure_one_interval(
+    outcomes: list[Outcome], pair: Pair, tmp_path: Path
+) -> None:
+    """Written to two runs in another order, as `make results` does, the report has the same numbers."""
+    checked = report(paired(outcomes, ASKED))
+    folders = []
+    for k, splits in enumerate((SPLITS[3:], SPLITS[:3])):
+        manifest = {"format": 1, "benchmark": {"name": "embedded", "splits": splits}, "methods": list(METHODS)}
+        folder = tmp_path / f"{k}"
+        with Run(folder).writing(manifest):
+            for outcome in reversed(outcomes):
+                if outcome["split"] in splits:
+                    Run(folder).append(outcome)
+        folders.append(folder)
+    row = next(row for row in report_figures(load(folders)).table.rows if row.method == "speceyes")
+    found = {**{split: row.cells[f"embedded / {split}"].speedup for split in SPLITS}, "overall": row.total.speedup}
+    for name, speedup in found.items():
+        one = (checked[name]["speedup"], *checked[name]["intervals"]["speedup"])
+        assert one == pytest.approx((speedup.value, speedup.low, speedup.high))
+    mean = (checked["overall"]["speedup_mean"], *checked["overall"]["intervals"]["speedup_mean"])
+    assert mean == pytest.approx((row.mean.speedup.value, row.mean.speedup.low, row.mean.speedup.high))
 
 
 def test_a_judge_that_errs_and_an_answer_that_is_wrong_show(outcomes: list[Outcome]) -> None:

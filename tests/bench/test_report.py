@@ -19,25 +19,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench import statistics
-from langgraph_speceyes.bench.report import data, figures, write_report
+from langgraph_speceyes.bench.report import figures, write_report
 from langgraph_speceyes.bench.report.cases import timeline
-from langgraph_speceyes.bench.report.data import (
-    Loaded,
-    busy_shares,
-    drawn_means,
-    estimate,
-    judges_second,
-    load,
-    mean_of,
-    means,
-    sums,
-)
+from langgraph_speceyes.bench.report.data import Loaded, busy_shares, judges_second, load
 from langgraph_speceyes.bench.report.scores import aurc, calibration_error, density, log_odds, risks
 from langgraph_speceyes.bench.report.series import series, sweeps
 from langgraph_speceyes.bench.report.table import cell, shares_of, table
 from langgraph_speceyes.bench.runner import picture_name
 from langgraph_speceyes.bench.runs import Outcome, Run
-from langgraph_speceyes.bench.statistics import Estimate, share
+from langgraph_speceyes.bench.statistics import Estimate, drawn_means, estimate, mean_of, means, share, sums
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 
@@ -47,8 +37,7 @@ RIGHT, WRONG = True, False
 @pytest.fixture(autouse=True, scope="module")
 def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "RESAMPLES", 40)
-        patch.setattr(data, "RESAMPLES", 200)
+        patch.setattr(statistics, "RESAMPLES", 200)
         yield
 
 
@@ -254,6 +243,10 @@ def test_the_mean_over_splits_is_unweighted_and_runs_of_one_setting_share_a_row(
     assert (mean.splits, mean.accuracy.value) == (2, pytest.approx(0.5))
     assert mean.speedup.value == pytest.approx((2 + 3) / 2)
     assert mean.difference.value == pytest.approx((0.1 - 1) / 2)
+    total = found.rows[1].total
+    assert (total.n, total.lost, total.won) == (11, 1, 1)
+    assert total.speedup.value == pytest.approx((10 * 2 + 3) / (10 * 1 + 1))
+    assert total.difference.value == 0
     # other settings, or the same split once more, are other rows
     for more in ({"concurrency": 4}, {"models": {}}, {"benchmark": {"name": "own"}}):
         slow = table([runs[0], loaded(one if "benchmark" in more else two, "third", **more)])

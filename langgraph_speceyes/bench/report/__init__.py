@@ -19,7 +19,7 @@ from langgraph_speceyes.bench.report.cases import Mistakes, Timeline, mistakes, 
 from langgraph_speceyes.bench.report.data import AGENT, Loaded, load, same
 from langgraph_speceyes.bench.report.scores import Scores, scores
 from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweeps
-from langgraph_speceyes.bench.report.table import Table, column, table
+from langgraph_speceyes.bench.report.table import Cell, Mean, Row, Table, column, table
 from langgraph_speceyes.bench.report.text import shown
 from langgraph_speceyes.bench.runs import write_whole
 from langgraph_speceyes.errors import ArgumentError
@@ -93,28 +93,43 @@ def write_report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str
 
 
 def show_report(console: Console, report: Report, page: Path) -> None:
-    """Print the main table, a line a split and method (differences in percentage points), and where the page is."""
+    """Print the main table, a line a method, and where the page is: all questions, the mean of the splits, each split.
+
+    Differences are in percentage points.
+    """
     grid = RichTable(title="95 % intervals below", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     grid.add_column("method", overflow="fold", min_width=16)
-    for name in ("n", "accuracy, %", "to the agent", "speed-up, x", "beta", "alpha"):
+    for name in ("n", "accuracy, %", "to the agent", "lost/won", "speed-up, x", "bypassed"):
         grid.add_column(name, justify="right", no_wrap=True)
+    rows = report.table.rows
+    parts: list[tuple[str, list[tuple[Row, Cell | Mean]]]] = []
+    if (splits := len(report.table.columns)) > 1:
+        parts.append(("all questions, total time", [(row, row.total) for row in rows]))
+        parts.append((f"mean of {splits} splits", [(row, row.mean) for row in rows]))
     for key in report.table.columns:
-        grid.add_row(f"[bold]{escape(column(*key))}[/]")
-        for row in report.table.rows:
-            if (cell := row.cells.get(column(*key))) is None:
-                continue
-            cells = [shown(cell.accuracy, 100, 1)]
-            if row.method != AGENT:
-                cells += [shown(cell.difference, 100, 1, "+"), shown(cell.speedup, 1, 2)]
-            each = [f"{value}\n[dim]{escape(ends)}[/]" if ends else value for value, ends in cells]
-            if routes := cell.routes:
-                each += [shown(e, 1, 2)[0] for e in (routes.beta, routes.alpha)]
-            grid.add_row(escape(row.label), str(cell.n), *each)
+        name = column(*key)
+        parts.append((name, [(row, row.cells[name]) for row in rows if name in row.cells]))
+    for title, lines in parts:
+        grid.add_row(f"[bold]{escape(title)}[/]")
+        for row, found in lines:
+            _add(grid, row, found)
         grid.add_section()
     console.print(grid)
     for sentence in report.missing["table"]:
         console.print(escape(sentence), highlight=False)
     console.print(f"{page}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _add(grid: RichTable, row: Row, found: Cell | Mean) -> None:
+    """A method's line."""
+    cells = [shown(found.accuracy, 100, 1)]
+    if row.method != AGENT:
+        counted = bypassed = ("", "")
+        if isinstance(found, Cell):
+            counted, bypassed = (f"{found.lost}/{found.won}", ""), (shown(found.bypassed, 1, 2)[0], "")
+        cells += [shown(found.difference, 100, 1, "+"), counted, shown(found.speedup, 1, 2), bypassed]
+    each = [f"{value}\n[dim]{escape(ends)}[/]" if ends else value for value, ends in cells]
+    grid.add_row(escape(row.label), str(found.n) if isinstance(found, Cell) else "", *each)
 
 
 def figures(runs: Sequence[Loaded]) -> Report:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from langgraph_speceyes.bench.runs import Outcome, read_runs
-from langgraph_speceyes.bench.statistics import CONFIDENCE, RESAMPLES, Estimate
+from langgraph_speceyes.bench.statistics import Estimate, Floats
 
-AGENT, SPECULATOR = "agent", "speculator"
+AGENT, SPECULATOR, CASCADE = "agent", "speculator", "cascade"
 NOTHING = Estimate(None, None, None, 0)
 PHASES = ("intake", "judge", "speculate", "gate", "slot", "agent")
-
-Floats = NDArray[np.float64]
-Figure = Callable[[Floats], Any]
-"""Takes means of columns, `[..., m]`, and returns one number for each row of them, `[...]`."""
-
-_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,9 @@ class Loaded:
         return [o for o in self.outcomes if o["method"] == method]
 
     def k(self, method: str) -> int | None:
-        """Candidates a token that the method's gate looks at: the method's own option, else the gate's."""
+        """Candidates a token that the method's gate looks at: the method's own option, else the gate's; none's None."""
+        if method.partition(":")[0] == CASCADE:
+            return None
         options = dict(part.partition("=")[::2] for part in method.partition(":")[2].split(","))
         found = options.get("k") or self.manifest.get("gate", {}).get("k")
         return int(found) if str(found).isdigit() else None
@@ -136,93 +131,3 @@ def busy_shares(began: ArrayLike, seconds: ArrayLike) -> Floats:
     portion = np.diff(edges) / np.maximum(np.cumsum(steps)[:-1], 1)
     until = np.concatenate([[0.0], np.cumsum(portion)])
     return np.asarray(until[last] - until[first], dtype=np.float64)
-
-
-def sums(columns: Sequence[ArrayLike], groups: Sequence[str] | None = None) -> Floats:
-    """Columns added up within what is drawn together.
-
-    Args:
-        columns: One value a question each, ``[m, n]``.
-        groups: The questions' groups, ``[n]``: rotations of one question are not independent and are drawn together;
-            an empty one stands alone.
-
-    Returns:
-        ``[drawn, m + 1]``; the last column counts the questions.
-    """
-    values = np.column_stack([np.asarray(c, dtype=np.float64) for c in (*columns, np.ones(np.size(columns[0])))])
-    if groups is None or not any(groups):
-        return values
-    names = [group or f"\0{k}" for k, group in enumerate(groups)]
-    _, at = np.unique(names, return_inverse=True)
-    return np.column_stack([np.bincount(at, weights=column) for column in values.T])
-
-
-def drawn_means(rows: Floats, seed: int = 0) -> Floats:
-    """Means of the columns in bootstrap samples.
-
-    Args:
-        rows: What :func:`sums` returned, ``[n, m + 1]``.
-        seed: Seed of the resampling.
-
-    Returns:
-        ``[RESAMPLES, m]``.
-    """
-    n, rng = len(rows), np.random.default_rng(seed)
-    drawn = np.concatenate(
-        [
-            np.stack([np.bincount(at, minlength=n) for at in rng.integers(0, n, (_BATCH, n))]).astype(np.float64) @ rows
-            for _ in range(RESAMPLES // _BATCH)
-        ]
-    )
-    return np.asarray(drawn[:, :-1] / drawn[:, -1:], dtype=np.float64)
-
-
-def means(rows: Floats) -> Floats:
-    """Means of the columns of what :func:`sums` returned, ``[m]``."""
-    return np.asarray(rows[:, :-1].sum(axis=0) / rows[:, -1].sum(), dtype=np.float64)
-
-
-def estimate(figure: Figure, strata: Sequence[Floats]) -> Estimate:
-    """A figure of column means, averaged over splits, with its percentile bootstrap interval.
-
-    Args:
-        figure: From means to the figure.
-        strata: What :func:`sums` returned for each split; each is drawn from on its own.
-    """
-    n = int(sum(rows[:, -1].sum() for rows in strata))
-    if not strata or not all(len(rows) for rows in strata):
-        return Estimate(None, None, None, n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(np.mean([figure(means(rows)) for rows in strata]))
-        if not math.isfinite(value):
-            return Estimate(None, None, None, n)
-        if any(len(rows) < 2 for rows in strata):
-            return Estimate(value, None, None, n)
-        drawn = np.mean([figure(drawn_means(rows, seed)) for seed, rows in enumerate(strata)], axis=0)
-    low, high = interval(drawn)
-    return Estimate(value, float(low), float(high), n)
-
-
-def interval(drawn: Floats) -> Floats:
-    """The ends of the 95 % interval of what bootstrap samples gave, ``[RESAMPLES, ...]`` to ``[2, ...]``."""
-    edge = (1 - CONFIDENCE) / 2
-    drawn = np.where(np.isfinite(drawn), drawn, np.nan)
-    return np.asarray(np.nanquantile(drawn, [edge, 1 - edge], axis=0), dtype=np.float64)
-
-
-def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """The unweighted mean of independent figures, with an interval from theirs.
-
-    The distances to the ends are added as independent errors are (MOVER: Zou and Donner 2008, Statistics in Medicine
-    27), which keeps the width that Wilson's interval has where every answer is right.
-    """
-    n = sum(e.n for e in estimates)
-    values = [e.value for e in estimates if e.value is not None]
-    if not values or len(values) < len(estimates):
-        return Estimate(None, None, None, n)
-    value = float(np.mean(values))
-    below = [e.value - e.low for e in estimates if e.value is not None and e.low is not None]
-    above = [e.high - e.value for e in estimates if e.value is not None and e.high is not None]
-    if len(below) < len(values) or len(above) < len(values):
-        return Estimate(value, None, None, n)
-    return Estimate(value, value - math.hypot(*below) / len(values), value + math.hypot(*above) / len(values), n)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langgraph_speceyes.bench.report.data import Floats, Loaded
+from langgraph_speceyes.bench.report.data import Loaded
 from langgraph_speceyes.bench.runs import BAD_ROW
-from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped
+from langgraph_speceyes.bench.statistics import Estimate, Floats, auroc, bootstrapped
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.scoring import SCORES
 
@@ -110,6 +110,9 @@ def scores(run: Loaded) -> list[Scores]:
         part = outcome["speculator"]
         if part is not None and part.get("scores"):
             found.setdefault(part.get("k"), {}).setdefault(outcome["id"], (part["scores"], part["right"]))
+    if len(found) > 1:
+        # a cascade's, whose one score rests on no candidates: the others have it too
+        found.pop(None, None)
     questions = len({o["id"] for o in run.outcomes if o["rule"] != BAD_ROW})
     return [_scores(run.name, k, list(rows.values()), questions) for k, rows in found.items()]
 

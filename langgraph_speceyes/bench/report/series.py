@@ -8,19 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from langgraph_speceyes.bench.report.data import (
-    AGENT,
-    Floats,
-    Loaded,
-    drawn_means,
-    interval,
-    judges_second,
-    means,
-    same,
-    sums,
-)
+from langgraph_speceyes.bench.report.data import AGENT, Loaded, judges_second, same
 from langgraph_speceyes.bench.report.table import Cell, cell, shares_of
-from langgraph_speceyes.bench.statistics import Estimate
+from langgraph_speceyes.bench.statistics import Estimate, Floats, drawn_means, interval, means, sums
 from langgraph_speceyes.bench.sweep import sweepable, swept, table
 from langgraph_speceyes.scoring import SCORES
 

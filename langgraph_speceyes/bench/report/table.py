@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from langgraph_speceyes.bench.report.data import (
     AGENT,
     NOTHING,
-    Floats,
+    SPECULATOR,
     Loaded,
     busy_shares,
-    estimate,
     judges_second,
-    mean_of,
     same,
-    sums,
 )
-from langgraph_speceyes.bench.rules import CycleFigures, Scored, YesNoFigures, cycle_figures, yes_no_figures
+from langgraph_speceyes.bench.report.published import Cycle, YesNo, cycle, yes_no
 from langgraph_speceyes.bench.runs import BAD_ROW, Outcome
-from langgraph_speceyes.bench.statistics import Estimate, predicted_latency, share
+from langgraph_speceyes.bench.statistics import (
+    Estimate,
+    Floats,
+    estimate,
+    mean_of,
+    mean_speedup,
+    predicted_latency,
+    share,
+    sums,
+    total_speedup,
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,12 @@ class Cell:
         seconds_p95: 95th percentile of the latency.
         throughput: Questions per busy second.
         pairs: Questions with a latency that `agent` has one for too.
-        speedup: The agent's mean latency over the method's, on those.
+        speedup: All seconds of the agent over all of the method's, on those: the speed-up in total time.
         throughput_speedup: The method's questions per busy second over the agent's, on those.
         difference: Share right minus the agent's, on the questions both have.
+        lost: Questions of these that the agent has right and the method wrong.
+        won: Those that the method has right and the agent wrong.
+        bypassed: Share that the speculator answered; no figure for a method that decides nothing.
         routes: For a bypass.
     """
 
@@ -79,12 +90,15 @@ class Cell:
     speedup: Estimate
     throughput_speedup: Estimate
     difference: Estimate
+    lost: int
+    won: int
+    bypassed: Estimate
     routes: Routes | None
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The unweighted mean of a row's splits; speed-ups are averaged as such, as in the paper.
+    """The unweighted mean of a row's splits; speed-ups are averaged as such, as in the paper's tables.
 
     Attributes:
         splits: How many splits.
@@ -110,7 +124,8 @@ class Row:
         method: The method.
         runs: The runs' names.
         cells: By column, `benchmark / split`.
-        mean: Over them.
+        total: All their questions together.
+        mean: Over the splits.
         missing: Sentences on what could not be given.
     """
 
@@ -118,28 +133,9 @@ class Row:
     method: str
     runs: list[str]
     cells: dict[str, Cell]
+    total: Cell
     mean: Mean
     missing: list[str]
-
-
-@dataclass(frozen=True)
-class YesNo:
-    """POPE's figures of a method on a split, F1 with its interval."""
-
-    label: str
-    column: str
-    figures: YesNoFigures
-    f1: Estimate
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """HR-Bench's figures of a method on a split, all-right with its interval."""
-
-    label: str
-    column: str
-    figures: CycleFigures
-    all_right: Estimate
 
 
 @dataclass(frozen=True)
@@ -166,6 +162,15 @@ def column(benchmark: str, split: str) -> str:
     return f"{benchmark} / {split}"
 
 
+class _Asked(NamedTuple):
+    """A question: the method's outcome, the agent's if it has one, and the shares of their methods' busy seconds."""
+
+    mine: Outcome
+    agent: Outcome | None
+    share: float | None
+    agent_share: float | None
+
+
 @dataclass(frozen=True)
 class _Split:
     """What bootstrap samples are drawn from: sums of columns over questions that both methods have."""
@@ -179,7 +184,7 @@ class _Split:
 def table(runs: Sequence[Loaded]) -> Table:
     """Every method of every run on every split."""
     columns = list(dict.fromkeys((run.benchmark, o["split"]) for run in runs for o in run.outcomes))
-    rows, yes_no, cycles, missing = [], [], [], []
+    rows, answered, cycles, missing = [], [], [], []
     groups = _groups(runs)
     for group in groups:
         for method in dict.fromkeys(name for run in group for name in run.methods):
@@ -189,13 +194,13 @@ def table(runs: Sequence[Loaded]) -> Table:
             row, parts = _row(label, method, having)
             rows.append(row)
             for key, outcomes in parts.items():
-                if (found := _yes_no(outcomes)) is not None:
-                    yes_no.append(YesNo(label, key, *found))
+                if (found := yes_no(outcomes)) is not None:
+                    answered.append(YesNo(label, key, *found))
                 if any(o["group"] for o in outcomes):
-                    cycles.append(_cycle(label, key, outcomes))
+                    cycles.append(cycle(label, key, outcomes))
     for run in runs:
         missing += _incomplete(run)
-    return Table(columns, rows, yes_no, cycles, missing)
+    return Table(columns, rows, answered, cycles, missing)
 
 
 def cell(outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tuple[str, str], float]) -> Cell:
@@ -206,7 +211,7 @@ def cell(outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tup
         agent: Of the method `agent` in the same run; empty if it has none.
         shares: What :func:`shares_of` says of the run.
     """
-    return _cell(outcomes, agent, shares)[0]
+    return _cell(_asked(outcomes, agent, shares))[0]
 
 
 def shares_of(run: Loaded) -> dict[tuple[str, str], float]:
@@ -217,11 +222,6 @@ def shares_of(run: Loaded) -> dict[tuple[str, str], float]:
         shares = busy_shares([o["began"] for o in ran], [o["seconds"]["total"] for o in ran])
         found |= {(method, o["id"]): float(value) for o, value in zip(ran, shares, strict=True)}
     return found
-
-
-def speedup(means: Floats) -> Floats:
-    """From means of the method's and the agent's seconds, `[..., 2]`."""
-    return np.asarray(means[..., 1] / means[..., 0])
 
 
 def _groups(runs: Sequence[Loaded]) -> list[list[Loaded]]:
@@ -245,9 +245,10 @@ def _row(label: str, method: str, runs: Sequence[Loaded]) -> tuple[Row, dict[str
     cells: dict[str, Cell] = {}
     parts: dict[str, list[Outcome]] = {}
     drawn: list[_Split] = []
+    everything: list[_Asked] = []
     missing = []
     for run in runs:
-        shares, mine, agents = shares_of(run), run.of(method), run.of(AGENT)
+        mine, agents = run.of(method), run.of(AGENT)
         if not agents:
             missing.append(f"{run.name} has no method agent, so {method} has no speed-up over it.")
         if judges_second(mine):
@@ -255,35 +256,53 @@ def _row(label: str, method: str, runs: Sequence[Loaded]) -> tuple[Row, dict[str
                 f"{method} in {run.name} speculates before it judges: beta, alpha and the paper's latency formula are "
                 "for the other order."
             )
+        asked = _asked(mine, agents, shares_of(run))
+        everything += asked
         for split in dict.fromkeys(o["split"] for o in mine):
             key = column(run.benchmark, split)
-            rows = [o for o in mine if o["split"] == split]
-            parts[key] = rows
-            cells[key], one = _cell(rows, [o for o in agents if o["split"] == split], shares)
+            here = [one for one in asked if one.mine["split"] == split]
+            parts[key] = [one.mine for one in here]
+            cells[key], one = _cell(here)
             drawn.append(one)
     mean = Mean(
         splits=len(drawn),
         accuracy=mean_of([one.accuracy for one in drawn]),
-        speedup=estimate(speedup, [one.seconds for one in drawn]),
-        throughput_speedup=estimate(speedup, [one.busy for one in drawn]),
+        speedup=mean_speedup([one.seconds for one in drawn]),
+        throughput_speedup=mean_speedup([one.busy for one in drawn]),
         difference=estimate(_difference, [one.right for one in drawn]),
     )
-    return Row(label, method, [run.name for run in runs], cells, mean, missing), parts
+    return Row(label, method, [run.name for run in runs], cells, _cell(everything)[0], mean, missing), parts
 
 
-def _cell(
-    outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tuple[str, str], float]
-) -> tuple[Cell, _Split]:
+def _asked(outcomes: Sequence[Outcome], agent: Sequence[Outcome], shares: dict[tuple[str, str], float]) -> list[_Asked]:
     others = {o["id"]: o for o in agent}
-    pairs = [(o, others[o["id"]]) for o in outcomes if o["id"] in others]
-    timed = [(a, b) for a, b in pairs if "total" in a["seconds"] and "total" in b["seconds"]]
+    return [
+        _Asked(o, others.get(o["id"]), shares.get((o["method"], o["id"])), shares.get((AGENT, o["id"])))
+        for o in outcomes
+    ]
+
+
+def _cell(asked: Sequence[_Asked]) -> tuple[Cell, _Split]:
+    outcomes = [one.mine for one in asked]
+    pairs = [(one.mine, one.agent) for one in asked if one.agent is not None]
     ran = [o for o in outcomes if "total" in o["seconds"]]
     took = [o["seconds"]["total"] for o in ran]
-    busy = [shares[o["method"], o["id"]] for o in outcomes if (o["method"], o["id"]) in shares]
-    right = _sums(pairs, lambda o: float(o["right"]))
-    seconds = _sums(timed, lambda o: o["seconds"]["total"])
-    shared = _sums(timed, lambda o: shares[o["method"], o["id"]])
+    busy = [one.share for one in asked if one.share is not None]
+    groups = [a["group"] for a, _ in pairs]
+    right = _sums([(float(a["right"]), float(b["right"])) for a, b in pairs], groups)
+    # what did not run has no share, and no seconds
+    both = [
+        (one.mine, one.agent, one.share, one.agent_share)
+        for one in asked
+        if one.agent is not None and one.share is not None and one.agent_share is not None
+    ]
+    groups = [a["group"] for a, *_ in both]
+    seconds = _sums([(a["seconds"]["total"], b["seconds"]["total"]) for a, b, *_ in both], groups)
+    shared = _sums([(mine, agents) for *_, mine, agents in both], groups)
     accuracy = _accuracy(outcomes)
+    decided = [o["route"] == "bypass" for o in outcomes if o["route"] is not None]
+    if outcomes and outcomes[0]["method"].partition(":")[0] == SPECULATOR:
+        decided = []
     found = Cell(
         n=len(outcomes),
         accuracy=accuracy,
@@ -293,20 +312,22 @@ def _cell(
         seconds=estimate(_first, [sums([took], [o["group"] for o in ran])]) if took else NOTHING,
         seconds_p95=float(np.percentile(took, 95)) if took else None,
         throughput=len(busy) / sum(busy) if sum(busy) > 0 else None,
-        pairs=len(timed),
-        speedup=estimate(speedup, [seconds]),
-        throughput_speedup=estimate(speedup, [shared]),
+        pairs=len(both),
+        speedup=total_speedup([seconds]),
+        throughput_speedup=total_speedup([shared]),
         difference=estimate(_difference, [right]),
-        routes=_routes(outcomes, [b["seconds"]["total"] for _, b in timed]),
+        lost=sum(b["right"] and not a["right"] for a, b in pairs),
+        won=sum(a["right"] and not b["right"] for a, b in pairs),
+        bypassed=share(decided),
+        routes=_routes(outcomes, [b["seconds"]["total"] for _, b, *_ in both]),
     )
     return found, _Split(accuracy, right, seconds, shared)
 
 
-def _sums(pairs: Sequence[tuple[Outcome, Outcome]], value: Callable[[Outcome], float]) -> Floats:
+def _sums(pairs: Sequence[tuple[float, float]], groups: Sequence[str]) -> Floats:
     if not pairs:
         return np.zeros((0, 3))
-    columns = [[value(a) for a, _ in pairs], [value(b) for _, b in pairs]]
-    return sums(columns, [a["group"] for a, _ in pairs])
+    return sums([[mine for mine, _ in pairs], [agent for _, agent in pairs]], groups)
 
 
 def _accuracy(outcomes: Sequence[Outcome]) -> Estimate:
@@ -326,7 +347,7 @@ def _difference(means: Floats) -> Floats:
 
 def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | None:
     decided = [o for o in outcomes if o["route"] is not None]
-    if not decided or outcomes[0]["method"].partition(":")[0] == "speculator" or judges_second(outcomes):
+    if not decided or outcomes[0]["method"].partition(":")[0] == SPECULATOR or judges_second(outcomes):
         return None
     gated = [o for o in decided if o["decided_by"] != "judge"]
     beta, alpha = share([o["decided_by"] != "judge" for o in decided]), share([o["route"] == "bypass" for o in gated])
@@ -339,34 +360,6 @@ def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | N
     return Routes(
         beta, alpha, judge, speculate, alone, predicted, trouble=sum(o["trouble"] is not None for o in decided)
     )
-
-
-def _yes_no(outcomes: Sequence[Outcome]) -> tuple[YesNoFigures, Estimate] | None:
-    """POPE's figures, if all rows that could be used are its kind."""
-    if {o["rule"] for o in outcomes} - {BAD_ROW} != {"yes_no"}:
-        return None
-    scored = [_scored(o) for o in outcomes]
-    gold = [o["expected"].strip().lower() for o in outcomes]
-    said = [one.read == "yes" for one in scored]
-    wanted = [one == "yes" for one in gold]
-    hits = [a and b for a, b in zip(said, wanted, strict=True)]
-
-    def f1(means: Floats) -> Floats:
-        return np.asarray(2 * means[..., 0] / (means[..., 1] + means[..., 2]))
-
-    return yes_no_figures(gold, scored), estimate(f1, [sums([hits, said, wanted])])
-
-
-def _cycle(label: str, key: str, outcomes: Sequence[Outcome]) -> Cycle:
-    groups = [o["group"] for o in outcomes]
-    figures = cycle_figures(groups, [_scored(o) for o in outcomes])
-    hits = round(figures.all_right * figures.groups)
-    return Cycle(label, key, figures, share([k < hits for k in range(figures.groups)]))
-
-
-def _scored(outcome: Outcome) -> Scored:
-    read = None if outcome["rule"] == BAD_ROW else outcome["read"]
-    return Scored(outcome["right"], read, "free_form" if outcome["rule"] == BAD_ROW else outcome["rule"])  # type: ignore[arg-type]
 
 
 def _incomplete(run: Loaded) -> list[str]:

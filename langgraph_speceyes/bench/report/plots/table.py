@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def accuracy_speedup(drawing: Drawing, table: Table) -> Plot | None:
-    """Accuracy against speed-up, a panel a split; None without a speed-up."""
+    """Accuracy against speed-up, all questions first and then a panel a split; None without a speed-up."""
     panels: list[tuple[str, list[tuple[Estimate, Estimate] | None]]] = []
-    for key in table.columns:
-        cells = [row.cells.get(column(*key)) for row in table.rows]
-        panels.append((short(" / ".join(key), 34), [(c.speedup, c.accuracy) if c else None for c in cells]))
-    if len(panels) > 1:
-        means = [(row.mean.speedup, row.mean.accuracy) for row in table.rows]
-        panels.append(("mean of the splits", list(means)))
+    if (splits := len(table.columns)) > 1:
+        panels.append(("all, total time", [(row.total.speedup, row.total.accuracy) for row in table.rows]))
+        panels.append((f"mean of {splits} splits", [(row.mean.speedup, row.mean.accuracy) for row in table.rows]))
+    several = len({benchmark for benchmark, _ in table.columns}) > 1
+    for benchmark, split in table.columns:
+        cells = [row.cells.get(column(benchmark, split)) for row in table.rows]
+        title = f"{benchmark} / {split}" if several or splits == 1 else split
+        panels.append((short(title, 34), [(c.speedup, c.accuracy) if c else None for c in cells]))
     speedups = [p[0] for _, points in panels for p in points if p]
     ends = [end for e in speedups for end in (e.value, e.low, e.high) if end is not None and end > 0]
     if not ends:
@@ -56,17 +58,17 @@ def accuracy_speedup(drawing: Drawing, table: Table) -> Plot | None:
             ax.set_ylabel("accuracy (%)")
         for k, ax in enumerate(axes.flat[: len(panels)]):
             ratio_axis(ax, min(ends), max(ends))
+            ax.tick_params(axis="x", labelbottom=True)
             if k + across >= len(panels):
                 ax.set_xlabel("speed-up (x)")
-                ax.tick_params(axis="x", labelbottom=True)
         marks = [mark(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], "") for k in range(len(table.rows))]
         legend(figure, marks, [row.label for row in table.rows])
 
     return drawing.save(
         "accuracy-speedup",
         "Accuracy against speed-up",
-        "Speed-up over the agent by mean latency, on a logarithmic axis. Up and to the right is better. Bars are "
-        "95 % intervals; the dotted line is the agent's own speed.",
+        "Speed-up over the agent, on a logarithmic axis: in total time, and as the mean of the splits' speed-ups. Up "
+        "and to the right is better. Bars are 95 % intervals; the dotted line is the agent's own speed.",
         draw,
         0.9 + 2.1 * down + legend_height([row.label for row in table.rows]),
     )
