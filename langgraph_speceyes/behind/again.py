@@ -60,9 +60,9 @@ class AgentAgain:
         if self.agent.remote:
             # a thread on its server would remember the second answer
             settings.pop("thread_id", None)
-        config = RunnableConfig(
-            configurable=settings, run_name="audit", tags=["speceyes:audit"], recursion_limit=around["recursion_limit"]
-        )
+        config = RunnableConfig(configurable=settings, run_name="audit", tags=["speceyes:audit"])
+        if "recursion_limit" in around:
+            config["recursion_limit"] = around["recursion_limit"]
         return config if self.agent.remote else with_images(config, self.adapter, state)
 
     def run(self, state: Mapping[str, Any], config: RunnableConfig) -> tuple[Mapping[str, Any], Any]:

@@ -104,6 +104,7 @@ def _noted(said: AIMessage, score: float, threshold: float, seconds: float) -> D
     """The record of a question, in the bypass's words, so that runs, sweeps and calibration can read it."""
     accepted = score >= threshold
     return Decision(
+        mode="on",
         route="bypass" if accepted else "fallback",
         decided_by="gate",
         reason=None,
@@ -126,10 +127,11 @@ def _noted(said: AIMessage, score: float, threshold: float, seconds: float) -> D
         tool_calls=[],
         error=None,
         hedge=None,
+        audited=False,
     )
 
 
-def _fell_back(noted: Any, new: list[Any], steps: object, seconds: float) -> dict[str, Any]:
+def _fell_back(noted: Any, new: list[Any], steps: object, seconds: float) -> Any:
     """The record with what the agent did."""
     calls = tool_calls(new, steps)
     return {

@@ -15,7 +15,8 @@ from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.traffic.agreement import resolve_agree
 from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opened import open_journal
-from langgraph_speceyes.traffic.opening import Opener, SelfOpening
+from langgraph_speceyes.traffic.opener import Opener
+from langgraph_speceyes.traffic.opening import SelfOpening
 from langgraph_speceyes.traffic.records import gate_digest
 from langgraph_speceyes.traffic.said import Answers
 from langgraph_speceyes.traffic.shadow import Shadow

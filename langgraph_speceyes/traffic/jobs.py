@@ -66,7 +66,7 @@ class Comparison:
         )
 
     def _undecided(self, error: Exception) -> None:
-        found = Agreement(None, "undecided", error=f"comparing: {describe_error(error)}")
+        found = Agreement(None, "undecided", error=describe_error(error))
         self._note(found, None)
 
 
@@ -115,7 +115,7 @@ class ShadowRun:
         return {**record, "seconds": seconds, "tokens": tokens, "images": self.record["images"]}
 
     def _failed(self, error: Exception) -> None:
-        self.traffic.note({**self.record, "settled": True, "error": f"shadow: {describe_error(error)}"})
+        self.traffic.note({**self.record, "settled": True, "error": describe_error(error)})
 
 
 @dataclass
@@ -149,7 +149,7 @@ class Audit:
 
     def _failed(self, error: Exception) -> None:
         # not settled: `speceyes audit` may yet find an answer
-        self.traffic.note({**self.record, "error": f"audit: {describe_error(error)}"})
+        self.traffic.note({**self.record, "error": describe_error(error)})
 
 
 @dataclass

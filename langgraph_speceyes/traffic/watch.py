@@ -23,7 +23,7 @@ from langgraph_speceyes.traffic.agreement import Agree
 from langgraph_speceyes.traffic.background import Background
 from langgraph_speceyes.traffic.jobs import Audit, Comparison, Fold, ShadowRun
 from langgraph_speceyes.traffic.journal import Journal
-from langgraph_speceyes.traffic.opening import Opener
+from langgraph_speceyes.traffic.opener import Opener
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.recorder import Recorder
 from langgraph_speceyes.traffic.records import record_of
@@ -124,14 +124,12 @@ class Traffic:
             record = self._record(state, decision)
             if not record["settled"]:
                 record |= {"agreed_by": "undecided", "settled": True}
-            self.note({**record, "error": record["error"] or f"agent: {describe_error(error)}"})
+            self.note({**record, "error": record["error"] or describe_error(error)})
         except Exception as trouble:
             _lost(trouble)
 
     def note(self, record: Record) -> None:
         """Write a record down, soon."""
-        if self.journal is None or not self.journal.texts:
-            record = {**record, "question": None, "speculation": None, "answer": None, "images": []}
         self.recorder.record(record)
         if self.opener is not None:
             self._fold()

@@ -39,7 +39,7 @@ def memory(**options: Any) -> StoreJournal:
 SHADOWED = [
     # judge's P(yes), gap of the speculation, agent's answer; would, agree, decided by
     (0.1, 3.0, "Blue.", "bypass", True, "gate"),
-    (0.1, 3.0, "red", "bypass", False, "gate"),
+    (0.1, 3.0, "red", "bypass", None, "gate"),
     (0.1, 0.01, "blue", "fallback", True, "gate"),
     (0.9, 3.0, "blue", "fallback", True, "judge"),
     (None, 3.0, "blue", "bypass", True, "gate"),
@@ -55,7 +55,7 @@ async def test_what_would_have_happened_is_on_record(
     gap: float,
     answer: str,
     would: str,
-    agree: bool,
+    agree: bool | None,
     decided_by: str,
     form: str,
     around: str,
@@ -76,14 +76,20 @@ async def test_what_would_have_happened_is_on_record(
     assert await traffic.adrain(LONG_S)
     (record,) = records(journal)
     assert (record["mode"], record["route"], record["would"]) == ("shadow", "fallback", would)
-    assert (record["agree"], record["agreed_by"], record["decided_by"]) == (agree, "rule", decided_by)
-    assert record["settled"] and record["audit_rate"] == 1 and record["error"] is None
+    assert (record["agree"], record["agreed_by"], record["decided_by"]) == (
+        *(agree, "rule" if agree else "undecided"),
+        decided_by,
+    )
+    assert record["settled"]
+    assert record["audit_rate"] == 1
+    assert record["error"] is None
     assert record["screened"] == (need == 0.9)
     assert {"agent", "speculate", "gate", "total"} <= set(record["seconds"])
-    assert {"agent", "speculator"} <= set(record["tokens"])
+    assert {"agent", "speculate"} <= set(record["tokens"])
     assert record["tool_need"] == (None if need is None else pytest.approx(need))
     # every phase had its say, also where the judge had decided
-    assert len(small.calls) == 1 and (large is None or len(large.calls) == 1)
+    assert len(small.calls) == 1
+    assert large is None or len(large.calls) == 1
 
 
 async def test_texts_are_kept_where_asked_for_and_images_never(image: str) -> None:
@@ -96,7 +102,8 @@ async def test_texts_are_kept_where_asked_for_and_images_never(image: str) -> No
         assert await graph.traffic.adrain(LONG_S)
     (full,), (record,) = records(kept), records(bare)
     assert (full["question"], full["speculation"], full["answer"]) == ("What colour is it?", "blue", "blue")
-    assert full["images"] and not any(one.startswith("data:") for one in full["images"])
+    assert full["images"]
+    assert not any(one.startswith("data:") for one in full["images"])
     assert (record["question"], record["speculation"], record["answer"], record["images"]) == (None, None, None, [])
     assert record["agree"] is True
 
@@ -115,9 +122,10 @@ def test_on_and_off_leave_the_journal_what_they_should(image: str) -> None:
         *("bypass", False),
         *(None, True),
     )
-    assert (rejected["route"], rejected["agree"], rejected["group"]) == ("fallback", False, "colours")
+    assert (rejected["route"], rejected["agree"], rejected["group"]) == ("fallback", None, "colours")
     assert (unread["route"], unread["screened"], unread["reason"]) == ("fallback", True, "no image to look at")
-    assert unread["agree"] is None and unread["settled"]
+    assert unread["agree"] is None
+    assert unread["settled"]
 
 
 def test_without_a_journal_a_shadow_run_is_kept_in_memory_and_nothing_else_is(image: str) -> None:
@@ -173,7 +181,8 @@ async def test_faults_of_front_end_and_journal_are_never_the_users(image: str) -
     assert len({record["id"] for _, record in kept}) == len(kept) == n
     assert graph.traffic.background.dropped == 0
     errors = [record["error"] for _, record in kept if record["error"]]
-    assert any("too slow" in error for error in errors) and len(errors) < n
+    assert "TimeoutError" in errors
+    assert len(errors) < n
 
 
 async def test_a_follow_up_is_watched_with_its_own_turn(image: str) -> None:
@@ -198,14 +207,12 @@ def test_an_agents_failure_is_recorded_as_differing(image: str) -> None:
     assert graph.traffic.drain(LONG_S)
     (record,) = records(journal)
     assert (record["agree"], record["agreed_by"], record["settled"]) == (None, "undecided", True)
-    assert record["error"] == "agent: RuntimeError: the agent broke"
+    assert record["error"] == "RuntimeError"
 
 
 async def test_an_event_loop_that_ends_leaves_the_rest_to_a_thread(image: str) -> None:
     journal = memory()
-    graph = create_speceyes(
-        Agent("blue").graph, speculator=speculator(3.0), gate=GATE, journal=journal, mode="shadow"
-    )
+    graph = create_speceyes(Agent("blue").graph, speculator=speculator(3.0), gate=GATE, journal=journal, mode="shadow")
     run = graph.compile()
     await asyncio.to_thread(lambda: asyncio.run(run.ainvoke(asked(image))))
     assert await asyncio.to_thread(graph.traffic.drain, LONG_S)
