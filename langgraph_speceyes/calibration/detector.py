@@ -6,8 +6,8 @@ For each ``lambda_j``, with ``Z`` the loss seen on a question, ``m`` the limit a
 
 A factor's expectation is at most 1 while the loss expected given the past is at most ``m``, so the expected level is
 at most the sum of the rates. As that sum grows to N, the level ever reaches ``N / delta`` with probability ``delta`` at
-most (Ville's inequality for the level less that sum). Reaching N alone may happen without a cause about once in N audits
-(the average run length is N at least): that is a warning.
+most (Ville's inequality for the level less that sum). Reaching N alone may happen without a cause about once in N
+audits (the average run length is N at least): that is a warning.
 
 What is observed is every question that is asked while the gate is open, with ``Z = D A / a`` if the gate's threshold
 accepts it and 0 otherwise (:meth:`Opening.observe` returns it), and ``m`` is the opening's own limit, a share of all

@@ -89,7 +89,7 @@ class WatchedOpening:
         """Take in one question; arguments as in :meth:`Opening.observe`.
 
         Returns:
-            What it has led to. After ``"closed"`` nothing more is to be observed: :meth:`begin_anew` makes what follows.
+            What it has led to. After ``"closed"`` nothing more is to be observed: go on with :meth:`begin_anew`.
 
         Raises:
             ArgumentError: An argument is out of its range.
@@ -106,20 +106,26 @@ class WatchedOpening:
             return "opened" if before is None else "lowered"
         return "warned" if self.detector.warned and not warned else None
 
-    def begin_anew(self) -> WatchedOpening:
-        """The next start: no evidence, shut."""
+    def begin_anew(self, *, keep: bool = False) -> WatchedOpening:
+        """The next start.
+
+        Args:
+            keep: Whether the evidence is kept, and with it the threshold; only the detector is fresh then.
+        """
         opening, detector = self.opening.to_dict(), self.detector.to_dict()
-        return WatchedOpening(
-            Opening(opening["max_loss"], opening["confidence"], grid=opening["grid"], fractions=opening["fractions"]),
-            Detector(
-                detector["max_loss"],
-                false_alarms=detector["false_alarms"],
-                horizon=detector["horizon"],
-                lambdas=detector["lambdas"],
-            ),
-            floor=self.floor,
-            start=self.start + 1,
+        fresh = Opening(
+            opening["max_loss"], opening["confidence"], grid=opening["grid"], fractions=opening["fractions"]
         )
+        watch = Detector(
+            detector["max_loss"],
+            false_alarms=detector["false_alarms"],
+            horizon=detector["horizon"],
+            lambdas=detector["lambdas"],
+        )
+        kept = Opening.from_dict(opening) if keep else fresh
+        anew = WatchedOpening(kept, watch, floor=self.floor, start=self.start + 1)
+        anew._since = self._since if keep else 0
+        return anew
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain JSON; :meth:`from_dict` goes on from it to the last bit."""
