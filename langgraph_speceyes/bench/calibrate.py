@@ -1,24 +1,72 @@
-"""From a run on calibration questions to a gate: `speceyes calibrate`."""
+"""From a run on calibration questions, or a journal, to a gate: `speceyes calibrate`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from os import PathLike, fspath
+from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from langgraph_speceyes.bench.runs import Outcome, Part, read_runs
-from langgraph_speceyes.bench.sweep import Table, screened_by, sweepable, swept, table
-from langgraph_speceyes.calibration import operating_points
-from langgraph_speceyes.calibration.guarantee import METHODS, Guarantee, guaranteed_threshold
-from langgraph_speceyes.calibration.guarantee import Method as Counted
+from langgraph_speceyes.bench.compositions import Certified, Composition, Terms, available, certify, chosen, halves
+from langgraph_speceyes.bench.evidence import Evidence, read_evidence
+from langgraph_speceyes.bench.runs import Outcome
+from langgraph_speceyes.bench.sweep import Table, screened_by, swept, table
+from langgraph_speceyes.calibration import LABELS, Guarantee, operating_points
+from langgraph_speceyes.calibration.guarantee import METHODS
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate, check_score
+from langgraph_speceyes.state import Order
 
 JUDGE_THRESHOLD = 0.5
 """Where yes and no are equally likely."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A composition on the half that is for choosing.
+
+    Attributes:
+        name: The composition's.
+        threshold: Found for it there; None where nothing could be certified.
+        accepted: Share of the half's questions it accepts.
+        loss: Share it loses, as the labels count it.
+        speedup: Mean seconds of the agent over its own.
+        order: The faster order of the phases; None without a judge.
+        taken: Whether it was chosen.
+    """
+
+    name: str
+    threshold: float | None
+    accepted: float
+    loss: float
+    speedup: float
+    order: Order | None
+    taken: bool
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The gate on the questions of one group.
+
+    Attributes:
+        value: The column's value.
+        questions: How many.
+        accepted: Share of them it accepts.
+        loss: Share of them it loses, as the labels count it.
+        promise: Whether the gate's promise holds for this group by itself.
+        threshold: The lowest that would keep it here; None without one, or where no promise was asked for.
+        least: Questions it takes to certify anything here; 0 where no promise was asked for.
+    """
+
+    value: str
+    questions: int
+    accepted: float
+    loss: float
+    promise: bool
+    threshold: float | None
+    least: int
 
 
 @dataclass(frozen=True)
@@ -30,18 +78,36 @@ class Calibrated:
         guarantee: What is promised; None by the paper's way, which promises nothing.
         questions: How many it rests on.
         accepted: Share the speculator would have answered.
-        accuracy: Share right at the gate.
-        agent_accuracy: The agent's share right on the same questions.
-        speedup: Mean latency of the agent over that of the bypass, by the run's own times.
+        accuracy: Share right at the gate; None where not every question has labels.
+        agent_accuracy: The agent's share right on the same questions; None likewise.
+        speedup: Mean latency of the agent over that of the bypass, by the recorded times.
+        labels: Which questions had labels.
+        differing: Questions that may be accepted and whose answers differ; 0 with all labels.
+        labelled: Those of them with a label.
+        needed: Labels that would take the threshold further down, for the next step alone.
+        by: The column that losses are shown by.
+        losses: The gate by that column.
+        tried: Compositions that were compared on the other half.
+        order: The faster order of the phases; None without a judge, and by the paper's way.
+        left_out: Records of a journal that do not count, by the reason.
     """
 
     gate: Gate | None
     guarantee: Guarantee | None
     questions: int
     accepted: float
-    accuracy: float
-    agent_accuracy: float
+    accuracy: float | None
+    agent_accuracy: float | None
     speedup: float
+    labels: str = "all"
+    differing: int = 0
+    labelled: int = 0
+    needed: int = 0
+    by: str | None = None
+    losses: tuple[Loss, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    order: Order | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -50,114 +116,193 @@ class Calibrated:
             "score": self.gate.score if self.gate else None,
             "judge_threshold": self.gate.judge_threshold if self.gate else None,
             "guarantee": self.guarantee.to_dict() if self.guarantee else None,
-            "questions": self.questions,
-            "accepted": self.accepted,
-            "accuracy": self.accuracy,
-            "agent_accuracy": self.agent_accuracy,
-            "speedup": self.speedup,
+            **{name: value for name, value in asdict(self).items() if name not in ("gate", "guarantee")},
         }
 
 
 def calibrate_run(
-    folder: str | PathLike[str],
+    source: str | PathLike[str],
     *,
     method: str = "guarantee",
     max_loss: float = 0.01,
     confidence: float = 0.95,
     counted: str = "net",
+    labels: str = "all",
     score: str | None = None,
     judge_threshold: float | None = None,
     splits: Sequence[str] | None = None,
+    by: str | None = None,
+    groups: bool = False,
+    choose: bool = False,
 ) -> Calibrated:
-    """A gate for the models of a run.
+    """A gate for the models of a run, or for those behind a journal.
+
+    A promise needs calibration questions that are independent draws of what the gate will meet, and everything else
+    fixed without looking at their outcomes. With `choose` that is so for the composition, too: it is chosen on one half
+    of the questions, by image, and certified on the other.
 
     Args:
-        folder: The run: a bypass with `--full`, on calibration questions.
-        method: `guarantee` (:func:`guaranteed`) or `paper` (:func:`fastest`).
-        max_loss: Most accuracy to lose against the agent; of a guarantee.
+        source: The folder of a run of a bypass with `--full`, on calibration questions; or the file of a journal, of
+            which the records of mode ``"shadow"`` and of the newest record's gate count.
+        method: `guarantee`, or `paper` (:func:`fastest`), for a run with all labels.
+        max_loss: Most to lose against the agent, a share of all questions; of a guarantee.
         confidence: How surely; of a guarantee.
         counted: What counts as lost, `net` or `harm`; of a guarantee.
-        score: Which answer score; the default is the run's.
-        judge_threshold: The judge's; the default is the run's.
-        splits: Only these.
+        labels: `all`, `disagreements` or `none`; see :func:`~langgraph_speceyes.calibration.labelled_threshold`. The
+            labels of a run are its own verdicts, or those of `speceyes label` once there is one.
+        score: Which answer score; the default is the run's or journal's.
+        judge_threshold: The judge's; the default likewise.
+        splits: Only these, of a run.
+        by: Column to show losses by.
+        groups: Whether each value of that column gets a promise of its own.
+        choose: Whether to choose the composition: judge or none, the score, the order, the judge alone.
 
     Raises:
-        ArgumentError: The run cannot be used, was made on test questions, or another argument is out of range.
+        ArgumentError: The source cannot be used, was made on test questions, or another argument is out of range.
+        JournalError: The file is no journal.
         MissingExtraError: `harm` without SciPy.
     """
     if method not in ("guarantee", "paper"):
         raise ArgumentError("method", "guarantee or paper", repr(method))
-    ((manifest, outcomes),) = read_runs([folder])
-    if manifest["benchmark"].get("part") == "test":
-        raise ArgumentError("run", "calibration questions", f"the test part in {fspath(folder)}")
-    bypasses = list(dict.fromkeys(o["method"] for o in outcomes if o["route"] is not None))
-    if not bypasses:
-        raise ArgumentError("run", "the outcomes of a bypass", f"methods {', '.join(manifest['methods'])}")
-    rows = [o for o in outcomes if o["method"] == bypasses[0] and (splits is None or o["split"] in splits)]
-    missing = [split for split in splits or () if split not in {o["split"] for o in outcomes}]
-    if missing:
-        raise ArgumentError("split", "splits of the run", missing[0])
-    ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
-    judges, compared = {o["judge_threshold"] for o in rows}, {o["score"] for o in rows} - {None}
-    used = next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]
-    at = judge_threshold if judge_threshold is not None else next(iter(judges)) if len(judges) == 1 else None
-    gate = Gate(
-        score=check_score(score or used),
-        k=_k(rows, manifest["gate"]["k"]),
-        speculator=ids.get("speculator"),
-        agent=ids.get("large"),
-        judge_threshold=at,
-        prompts=manifest.get("prompts"),
-        max_answer_tokens=manifest.get("max_answer_tokens"),
-    )
+    terms = terms_of(max_loss, confidence, counted, labels, by if groups else None)
+    if groups and by is None:
+        raise ArgumentError("by", "a column, whose values get a promise each", "None")
+    evidence, composition = prepared(source, score=score, judge_threshold=judge_threshold, splits=splits)
     if method == "paper":
-        return fastest(rows, gate, choose_judge=judge_threshold is None)
-    if counted not in METHODS:
-        raise ArgumentError("counted", "one of " + ", ".join(METHODS), repr(counted))
-    return guaranteed(rows, gate, max_loss=max_loss, confidence=confidence, counted=counted)
+        if evidence.is_journal or labels != "all" or groups or choose:
+            raise ArgumentError("method", "guarantee, for a journal, other labels, groups or a choice", "'paper'")
+        return fastest(evidence.outcomes, evidence.gate, choose_judge=judge_threshold is None)
+    tried: tuple[Tried, ...] = ()
+    if choose:
+        if score is not None:
+            raise ArgumentError("score", "None where it is to be chosen", repr(score))
+        first, evidence = halves(evidence)
+        for half in (first, evidence):
+            if not half.ids:
+                raise ArgumentError("choose", "questions about more images", "no image in one of the halves")
+        composition, tried = _choose(first, terms, composition)
+    found = certify(evidence, composition, terms, extrapolate=True)
+    return _calibrated(evidence, found, terms, by, tried)
 
 
-def guaranteed(
-    outcomes: Sequence[Outcome],
-    gate: Gate,
-    *,
-    max_loss: float,
-    confidence: float,
-    counted: Counted = "net",
-    seed: int = 0,
-) -> Calibrated:
-    """The lowest threshold with a promise (:func:`~langgraph_speceyes.calibration.guarantee.guaranteed_threshold`).
-
-    The judge's threshold must be fixed before: it is the gate's.
-
-    Args:
-        outcomes: Of a bypass, run with `--full` on calibration questions.
-        gate: Score, K, models and the judge's threshold; its own threshold does not matter.
-        max_loss: Most accuracy to lose against the agent, a share of all questions.
-        confidence: How surely.
-        counted: What counts as lost, `net` or `harm`.
-        seed: Of the order in which questions are tested.
+def terms_of(max_loss: float, confidence: float, counted: str, labels: str, by: str | None) -> Terms:
+    """What is to be promised, checked.
 
     Raises:
-        ArgumentError: The outcomes lack a side, or an argument is out of range.
-        MissingExtraError: `harm` without SciPy.
+        ArgumentError: A name is unknown.
     """
-    columns = _columns(outcomes, gate)
-    screened = screened_by(columns, gate.judge_threshold)
-    promise = guaranteed_threshold(
-        np.where(screened, 0.0, columns.scores[gate.score]),
-        columns.speculator_right,
-        columns.agent_right,
-        max_loss=max_loss,
-        confidence=confidence,
-        method=counted,
-        eligible=~screened,
-        seed=seed,
+    if counted not in METHODS:
+        raise ArgumentError("counted", "one of " + ", ".join(METHODS), repr(counted))
+    if labels not in LABELS:
+        raise ArgumentError("labels", "one of " + ", ".join(LABELS), repr(labels))
+    return Terms(max_loss, confidence, counted, labels, by)
+
+
+def prepared(
+    source: str | PathLike[str],
+    *,
+    score: str | None = None,
+    judge_threshold: float | None = None,
+    splits: Sequence[str] | None = None,
+) -> tuple[Evidence, Composition]:
+    """The evidence of a run or journal, and the composition that it was recorded with, or that was asked for.
+
+    Raises:
+        ArgumentError: The source cannot be used, or lacks the score or the judge.
+        JournalError: The file is no journal.
+    """
+    evidence = read_evidence(source, splits=splits)
+    at = evidence.gate.judge_threshold if judge_threshold is None else judge_threshold
+    evidence = replace(
+        evidence, gate=replace(evidence.gate, score=check_score(score or evidence.gate.score), judge_threshold=at)
     )
-    found = None
-    if promise.threshold is not None:
-        found = replace(gate, threshold=promise.threshold, calibration=promise.to_dict())
-    return _tried(columns, found, promise)
+    _check_score(evidence.gate.score, evidence.columns)
+    screened_by(evidence.columns, at)
+    return evidence, Composition(evidence.gate.score, at)
+
+
+def _choose(half: Evidence, terms: Terms, default: Composition) -> tuple[Composition, tuple[Tried, ...]]:
+    """The fastest composition that can be certified on a half; the default where none can."""
+    if terms.labels == "disagreements":
+        # no labels are spent on choosing
+        terms = replace(terms, labels="none")
+    every = [certify(half, one, terms) for one in available(half)]
+    best = chosen(every)
+    shown = tuple(
+        Tried(one.composition.name, one.threshold, one.accepted, one.loss, one.speedup, one.order, one is best)
+        for one in sorted(every, key=lambda one: -one.speedup)
+    )
+    return best.composition if best else default, shown
+
+
+def _calibrated(
+    evidence: Evidence, found: Certified, terms: Terms, by: str | None, tried: tuple[Tried, ...]
+) -> Calibrated:
+    promises = list(found.parts.values())
+    one = promises[0].guarantee
+    if len(promises) > 1:
+        one = replace(
+            one,
+            threshold=found.threshold,
+            confidence=terms.confidence,
+            n=len(evidence.ids),
+            accepted=found.accepted,
+            loss=found.loss,
+            least=sum(part.guarantee.least for part in promises),
+            more_needed=None,
+        )
+    record = {**replace(promises[0], guarantee=one).to_dict()}
+    if terms.by is not None:
+        record["groups"] = {"by": terms.by, **{value: part.to_dict() for value, part in found.parts.items()}}
+    known = terms.labels == "all"
+    columns = evidence.columns
+    right = np.where(found.bypass, columns.speculator_right, columns.agent_right)
+    return Calibrated(
+        gate=None if found.threshold is None else found.composition.gate(evidence.gate, found.threshold, record),
+        guarantee=one,
+        questions=len(evidence.ids),
+        accepted=found.accepted,
+        accuracy=float(right.mean()) if known else None,
+        agent_accuracy=float(columns.agent_right.mean()) if known else None,
+        speedup=found.speedup,
+        labels=terms.labels,
+        differing=sum(part.differing for part in promises),
+        labelled=sum(part.labelled for part in promises),
+        needed=len(found.needed),
+        by=by,
+        losses=_losses(evidence, found, terms, by),
+        tried=tried,
+        order=found.order,
+        left_out={reason: count for reason, count in evidence.left_out.items() if count},
+    )
+
+
+def _losses(evidence: Evidence, found: Certified, terms: Terms, by: str | None) -> tuple[Loss, ...]:
+    if by is None:
+        return ()
+    if by not in evidence.by:
+        raise ArgumentError("by", "one of " + ", ".join(evidence.by), repr(by))
+    losses = []
+    for value in dict.fromkeys(evidence.by[by]):
+        rows = np.array([one == value for one in evidence.by[by]])
+        promise = found.parts[value].guarantee if terms.by is not None else None
+        losses.append(
+            Loss(
+                value,
+                int(rows.sum()),
+                float(found.bypass[rows].mean()),
+                float((found.bypass * found.lost)[rows].mean()),
+                promise is not None and found.threshold is not None,
+                promise.threshold if promise else None,
+                promise.least if promise else 0,
+            )
+        )
+    return tuple(losses)
+
+
+def _check_score(score: str, columns: Table) -> None:
+    if score not in columns.scores:
+        raise ArgumentError("score", f"one that was recorded: {', '.join(columns.scores)}", score)
 
 
 def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = True) -> Calibrated:
@@ -176,9 +321,10 @@ def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = Tru
         choose_judge: Whether to choose the judge's threshold too, or keep the gate's.
 
     Raises:
-        ArgumentError: The outcomes lack a side.
+        ArgumentError: The outcomes lack a side, or the score.
     """
-    columns = _columns(outcomes, gate)
+    columns = table(outcomes)
+    _check_score(gate.score, columns)
     names = [o["split"] for o in outcomes]
     splits = np.array([[name == split for name in names] for split in dict.fromkeys(names)], dtype=float)
     lost_none = splits @ columns.agent_right
@@ -197,55 +343,14 @@ def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = Tru
     near = [point for point in found if point[0] <= 1.01 * min(found)[0]]
     _, threshold, at = max(near, key=lambda point: (point[1], -point[0]))
     record = {"method": "paper", "questions": len(columns.agent_s)}
-    return _tried(columns, replace(gate, threshold=threshold, judge_threshold=at, calibration=record), None)
-
-
-def _k(outcomes: Sequence[Outcome], default: int) -> int:
-    """Candidates a token that the scores rest on."""
-    found = {part.get("k") for o in outcomes if (part := o["speculator"])} - {None}
-    return found.pop() or default if len(found) == 1 else default
-
-
-def _columns(outcomes: Sequence[Outcome], gate: Gate) -> Table:
-    outcomes = [_failed(o) if o["error"] is not None and o["route"] is None else o for o in outcomes]
-    kept = sweepable(outcomes)
-    left_out = len(outcomes) - len(kept)
-    if not kept or left_out:
-        raise ArgumentError(
-            "run",
-            "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
-            f"{left_out} of {len(outcomes)} outcomes without",
-        )
-    # the mean probability of the chosen tokens rests on no candidates
-    ks = {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")} - {None}
-    if ks and ks != {gate.k}:
-        raise ArgumentError("k", f"{gate.k}, as in the gate", f"scores of K = {sorted(map(str, ks))}")
-    columns = table(kept)
-    if gate.score not in columns.scores:
-        raise ArgumentError("score", f"one that the run holds: {', '.join(columns.scores)}", gate.score)
-    return columns
-
-
-def _failed(outcome: Outcome) -> Outcome:
-    """A question that failed, or a row that could not be used: answered by neither, wrong whatever the gate does."""
-    seconds = outcome["seconds"].get("total", 0.0)
-    nothing = Part(answer="", right=False, seconds=seconds, error=outcome["error"], tokens={})
-    return {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
-
-
-def _tried(columns: Table, gate: Gate | None, promise: Guarantee | None) -> Calibrated:
-    agent = columns.agent_s
-    if gate is None:
-        right, bypass, seconds = columns.agent_right, np.zeros_like(columns.agent_right), agent
-    else:
-        one = swept(columns, score=gate.score, threshold=gate.threshold, judge_threshold=gate.judge_threshold)
-        right, bypass, seconds = one.right, one.bypass, one.seconds
+    found_gate = replace(gate, threshold=threshold, judge_threshold=at, calibration=record)
+    one = swept(columns, score=gate.score, threshold=threshold, judge_threshold=at)
     return Calibrated(
-        gate=gate,
-        guarantee=promise,
-        questions=len(agent),
-        accepted=float(bypass.mean()),
-        accuracy=float(right.mean()),
+        gate=found_gate,
+        guarantee=None,
+        questions=len(columns.agent_s),
+        accepted=float(one.bypass.mean()),
+        accuracy=float(one.right.mean()),
         agent_accuracy=float(columns.agent_right.mean()),
-        speedup=float(agent.mean() / seconds.mean()) if seconds.mean() else 1.0,
+        speedup=float(columns.agent_s.mean() / one.seconds.mean()) if one.seconds.mean() else 1.0,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from langgraph_speceyes.calibration.detector import Detector
 from langgraph_speceyes.calibration.guarantee import Guarantee, guaranteed_threshold, smallest_sample
-from langgraph_speceyes.calibration.opening import Opening, Progress
 from langgraph_speceyes.calibration.labels import LABELS, Labelled, Labels, labelled_threshold
+from langgraph_speceyes.calibration.opening import Opening, Progress
 from langgraph_speceyes.calibration.paper import operating_points
 from langgraph_speceyes.calibration.watched import Terms, WatchedOpening, audit_rate
 

@@ -1,0 +1,329 @@
+"""What calibration rests on, from a run made with `--full` or from a journal's shadow records: columns, and labels."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langgraph_speceyes.answers.agreement import agree
+from langgraph_speceyes.bench.runs import Outcome, Part, json_lines, read_runs
+from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import Gate, check_score
+from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.sqlite import SQLiteJournal
+
+LABELS_FILE = "labels.jsonl"
+PASSED_OVER = "calibration:passed_over"
+"""Name in a journal of the ids that a person looked at and could not tell."""
+BY_RUN, BY_JOURNAL = ("split", "group", "rule", "expected"), ("group",)
+"""Columns that are fixed before anything is answered, so that a promise for each of their values holds."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A question as a person sees it who compares two answers.
+
+    Attributes:
+        question: Its text.
+        speculation: The small model's answer.
+        answer: The agent's.
+        images: References of its images.
+    """
+
+    question: str
+    speculation: str
+    answer: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Questions that both sides have answered, ``[n]`` each, in their order.
+
+    Attributes:
+        source: The run's folder or the journal's file.
+        ids: Of the questions.
+        columns: Scores, probabilities and seconds; `speculator_right` and `agent_right` are false without a label.
+        answered: Whether there is a speculation with a score.
+        agree: Whether the answers agree; None where that is undecided.
+        speculator_right: Labels; None where there is none.
+        agent_right: Labels; None where there is none.
+        passed_over: Whether somebody looked at it and could not tell.
+        gate: Score, K, models and settings behind the columns; its threshold means nothing.
+        by: Columns that loss can be shown by.
+        shown: What a person sees; None where texts are not kept.
+        left_out: Records of the journal that do not count, by the reason.
+        outcomes: Of a run; empty for a journal.
+    """
+
+    source: Path
+    ids: tuple[str, ...]
+    columns: Table
+    answered: Mask
+    agree: tuple[bool | None, ...]
+    speculator_right: tuple[bool | None, ...]
+    agent_right: tuple[bool | None, ...]
+    passed_over: Mask
+    gate: Gate
+    by: dict[str, tuple[str, ...]]
+    shown: tuple[Shown | None, ...]
+    left_out: dict[str, int]
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def is_journal(self) -> bool:
+        """Whether it is from a journal."""
+        return not self.outcomes
+
+    def part(self, rows: Mask) -> Evidence:
+        """Some of the questions."""
+        keep = np.flatnonzero(rows).tolist()
+
+        def some(values: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(values[k] for k in keep)
+
+        columns = Table(
+            scores={name: values[keep] for name, values in self.columns.scores.items()},
+            **{
+                name: getattr(self.columns, name)[keep]
+                for name in ("tool_need", "speculator_right", "agent_right", "judge_s", "speculate_s", "agent_s")
+            },
+        )
+        return replace(
+            self,
+            ids=some(self.ids),
+            columns=columns,
+            answered=self.answered[keep],
+            agree=some(self.agree),
+            speculator_right=some(self.speculator_right),
+            agent_right=some(self.agent_right),
+            passed_over=self.passed_over[keep],
+            by={name: some(values) for name, values in self.by.items()},
+            shown=some(self.shown),
+            outcomes=some(self.outcomes) if self.outcomes else (),
+        )
+
+
+def read_evidence(source: str | PathLike[str], *, splits: Sequence[str] | None = None) -> Evidence:
+    """The evidence of a run's folder or a journal's file.
+
+    Args:
+        source: Either of them.
+        splits: Only these, of a run.
+
+    Raises:
+        ArgumentError: It is neither, lacks a side, was made on test questions, or holds no shadow records.
+        JournalError: The file is no journal.
+    """
+    path = Path(source)
+    if path.is_file():
+        if splits:
+            raise ArgumentError("split", "none for a journal", splits[0])
+        return _from_journal(path)
+    return _from_run(path, splits)
+
+
+# --- runs ---
+
+
+def _from_run(folder: Path, splits: Sequence[str] | None) -> Evidence:
+    ((manifest, outcomes),) = read_runs([folder])
+    if manifest["benchmark"].get("part") == "test":
+        raise ArgumentError("run", "calibration questions", f"the test part in {folder}")
+    bypasses = list(dict.fromkeys(o["method"] for o in outcomes if o["route"] is not None))
+    if not bypasses:
+        raise ArgumentError("run", "the outcomes of a bypass", f"methods {', '.join(manifest['methods'])}")
+    rows = [o for o in outcomes if o["method"] == bypasses[0] and (splits is None or o["split"] in splits)]
+    missing = [split for split in splits or () if split not in {o["split"] for o in outcomes}]
+    if missing:
+        raise ArgumentError("split", "splits of the run", missing[0])
+    rows = [_failed(o) if o["error"] is not None and o["route"] is None else o for o in rows]
+    kept = sweepable(rows)
+    if not kept or len(kept) < len(rows):
+        raise ArgumentError(
+            "run",
+            "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
+            f"{len(rows) - len(kept)} of {len(rows)} outcomes without",
+        )
+    told = _told(folder / LABELS_FILE)
+    small = [o["speculator"] or Part() for o in kept]  # type: ignore[typeddict-item]
+    large = [o["agent"] or Part() for o in kept]  # type: ignore[typeddict-item]
+    rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
+    # a person's labels take the place of the rule's
+    people = [told.get(o["id"], (None, None)) for o in kept] if told else rights
+    return Evidence(
+        source=folder,
+        ids=tuple(o["id"] for o in kept),
+        columns=table(kept),
+        answered=np.array([bool(p.get("scores")) for p in small]),
+        agree=tuple(
+            agree(o["question"], p["answer"], q["answer"]).agree for o, p, q in zip(kept, small, large, strict=True)
+        ),
+        speculator_right=tuple(one for one, _ in people),
+        agent_right=tuple(two for _, two in people),
+        passed_over=np.array([told.get(o["id"]) == (None, None) for o in kept]),
+        gate=_gate(manifest, kept),
+        by={name: tuple(str(o[name]) for o in kept) for name in BY_RUN},  # type: ignore[literal-required]
+        shown=tuple(
+            Shown(o["question"], p["answer"], q["answer"], (o["image"],))
+            for o, p, q in zip(kept, small, large, strict=True)
+        ),
+        left_out={},
+        outcomes=tuple(kept),
+    )
+
+
+def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome]) -> Gate:
+    ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
+    judges = {o["judge_threshold"] for o in outcomes}
+    compared = {o["score"] for o in outcomes} - {None}
+    # the mean probability of the chosen tokens rests on no candidates
+    ks = {k for o in outcomes if o["speculator"] and (k := o["speculator"].get("k")) is not None}
+    if len(ks) > 1:
+        raise ArgumentError("k", "one K for all scores", f"scores of K = {sorted(ks)}")
+    return Gate(
+        score=check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]),
+        k=next(iter(ks), manifest["gate"]["k"]),
+        speculator=ids.get("speculator"),
+        agent=ids.get("large"),
+        judge_threshold=next(iter(judges)) if len(judges) == 1 else None,
+        prompts=manifest.get("prompts"),
+        max_answer_tokens=manifest.get("max_answer_tokens"),
+    )
+
+
+def _failed(outcome: Outcome) -> Outcome:
+    """A question that failed, or a row that could not be used: answered by neither, wrong whatever the gate does."""
+    seconds = outcome["seconds"].get("total", 0.0)
+    nothing = Part(answer="", right=False, seconds=seconds, error=outcome["error"], tokens={})
+    return {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
+
+
+def _told(file: Path) -> dict[str, tuple[bool | None, bool | None]]:
+    """A person's labels by question; two Nones for one that was passed over."""
+    found: dict[str, tuple[bool | None, bool | None]] = {}
+    for line in json_lines(file, "labels"):
+        found.pop(line["id"], None)
+        if not line.get("undone"):
+            found[line["id"]] = (line["speculator_right"], line["agent_right"])
+    return found
+
+
+# --- journals ---
+
+
+def _from_journal(file: Path) -> Evidence:
+    journal = SQLiteJournal(file, texts=True)
+    try:
+        records = list(records_of(journal))
+        over = set((journal.load(PASSED_OVER) or {}).get("ids", ()))
+    finally:
+        journal.close()
+    shadow = [record for record in records if record["mode"] == "shadow"]
+    if not shadow:
+        raise ArgumentError(
+            "journal",
+            'records of mode "shadow", in which every question has both answers',
+            f"{len(records)} records, none of them, in {file}",
+        )
+    gate = shadow[-1]["gate"]
+    kept = [record for record in shadow if record["gate"] == gate]
+    ks = {record["k"] for record in kept if record["k"] is not None}
+    judges = {record["judge_threshold"] for record in kept}
+    return Evidence(
+        source=file,
+        ids=tuple(record["id"] for record in kept),
+        columns=_table(kept),
+        answered=np.array([record["score"] is not None for record in kept]),
+        agree=tuple(record["agree"] for record in kept),
+        speculator_right=tuple(record["speculator_right"] for record in kept),
+        agent_right=tuple(record["agent_right"] for record in kept),
+        passed_over=np.array([record["id"] in over for record in kept]),
+        gate=Gate(
+            score=kept[-1]["score_name"],  # type: ignore[arg-type]
+            k=next(iter(ks)) if len(ks) == 1 else Gate().k,
+            judge_threshold=next(iter(judges)) if len(judges) == 1 else None,
+        ),
+        by={"group": tuple(record["group"] or "" for record in kept)},
+        shown=tuple(_shown(record) for record in kept),
+        left_out={
+            'not of mode "shadow"': len(records) - len(shadow),
+            "of another gate": len(shadow) - len(kept),
+        },
+    )
+
+
+def records_of(journal: SQLiteJournal) -> Iterable[Record]:
+    """Every record of a journal, in order."""
+    after = None
+    while page := journal.read(after):
+        yield from (record for _, record in page)
+        after = page[-1][0]
+
+
+def _table(records: Sequence[Record]) -> Table:
+    names = sorted({name for record in records for name in record["scores"]})
+    need = [record["tool_need"] for record in records]
+    seconds = [record["seconds"] for record in records]
+    return Table(
+        scores={name: np.array([record["scores"].get(name) or 0.0 for record in records]) for name in names},
+        # intake's questions are the agent's as those are that the judge keeps
+        tool_need=np.array([np.nan if value is None else value for value in need]),
+        speculator_right=np.array([bool(record["speculator_right"]) for record in records]),
+        agent_right=np.array([bool(record["agent_right"]) for record in records]),
+        judge_s=np.array([s.get("judge", np.nan) for s in seconds]),
+        speculate_s=np.array([s.get("speculate", 0.0) + s.get("gate", 0.0) for s in seconds]),
+        agent_s=np.array([s.get("agent", 0.0) for s in seconds]),
+    )
+
+
+def _shown(record: Record) -> Shown | None:
+    if record["question"] is None or record["speculation"] is None or record["answer"] is None:
+        return None
+    return Shown(record["question"], record["speculation"], record["answer"], tuple(record["images"]))
+
+
+# --- labels ---
+
+
+def keep_label(
+    evidence: Evidence, id: str, label: tuple[bool | None, bool | None] | None, *, at: float | None = None
+) -> None:
+    """Write a label down: beside a run's outcomes, or into the journal's record.
+
+    Args:
+        evidence: Where the question is from.
+        id: The question.
+        label: Whether speculation and agent are right; two Nones where nobody can tell; None takes the label back.
+        at: When, in seconds since the epoch; now by default.
+
+    Raises:
+        ArgumentError: The journal's record is gone.
+        JournalError: The journal cannot be written.
+    """
+    small, large = label or (None, None)
+    if not evidence.is_journal:
+        line = {"id": id, "speculator_right": small, "agent_right": large, "undone": label is None}
+        with (evidence.source / LABELS_FILE).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({**line, "at": time.time() if at is None else at}) + "\n")
+        return
+    journal = SQLiteJournal(evidence.source, texts=True)
+    try:
+        record = journal.get(id)
+        if record is None:
+            raise ArgumentError("id", "a record of the journal", repr(id))
+        journal.write({**record, "speculator_right": small, "agent_right": large})
+        over = set((journal.load(PASSED_OVER) or {}).get("ids", ()))
+        changed = over | {id} if label == (None, None) else over - {id}
+        if changed != over:
+            journal.save(PASSED_OVER, {"ids": sorted(changed)})
+    finally:
+        journal.close()
