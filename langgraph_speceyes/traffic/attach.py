@@ -74,6 +74,7 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None, ope
     front.settled.watcher = traffic
     if opener is not None:
         front.intake.settings.standing = traffic.standing
+        traffic.resume()
     _all.add(traffic)
     return traffic
 

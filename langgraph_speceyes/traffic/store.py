@@ -94,6 +94,11 @@ class StoreJournal:
             _check_store(store)
             self._store = store
 
+    @property
+    def bound(self) -> bool:
+        """Whether it has a store yet."""
+        return self._store is not None
+
     def write(self, record: Record) -> None:
         """Keep a record; one with a known id takes the place of the earlier one, in its old position.
 

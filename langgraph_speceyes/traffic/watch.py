@@ -81,6 +81,7 @@ class Traffic:
     def standing(self) -> Standing:
         """What a gate that opens itself allows now."""
         assert self.opener is not None, "asked of gates that open themselves only"
+        self._bind()
         if time.monotonic() - self._folded > OTHERS_S:
             self._fold()
         terms = self.opener.terms
@@ -162,6 +163,14 @@ class Traffic:
         if self.opener is not None:
             self.opener.refresh()
 
+    def resume(self) -> None:
+        """Take up what earlier processes have found out, where the journal can be read already."""
+        try:
+            if self.opener is not None and getattr(self.journal, "bound", True):
+                self.opener.refresh()
+        except Exception as error:
+            _logger.warning("a gate that opens itself begins shut: %s", describe_error(error))
+
     def _fold(self) -> None:
         with self._lock:
             if self._folding:
@@ -179,8 +188,8 @@ class Traffic:
     def _bind(self) -> None:
         """Give a journal without a store of its own that of the run."""
         bind = getattr(self.recorder.journal, "bind", None)
-        if bind is not None and (store := get_runtime().store) is not None:
-            bind(store)
+        if bind is not None:
+            bind(get_runtime().store)
 
 
 def _lost(error: Exception) -> None:

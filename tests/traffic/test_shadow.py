@@ -199,6 +199,14 @@ async def test_a_follow_up_is_watched_with_its_own_turn(image: str) -> None:
     assert [record["would"] for record in records(journal)] == ["bypass", "bypass"]
 
 
+def test_a_store_journal_without_a_store_takes_that_of_the_run(image: str) -> None:
+    store, journal = InMemoryStore(), StoreJournal(settle_s=0)
+    graph = create_speceyes(Agent("blue").graph, speculator=speculator(3.0), gate=GATE, journal=journal, mode="shadow")
+    graph.compile(store=store).invoke(asked(image))
+    assert graph.traffic.drain(LONG_S)
+    assert [record["would"] for record in records(StoreJournal(store, settle_s=0))] == ["bypass"]
+
+
 def test_an_agents_failure_is_recorded_as_differing(image: str) -> None:
     journal = memory()
     graph = create_speceyes(Agent(fail=True).graph, speculator=speculator(0.01), gate=GATE, journal=journal)

@@ -1,0 +1,91 @@
+"""A gate that opens itself, in a graph: from shadow to bypasses, and back when the answers begin to differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+
+from langgraph_speceyes import SpecEyesMiddleware, create_speceyes
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.traffic.opening import SelfOpening
+from tests.scripted import Agent, Scripted, speculator
+from tests.test_graph import asked, image
+from tests.traffic.test_shadow import LONG_S, memory, records
+
+__all__ = ["image"]
+
+QUICK = {"max_loss": 0.2, "confidence": 0.6, "score": "min", "k": 64}
+
+
+@pytest.mark.parametrize("around", ["graph", "middleware"])
+def test_it_begins_in_shadow_opens_on_agreement_and_closes_on_disagreement(image: str, around: str) -> None:
+    journal, model = memory(), Scripted(answer="blue")
+    settings: Any = {"gate": SelfOpening(**QUICK, audit=1.0), "journal": journal}  # type: ignore[arg-type]
+    if around == "middleware":
+        bypass = SpecEyesMiddleware(speculator(3.0), **settings)
+        run: Any = create_agent(model, middleware=[bypass])
+        traffic = bypass.traffic
+        bypass.audit_with(run)
+    else:
+        graph = create_speceyes(create_agent(model), speculator=speculator(3.0), **settings)
+        run, traffic = graph.compile(), graph.traffic
+
+    def ask() -> Any:
+        found = run.invoke(asked(image))
+        assert traffic.drain(LONG_S)
+        return found["decision"]
+
+    first = ask()
+    assert (first["mode"], first["route"], first["threshold"]) == ("shadow", "fallback", None)
+    asked_in_shadow = 1
+    while traffic.opener.threshold is None and asked_in_shadow < 100:
+        ask()
+        asked_in_shadow += 1
+    decision = ask()
+    assert (decision["mode"], decision["route"], decision["audited"]) == ("on", "bypass", True)
+    assert decision["threshold"] == traffic.opener.threshold or decision["threshold"] > traffic.opener.threshold
+    assert 1 < asked_in_shadow < 100
+
+    model.answer = "red"
+    for _ in range(200):
+        if ask()["mode"] == "shadow":
+            break
+    else:
+        pytest.fail("it did not close")
+    assert traffic.opener.threshold is None
+    assert any(event["event"] == "closed" for event in traffic.opener.status()["events"])
+    seen = []
+    while page := journal.read(seen[-1][0] if seen else None):
+        seen += page
+    assert {record["mode"] for _, record in seen} == {"shadow", "on"}
+    assert all(record["settled"] for _, record in seen)
+
+    # a new process finds it shut
+    again = create_speceyes(Agent("blue").graph, speculator=speculator(3.0), **settings)
+    assert again.compile().invoke(asked(image))["decision"]["mode"] == "shadow"
+
+
+def test_evidence_outlasts_the_process(image: str) -> None:
+    journal = memory()
+    gate: Any = SelfOpening(**QUICK)  # type: ignore[arg-type]
+    decisions = []
+    for _ in range(4):
+        graph = create_speceyes(Agent("blue").graph, speculator=speculator(3.0), gate=gate, journal=journal)
+        run = graph.compile()
+        for _ in range(12):
+            decisions.append(run.invoke(asked(image))["decision"])
+            assert graph.traffic.drain(LONG_S)
+    modes = [decision["mode"] for decision in decisions]
+    assert modes == sorted(modes, key=("shadow", "on").index)
+    assert set(modes) == {"shadow", "on"}
+    assert len(records(journal)) == len(decisions)
+
+
+def test_a_run_cannot_set_its_threshold(image: str) -> None:
+    gate: Any = SelfOpening(**QUICK)  # type: ignore[arg-type]
+    graph = create_speceyes(Agent("blue").graph, speculator=speculator(3.0), gate=gate).compile()
+    with pytest.raises(ArgumentError, match="none beside a gate that opens itself"):
+        graph.invoke(asked(image), context={"speceyes_threshold": 0.5})
+    assert graph.invoke(asked(image), context={"speceyes_mode": "off"})["decision"]["mode"] == "off"
