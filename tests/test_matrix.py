@@ -149,15 +149,16 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: one(v) for k, v in values.items() if k != "decision" and not k.startswith("speceyes_")}
 
 
-ROUTES = ("bypass", "fallback", "failed phase", "hedge", "in turn")
+ROUTES = ("bypass", "fallback", "failed phase", "hedge", "in turn", "audited", "shadow", "off")
 FORMS = ("uncompiled", "compiled", "remote")
 CELLS = [
     (channel, route, form)
     for channel in CHANNELS
     for route in ROUTES
     for form in FORMS
-    # a cancelled agent must leave nothing behind, and what another server keeps to itself is not seen from here
-    if not (form == "remote" and route == "hedge")
+    # a cancelled agent must leave nothing behind, and what another server keeps to itself is not seen from here; the
+    # server of these tests knows one thread only
+    if not (form == "remote" and route in ("hedge", "audited"))
 ]
 
 
@@ -180,14 +181,18 @@ async def test_the_state_is_the_agents_own(
         judge=judge(0.1),
         follow_ups="bypass",
         hedge=route == "hedge",
+        mode=route if route in ("shadow", "off") else "on",
+        audit=1.0 if route == "audited" else 0.0,
         state_schema=schema_of(channel) if form == "remote" else None,
     ).compile(checkpointer=saver)
     alone = agent_of(channel).compile(checkpointer=alone_saver)
     config: Any = {"configurable": {"thread_id": "1"}}
     ran = False
     for turn in range(1, TURNS + 1):
-        easy = route == "bypass" or (route == "in turn" and turn == 2)
-        question = image_question(str(tmp_path / "one.png"), f"question {turn} {'easy' if easy else 'hard'}")
+        easy = route in ("bypass", "audited") or (route == "in turn" and turn == 2)
+        # in shadow the front end would answer, which must make no difference
+        mark = "easy" if easy or route == "shadow" else "hard"
+        question = image_question(str(tmp_path / "one.png"), f"question {turn} {mark}")
         given = {"messages": [question]}
         if channel == "messages without reducer" and turn > 1:
             given = {"messages": [*wrapped.get_state(config).values["messages"], question]}
