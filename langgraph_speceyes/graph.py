@@ -38,7 +38,7 @@ from langgraph_speceyes.nodes import Route
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, FrontInput, Records, SpecEyesState
 from langgraph_speceyes.tracing import trace_policy
-from langgraph_speceyes.traffic.attach import attach, with_gate
+from langgraph_speceyes.traffic.attach import attach
 
 NODES = ("intake", "judge", "speculate", "gate", "bypass", "agent")
 HEDGED_NODES = ("intake", "race", "bypass", "agent")
@@ -94,7 +94,7 @@ def create_speceyes(
             vocabulary; an unknown score; `hedge` with an agent that keeps memory of its own.
         GateMismatchError: The gate file was calibrated for other models.
     """
-    options, opening = with_gate(Options.of(speculator, settings))
+    options = Options.of(speculator, settings)
     adapted = query_from_state is not None
     if adapted and update_from_answer is None:
         raise ArgumentError("update_from_answer", "a function beside query_from_state", "None")
@@ -123,7 +123,7 @@ def create_speceyes(
     )
     graph.agent = agent
     slots = resolve_slots(max_concurrent_agents)
-    graph.traffic = attach(front, behind.keys, AgentAgain(behind, adapter, slots), opening)
+    graph.traffic = attach(front, behind.keys, AgentAgain(behind, adapter, slots))
     fallback = Fallback(behind, adapter, front.gate, slots, output_mode, notes=front.notes, settled=front.settled)
     shown = options.trace_images
     graph.add_node("agent", fallback.node(shown), trace_policy=trace_policy(shown))

@@ -36,7 +36,7 @@ from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict, query_id
 from langgraph_speceyes.tracing import masked_beneath
-from langgraph_speceyes.traffic.attach import attach, with_gate
+from langgraph_speceyes.traffic.attach import attach
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
@@ -86,7 +86,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
     def __init__(self, speculator: Model, *, tool_images: ToolImages = "tool", **settings: Unpack[Settings]) -> None:
         super().__init__()
         check_choice("tool_images", tool_images, ("tool", "user"))
-        options, opening = with_gate(Options.of(speculator, settings))
+        options = Options.of(speculator, settings)
         front = FrontEnd(options, form=AnswerForm(known=False))
         self.gate, self.policy, self.tool_images = front.gate, options.policy, tool_images
         self.notes = front.notes
@@ -94,7 +94,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         # over before the agent's next step: nothing of it is worth a checkpoint of its own
         self.front = front_graph(front).compile(name="speceyes", checkpointer=False)
         self.settled, self.adapter = front.settled, front.adapter
-        self.traffic = attach(front, [MESSAGES], None, opening)
+        self.traffic = attach(front, [MESSAGES])
         self._runs, self._form = Runs(), front.form
         self._author: Callable[[], str | None] = _inherited_author
 

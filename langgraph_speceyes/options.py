@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Any, Self, TypedDict
+from typing import Any, Protocol, Self, TypedDict, runtime_checkable
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
@@ -16,11 +16,19 @@ from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import MODES, ORDERS, Mode, Order
 
 
+@runtime_checkable
+class OpensItself(Protocol):
+    """A gate whose threshold follows from its own traffic (:class:`~langgraph_speceyes.traffic.SelfOpening`)."""
+
+    def gate(self, threshold: float) -> Gate:
+        """The gate at a threshold."""
+
+
 class Settings(TypedDict, total=False):
     """The settings that both :func:`create_speceyes` and :class:`SpecEyesMiddleware` take; see :class:`Options`."""
 
     judge: Model | None
-    gate: Gate | float | str | PathLike[str] | None
+    gate: Gate | OpensItself | float | str | PathLike[str] | None
     judge_threshold: float | None
     order: Order
     follow_ups: FollowUps
@@ -76,7 +84,7 @@ class Options:
 
     speculator: Model
     judge: Model | None = None
-    gate: Gate | float | str | PathLike[str] | None = None
+    gate: Gate | OpensItself | float | str | PathLike[str] | None = None
     judge_threshold: float | None = None
     order: Order = "judge_first"
     follow_ups: FollowUps = "judge"

@@ -29,9 +29,9 @@ from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.nodes import DualNode, Route
-from langgraph_speceyes.options import Options
+from langgraph_speceyes.options import OpensItself, Options
 from langgraph_speceyes.prompts import Prompts, system_message
-from langgraph_speceyes.scoring import resolve_gate
+from langgraph_speceyes.scoring import DEFAULT_THRESHOLD, resolve_gate
 from langgraph_speceyes.state import query_id
 from langgraph_speceyes.tracing import RunNotes, trace_policy
 
@@ -65,7 +65,9 @@ class FrontEnd:
         given_up: GivenUp | None = None,
         order: str | None = None,
     ) -> None:
-        self.options, self.gate, self.agent = options, resolve_gate(options.gate), agent
+        self.options, self.agent, gate = options, agent, options.gate
+        # the threshold of a gate that opens itself is that of the run; this one is for the checks at the beginning
+        self.gate = gate.gate(DEFAULT_THRESHOLD) if isinstance(gate, OpensItself) else resolve_gate(gate)
         self.adapter = adapter = adapter or StateAdapter()
         prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge

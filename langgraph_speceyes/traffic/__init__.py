@@ -1,10 +1,10 @@
 """What real traffic teaches: a journal of questions, shadow runs, audits, and a gate that opens on their evidence."""
 
+from langgraph_speceyes.traffic.attach import adrain, drain
 from langgraph_speceyes.traffic.journal import Journal
-from langgraph_speceyes.traffic.opened import open_journal
+from langgraph_speceyes.traffic.opening import SelfOpening
 from langgraph_speceyes.traffic.record import Record
-from langgraph_speceyes.traffic.recorder import Counts, Recorder
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 from langgraph_speceyes.traffic.store import StoreJournal
 
-__all__ = ["Counts", "Journal", "Record", "Recorder", "SQLiteJournal", "StoreJournal", "open_journal"]
+__all__ = ["Journal", "Record", "SQLiteJournal", "SelfOpening", "StoreJournal", "adrain", "drain"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection
-from dataclasses import replace
 
 from langgraph.store.memory import InMemoryStore
 
 from langgraph_speceyes.behind.again import AgentAgain
 from langgraph_speceyes.front.end import FrontEnd
-from langgraph_speceyes.options import Options
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.traffic.agreement import resolve_agree
 from langgraph_speceyes.traffic.journal import Journal
@@ -29,23 +27,13 @@ SPARE = 10_000
 _all: weakref.WeakSet[Traffic] = weakref.WeakSet()
 
 
-def with_gate(options: Options) -> tuple[Options, SelfOpening | None]:
-    """The options with a gate that the front end can build on, and the caller's where that opens itself."""
-    gate = options.gate
-    if not isinstance(gate, SelfOpening):
-        return options, None
-    # the threshold is that of the run; this one is for the checks at the beginning
-    return replace(options, gate=gate.gate(0.5)), gate
-
-
-def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None, opening: SelfOpening | None) -> Traffic:
+def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = None) -> Traffic:
     """Let a front end's questions be watched.
 
     Args:
         front: The front end.
         keys: Keys of the state around it.
         again: The agent, for audits; None where it cannot be run again.
-        opening: The gate that opens itself, if it does.
 
     Raises:
         ArgumentError: The journal, or what compares answers, cannot be used.
@@ -55,8 +43,8 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None, ope
     prompts = options.prompts or Prompts()
     digest = gate_digest(front.gate, models, prompts.digest, options.max_answer_tokens)
     journal: Journal | None = None if options.journal is None else open_journal(options.journal)
-    opener = None
-    if opening is not None:
+    opener, opening = None, options.gate
+    if isinstance(opening, SelfOpening):
         own = None if opening.journal is None else open_journal(opening.journal)
         journal = own or journal or _spare()
         opener = Opener(opening, digest, journal, judge_threshold=front.judge_threshold)
