@@ -134,14 +134,14 @@ class StoreJournal:
         chunks = sorted((Chunk.of(item.key, item.value) for item in found), key=lambda chunk: chunk.first)
         chunks = [chunk for chunk in chunks if chunk.last >= since and chunk.first <= until]
         ready: list[tuple[str, Record]] = []
-        for chunk, follower in zip(chunks, [*chunks[1:], None], strict=True):
+        for number, chunk in enumerate(chunks, 1):
             ready += [
                 (position, record)
                 for position, record in self._in_chunk(chunk.label)
                 if (after is None or position > after) and stamp_of(position) <= until
             ]
             # no record of the chunks to come is before the first of the next
-            sure = math.inf if follower is None else follower.first
+            sure = chunks[number].first if number < len(chunks) else math.inf
             if sum(stamp_of(position) < sure for position, _ in ready) >= limit:
                 break
         return sorted(ready, key=lambda pair: pair[0])[:limit]

@@ -114,7 +114,9 @@ def test_threads_write_update_and_read_at_once(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert sorted(seen) == sorted(f"{name}-{number}" for name, number in itertools.product(range(workers), range(count)))
+    assert sorted(seen) == sorted(
+        f"{name}-{number}" for name, number in itertools.product(range(workers), range(count))
+    )
     for name in range(workers):  # each thread's records come in the order in which it wrote them
         assert [id for id in seen if id.startswith(f"{name}-")] == [f"{name}-{number}" for number in range(count)]
 
