@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads soak results bench docs lint format help
+.PHONY: demo test test-vllm threads soak journal results bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,6 +29,10 @@ threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak
+
+journal: $(STAMP) ## Journals of traffic: 4 processes x 25,000 records, ten kill -9, every acknowledged record once; how fast they are
+	$(BIN)/python -m tests.traffic.campaign
+	$(BIN)/python -m tests.traffic.speed
 
 bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed
 	$(BIN)/speceyes bench --out results/speed

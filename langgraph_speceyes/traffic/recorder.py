@@ -199,14 +199,17 @@ class Recorder:
                 self._settle(written=len(batch))
                 self._recovered()
                 return
-            with self._changed:
-                if time.monotonic() >= self._give_up_at:
-                    self._settle(dropped=len(batch))
-                    return
-                if self._changed.wait_for(lambda: self._hurried or self._closed, wait_s):
-                    again = time.monotonic() + HURRIED_WAIT_S
-                    self._changed.wait_for(lambda: time.monotonic() >= again, HURRIED_WAIT_S)
+            if time.monotonic() >= self._give_up_at:
+                self._settle(dropped=len(batch))
+                return
+            self._rest(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _rest(self, wait_s: float) -> None:
+        with self._changed:
+            if self._changed.wait_for(lambda: self._hurried or self._closed, wait_s):
+                again = time.monotonic() + HURRIED_WAIT_S
+                self._changed.wait_for(lambda: time.monotonic() >= again, HURRIED_WAIT_S)
 
     def _settle(self, *, written: int = 0, failed: int = 0, dropped: int = 0) -> None:
         with self._changed:

@@ -181,7 +181,9 @@ class SQLiteJournal:
             time.sleep(_OPEN_AGAIN_S)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        made = self._is_made(connection)  # first of all: another program's file is left as it is
+        with _transaction(connection, "DEFERRED"):  # one moment for all that is looked at
+            made = self._is_made(connection)
+        # only now: another program's file is left as it is
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         if made:
@@ -233,8 +235,8 @@ def as_json(argument: str, value: object) -> str:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
         connection.execute("COMMIT")

@@ -123,7 +123,7 @@ class StoreJournal:
         self._check()
         (place,) = self._places([id])
         item = None if place is None else self._call([self._layout.get_record(place)])[0]
-        return None if item is None else _record(item.value)
+        return None if item is None else cast(Record, copy.deepcopy(item.value["record"]))
 
     def read(self, after: str | None = None, *, limit: int = 1000) -> list[tuple[str, Record]]:
         """Records in order; see :class:`~langgraph_speceyes.traffic.journal.Journal`.
@@ -139,17 +139,14 @@ class StoreJournal:
         chunks = sorted((Chunk.of(item.key, item.value) for item in found), key=lambda chunk: chunk.first)
         chunks = [chunk for chunk in chunks if chunk.last >= since and chunk.first <= until]
         ready: list[tuple[str, Record]] = []
-        for chunk, follower in zip(chunks, [*chunks[1:], None], strict=True):
-            ready += [
-                (position, record)
-                for position, record in self._in_chunk(chunk.label)
-                if (after is None or position > after) and stamp_of(position) <= until
-            ]
+        for number, chunk in enumerate(chunks, 1):
+            ready += self._in_chunk(chunk.label, after or "", until)
             # no record of the chunks to come is before the first of the next
-            sure = math.inf if follower is None else follower.first
+            sure = chunks[number].first if number < len(chunks) else math.inf
             if sum(stamp_of(position) < sure for position, _ in ready) >= limit:
                 break
-        return sorted(ready, key=lambda pair: pair[0])[:limit]
+        ready.sort(key=lambda pair: pair[0])
+        return [(position, copy.deepcopy(record)) for position, record in ready[:limit]]
 
     def save(self, name: str, value: dict[str, Any]) -> None:
         """Keep a small value under a name; of two processes that save at once, one's is kept."""
@@ -202,9 +199,11 @@ class StoreJournal:
         items = self._call([self._layout.get("ids", id) for id in ids])
         return [None if item is None else Place(item.value["chunk"], item.value["position"]) for item in items]
 
-    def _in_chunk(self, label: str) -> list[tuple[str, Record]]:
+    def _in_chunk(self, label: str, after: str = "", until: float = math.inf) -> list[tuple[str, Record]]:
         items = self._call([self._layout.records(label)])[0]
-        records = [(item.key, _record(item.value)) for item in items]
+        records: list[tuple[str, Record]] = [
+            (item.key, item.value["record"]) for item in items if item.key > after and stamp_of(item.key) <= until
+        ]
         places = self._places([record["id"] for _, record in records])
         return [pair for pair, place in zip(records, places, strict=True) if place == Place(label, pair[0])]
 
@@ -294,7 +293,3 @@ def _check_store(store: object) -> None:
 def _parts(ops: Sequence[Op]) -> Iterator[Sequence[Op]]:
     for start in range(0, len(ops), CHUNK):
         yield ops[start : start + CHUNK]
-
-
-def _record(value: dict[str, Any]) -> Record:
-    return cast(Record, copy.deepcopy(value["record"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from langgraph_speceyes.prompts import JUDGE, JUDGE_FOLLOW_UP, SPECULATE
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import GATE, Pair
 from langgraph_speceyes.testbed.questions import Split, questions
+from langgraph_speceyes.traffic import SQLiteJournal
+from tests.traffic.records import made
 
 WORDS = {JUDGE: prompts.JUDGE, JUDGE_FOLLOW_UP: prompts.JUDGE, SPECULATE: prompts.SPECULATE}
 
@@ -103,6 +106,14 @@ def own_questions(pair: Pair, folder: Path) -> dict[str, Any]:
     return {}
 
 
+def journal(pair: Pair, folder: Path) -> dict[str, Any]:
+    """`traffic.db`, a journal of three questions."""
+    with closing(SQLiteJournal(folder / "traffic.db")) as written_to:
+        for number, (route, agree) in enumerate([("bypass", True), ("fallback", True), ("fallback", False)]):
+            written_to.write(made(str(number), route=route, agree=agree))
+    return {}
+
+
 def _scene(split: Split, number: int) -> Any:
     return questions(split, "calibration", number + 1)[number].render()
 
@@ -113,4 +124,5 @@ PRELUDES: dict[str, Callable[[Pair, Path], dict[str, Any]]] = {
     "agent": agent,
     "gate": gate,
     "questions": own_questions,
+    "journal": journal,
 }
