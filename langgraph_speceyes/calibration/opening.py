@@ -59,6 +59,8 @@ class Progress:
         next_threshold: The threshold that is opened next; None when the whole grid is open.
         questions: Questions seen.
         accepted: Share of them that `threshold` accepts; 0 while shut.
+        reachable: Share of them that the lowest threshold accepts at which no more than the limit was seen to differ:
+            what there may be to open in the end.
         differing: Estimate of the share of all questions whose answers differ and which `threshold` accepts.
         share: Largest evidence so far for the next threshold as a share of what opens it, on the logarithmic scale;
             0 to 1.
@@ -71,6 +73,7 @@ class Progress:
     next_threshold: float | None
     questions: int
     accepted: float
+    reachable: float
     differing: float
     share: float
     more_questions: int | None
@@ -127,6 +130,17 @@ class Opening:
     def threshold(self) -> float | None:
         """The lowest threshold opened; None while shut. It never rises."""
         return float(self._grid[self._opened - 1]) if self._opened else None
+
+    @property
+    def accepted(self) -> float:
+        """Share of the questions seen that `threshold` accepts; 0 while shut."""
+        return float(self._above[self._opened - 1] / self._n) if self._opened else 0.0
+
+    @property
+    def reachable(self) -> float:
+        """Share of them that the lowest threshold accepts at which no more than the limit was seen to differ."""
+        within = int((self._loss <= self.max_loss * self._n).sum())
+        return float(self._above[within - 1] / self._n) if within and self._n else 0.0
 
     @property
     def evidence(self) -> _Floats:
@@ -237,13 +251,12 @@ class Opening:
     def progress(self) -> Progress:
         """How far it is, and what it still waits for."""
         n, at = self._n, self._opened
-        opened = at - 1
-        accepted = float(self._above[opened] / n) if at else 0.0
-        differing = float(self._loss[opened] / n) if at else 0.0
+        accepted, reachable = self.accepted, self.reachable
+        differing = float(self._loss[at - 1] / n) if at else 0.0
         here = f"open from {self.threshold:.4g} on, accepting {accepted:.0%} of {n} questions" if at else "shut"
         if at == self._grid.size:
             words = f"{here}; the whole grid is open"
-            return Progress(self.threshold, None, n, accepted, differing, 1.0, 0, words)
+            return Progress(self.threshold, None, n, accepted, reachable, differing, 1.0, 0, words)
         nearest = float(self._grid[at])
         share = min(max(float(self._best[at]) / self._goal, 0.0), 1.0)
         more = self._more_questions(at)
@@ -252,7 +265,7 @@ class Opening:
         else:
             rest = f"about {more} more question{'s' * (more != 1)}, if answers go on to differ as often as so far"
         words = f"{here}; the evidence for {nearest:.4g} is at {share:.0%} of what opens it: {rest}"
-        return Progress(self.threshold, nearest, n, accepted, differing, share, more, words)
+        return Progress(self.threshold, nearest, n, accepted, reachable, differing, share, more, words)
 
     def _more_questions(self, at: int) -> int | None:
         """Questions until threshold number ``at`` opens, at the growth that the differing so far would give."""

@@ -13,8 +13,14 @@ __all__ = ["AUDIT_FLOOR", "FULL_AUDIT", "Event", "Terms", "WatchedOpening", "aud
 #: Share of accepted answers that is audited in the long run.
 AUDIT_FLOOR = 0.1
 
-#: Questions after the first opening during which every accepted answer is audited.
-FULL_AUDIT = 400
+#: Questions after the opening that may all be audited at most, while there is more to open.
+FULL_AUDIT = 4000
+
+# There is more to open while this much more than now is in reach.
+_MORE = 1.1
+
+# Questions at the full rate once there is not; the rate then falls as 1 over their number.
+_HELD = 200
 
 Event = Literal["opened", "lowered", "warned", "closed"]
 
@@ -33,20 +39,21 @@ class Terms(NamedTuple):
     start: int
 
 
-def audit_rate(since: int, floor: float = AUDIT_FLOOR) -> float:
-    """The audit rate after so many questions since the gate first opened: ``max(floor, min(1, 400 / since))``.
+def audit_rate(since: int, quiet: int, floor: float = AUDIT_FLOOR) -> float:
+    """The audit rate: full while there is more to open, then falling to its floor.
 
-    Evidence at rate r grows about r times as fast. So the rate is full while the next thresholds are within reach, and
-    then falls as 1 over the questions, so that doubling them adds the same number of audits again.
+    Evidence at rate r grows about r times as fast, and what is not opened costs far more than audits. Once little is in
+    reach, the rate falls as ``200 / quiet``, so that doubling the questions adds the same number of audits again.
 
     Args:
         since: Questions since the opening, >= 0.
+        quiet: Those of them at which little more was in reach, >= 0.
         floor: What it falls to.
 
     Returns:
         The rate, from ``floor`` to 1.
     """
-    return max(floor, min(1.0, FULL_AUDIT / max(since, 1)))
+    return max(floor, min(1.0, _HELD / max(quiet, since - FULL_AUDIT, 1)))
 
 
 class WatchedOpening:
@@ -69,13 +76,15 @@ class WatchedOpening:
         if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 < floor <= 1:
             raise ArgumentError("floor", "a number in (0, 1]", repr(floor))
         self.opening, self.detector, self.floor, self.start = opening, detector, float(floor), start
-        self._since = 0
+        self._since = self._quiet = 0
 
     @property
     def terms(self) -> Terms:
         """What is in force for the next question: a function of the questions before it alone."""
         threshold = self.opening.threshold
-        return Terms(threshold, 1.0 if threshold is None else audit_rate(self._since, self.floor), self.start)
+        return Terms(
+            threshold, 1.0 if threshold is None else audit_rate(self._since, self._quiet, self.floor), self.start
+        )
 
     def observe(
         self,
@@ -99,6 +108,7 @@ class WatchedOpening:
         after = self.opening.threshold
         if before is not None:
             self._since += 1
+            self._quiet += self.opening.reachable < _MORE * self.opening.accepted
             self.detector.observe(loss, rate=rate)
             if self.detector.alarmed:
                 return "closed"
@@ -124,7 +134,7 @@ class WatchedOpening:
         )
         kept = Opening.from_dict(opening) if keep else fresh
         anew = WatchedOpening(kept, watch, floor=self.floor, start=self.start + 1)
-        anew._since = self._since if keep else 0
+        anew._since, anew._quiet = (self._since, self._quiet) if keep else (0, 0)
         return anew
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,6 +143,7 @@ class WatchedOpening:
             "start": self.start,
             "floor": self.floor,
             "since": self._since,
+            "quiet": self._quiet,
             "opening": self.opening.to_dict(),
             "detector": self.detector.to_dict(),
         }
@@ -147,7 +158,7 @@ class WatchedOpening:
         try:
             opening, detector = Opening.from_dict(state["opening"]), Detector.from_dict(state["detector"])
             self = cls(opening, detector, floor=state["floor"], start=int(state["start"]))
-            self._since = int(state["since"])
+            self._since, self._quiet = int(state["since"]), int(state["quiet"])
         except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError("state", "the state of an opening", f"{type(error).__name__}: {error}") from error
         return self

@@ -71,7 +71,8 @@ class SelfOpening:
         if isinstance(audit, bool) or not isinstance(audit, int | float) or not 0 < audit <= 1:
             raise ArgumentError("audit", "a share in (0, 1]", repr(audit))
         self.fresh()
-        self.gate(0.5)
+        score: Any = self.score
+        Gate(score, 0.5, self.k, judge_threshold=self.judge_threshold)
 
     def fresh(self) -> WatchedOpening:
         """The state without evidence."""
