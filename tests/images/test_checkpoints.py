@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -174,10 +175,10 @@ def test_what_is_no_message_is_kept_byte_for_byte(saver: Any, monkeypatch: pytes
     graph = StateGraph(Kept)
     graph.add_node("note", lambda state: {"own": Own(3), "others": [Own(4), {"deep": [Own(5)]}, 1.5, b"\\xff"]})
     graph.add_edge(START, "note")
-    tool = ToolMessage([FORMS["openai"]], tool_call_id="1", artifact={"own": Own(6)})
+    tool = ToolMessage([FORMS["openai"]], tool_call_id="1", artifact={"note": (6, None)})
     graph.compile(checkpointer=saver).invoke({"messages": [question("base64"), tool]}, config("1"))
     # what reads and writes here knows no type of anybody's
-    monkeypatch.delattr("tests.images.test_checkpoints.Own", raising=False)
+    monkeypatch.delattr(sys.modules[__name__], "Own")
     (done,) = restore_checkpoints(saver, ["1"])
     monkeypatch.undo()
     assert done.images == 2
@@ -185,7 +186,7 @@ def test_what_is_no_message_is_kept_byte_for_byte(saver: Any, monkeypatch: pytes
     values = saver.get_tuple(config("1")).checkpoint["channel_values"]
     assert (values["own"], values["others"]) == (Own(3), [Own(4), {"deep": [Own(5)]}, 1.5, b"\\xff"])
     assert [message.content[0] for message in values["messages"]] == [FORMS["base64"], FORMS["openai"]]
-    assert values["messages"][1].artifact == {"own": Own(6)}
+    assert values["messages"][1].artifact == {"note": [6, None]}
 
 
 def test_references_that_tools_made_become_their_pixels(saver: Any) -> None:
@@ -269,7 +270,7 @@ def test_the_command_with_images_of_another_folder(database: Path, folder: Path,
     folder.rename(tmp_path / "moved")
     lacking = run(database, "--all")
     assert lacking.exit_code == 1
-    assert "left as they were" in lacking.stderr
+    assert "left as they are" in lacking.stderr
     assert run(database, "--all", "--images", tmp_path / "moved").exit_code == 0
     assert stored(database, "second") == [FORMS["anthropic"]]
 
@@ -297,6 +298,6 @@ def test_the_command_says_what_is_wrong(database: Path, tmp_path: Path, monkeypa
 
 
 def test_a_checkpointer_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "langgraph.checkpoint.postgres", None)
+    monkeypatch.setitem(sys.modules, "langgraph.checkpoint.postgres", None)
     result = run("postgresql://user:secret@localhost/threads", "--all")
     assert (result.exit_code, "langgraph-speceyes[postgres]" in result.stderr) == (2, True), result.output
