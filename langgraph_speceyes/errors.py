@@ -91,6 +91,10 @@ class JournalError(SpecEyesError, RuntimeError):
     """A journal cannot be read or written: its file is locked, damaged or of another version, or the disk is full."""
 
 
+class CheckpointError(SpecEyesError, RuntimeError):
+    """Checkpoints cannot be read or written: no such thread, no database, or one that is locked or of another kind."""
+
+
 class AgentError(SpecEyesError, RuntimeError):
     """The agent behind the bypass came to no answer."""
 

@@ -6,6 +6,7 @@ import typer
 
 from langgraph_speceyes.cli.answers import ask, demo
 from langgraph_speceyes.cli.endpoint import probe
+from langgraph_speceyes.cli.restore import restore
 from langgraph_speceyes.cli.runs import calibrate, evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
 from langgraph_speceyes.cli.testbed import check, serve, write
@@ -22,6 +23,7 @@ app.command("report")(report_runs)
 app.command("bench")(measure_speed)
 app.command()(calibrate)
 app.command()(probe)
+app.command()(restore)
 
 embedded = typer.Typer(help="The embedded world and pair.", no_args_is_help=True)
 app.add_typer(embedded, name="testbed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from langgraph_speceyes.errors import SpecEyesError
 
@@ -19,7 +20,8 @@ class one_line_errors:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, SpecEyesError):
-            ERR.print(f"[bold red]error[/] {type(error).__name__}: {error}", highlight=False, soft_wrap=True)
+            said = escape(f"{type(error).__name__}: {error}")
+            ERR.print(f"[bold red]error[/] {said}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
 
 

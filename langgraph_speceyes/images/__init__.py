@@ -12,6 +12,7 @@ from langgraph_speceyes.images.block import (
 )
 from langgraph_speceyes.images.cache import ImageCache
 from langgraph_speceyes.images.channel import MessagesChannel
+from langgraph_speceyes.images.checkpoints import RestoredThread, restore_checkpoints
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
 from langgraph_speceyes.images.graph_store import GraphImageStore
 from langgraph_speceyes.images.inline import inline_images, inline_local_images
@@ -49,6 +50,7 @@ __all__ = [
     "MessagesChannel",
     "Region",
     "ResizeRule",
+    "RestoredThread",
     "aload_image",
     "block_of",
     "check_image",
@@ -73,6 +75,7 @@ __all__ = [
     "readable_images",
     "reset_default_store",
     "resized_size",
+    "restore_checkpoints",
     "restore_images",
     "restore_thread",
     "set_default_store",

@@ -79,6 +79,24 @@ def inline_local_images(
     return [_map_blocks(message, lambda block: _inlined_if_local(block, policy, store)) for message in messages]
 
 
+def inline_stored_images(
+    messages: Sequence[BaseMessage],
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStoreProtocol | None = None,
+) -> list[BaseMessage]:
+    """Return messages whose interned images, and regions of such, are inline; all else is the same object.
+
+    Args:
+        messages: Any messages; they are not changed.
+        policy: Limits.
+        store: Where the images are; ``None`` for the default store.
+
+    Raises:
+        ImageError: The store lacks an image, or a region of it cannot be cut out.
+    """
+    return [_map_blocks(message, lambda block: _inlined_if_stored(block, policy, store)) for message in messages]
+
+
 def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:
     blocks = getattr(message, "content", None)  # an agent's state may hold other things than messages
     if not isinstance(blocks, list):
@@ -113,6 +131,14 @@ def _inlined_if_local(block: Any, policy: ImagePolicy, store: ImageStoreProtocol
     except Exception as error:  # whatever is wrong with it is for the agent to say
         _logger.debug("an image is handed on as it came: %s", describe_error(error))
         return block
+
+
+def _inlined_if_stored(block: Any, policy: ImagePolicy, store: ImageStoreProtocol | None) -> Any:
+    try:
+        ref = parse_block(block)
+    except ImageError:
+        return block  # no reference of this package
+    return block if ref is None or ref.kind != "store" else _encoded_block(block, ref, policy, store, "messages")
 
 
 def _is_turned(block: Mapping[Any, Any], ref: ImageRef, argument: str) -> bool:
