@@ -215,9 +215,8 @@ def _columns(outcomes: Sequence[Outcome], gate: Gate) -> Table:
             "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
             f"{left_out} of {len(outcomes)} outcomes without",
         )
-    ks = {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")}
-    if ks and ks != {gate.k}:
-        raise ArgumentError("k", f"{gate.k}, as in the gate", f"scores of K = {sorted(map(str, ks))}")
+    for k in {part.get("k") for o in kept if (part := o["speculator"]) and part.get("scores")}:
+        gate.check_candidates(k or 0)
     columns = table(kept)
     if gate.score not in columns.scores:
         raise ArgumentError("score", f"one that the run holds: {', '.join(columns.scores)}", gate.score)
