@@ -69,6 +69,7 @@ def decide(
     seconds["total"] = time.time() - query["began"] - person_seconds if query else sum(seconds.values())
     if person_seconds:
         seconds["person"] = person_seconds
+    by_token = zip(scored.tokens, scored.by_token(gate.score), strict=True) if scored else ()
     errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
     decision = Decision(
         mode=settings["mode"] if settings else "on",
@@ -86,7 +87,7 @@ def decide(
         threshold=settings["threshold"] if settings else gate.threshold,
         k=scored.k_used if scored else None,
         speculation=speculation["answer"] if speculation and scored else None,
-        answer_tokens=[[t, s] for t, s in zip(scored.tokens, scored.token_separability, strict=True)] if scored else [],
+        answer_tokens=[[token, value] for token, value in by_token],
         tokens=tokens,
         seconds=seconds,
         model_calls=model_calls,

@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose. All derive from :class:`SpecEyesError`."""
+"""Every error this package raises on purpose, all derived from :class:`SpecEyesError`; and its warning."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class ImageError(InputError):
 
 class GateMismatchError(ArgumentError):
     """A threshold was calibrated for another score, another K or other models."""
+
+
+class UncalibratedGateWarning(UserWarning):
+    """A gate is used whose threshold nobody calibrated on the models and questions at hand."""
 
 
 class ToolInputError(SpecEyesError, ValueError):

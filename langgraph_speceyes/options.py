@@ -52,7 +52,8 @@ class Options:
     Attributes:
         speculator: The small model ``M_S``; any chat model that returns `logprobs` with `top_logprobs`.
         judge: The large model ``M_L``; None leaves the judgment out.
-        gate: A :class:`Gate`, a threshold for the `min` score at K = 64, or the path of a gate file.
+        gate: A :class:`Gate`, a threshold for the `odds` score, or the path of a gate file; by default
+            `odds` of at least 0.9, which nobody calibrated.
         judge_threshold: Probability of tool need from which the judge screens a query out; the default is the gate
             file's, else 0.5.
         order: ``"judge_first"``; ``"speculate_first"``, which pays where the speculator costs less than the judge:

@@ -208,11 +208,13 @@ class Decision(TypedDict):
         judge_threshold: From which probability on the judge screens a query out; None without a judge.
         score_name: Which answer score the gate compares.
         score: The speculation's score; None without a scored speculation.
-        scores: All four answer scores by name; None for one that cannot be known.
+        scores: All answer scores by name; None for one that cannot be known.
         threshold: The gate's threshold (tau); None while a gate that opens itself is shut.
-        k: Candidates a token each score was computed from; None without a scored speculation.
+        k: Candidates that each token has; None without a scored speculation.
         speculation: The small model's answer, also when it was rejected; None without one.
-        answer_tokens: The speculation's tokens with their separability: ``[token, S_sep]`` pairs.
+        answer_tokens: The speculation's tokens, each with what `score` made of it: ``[token, value]`` pairs. The value
+            is the token's probability renormalised over its candidates for ``odds``, its probability for ``log``, its
+            separability ``S_sep`` for the others; None where that cannot be known.
         tokens: Tokens read and written, by phase.
         seconds: Wall time in seconds: `intake` (which decodes images), `judge`, `speculate` and `gate` as far as they
             ran, `slot` (the agent's wait for one, with `max_concurrent_agents`), `agent` (at work), `person` (its wait

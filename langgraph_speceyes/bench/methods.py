@@ -17,7 +17,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.prompts import Prompts
-from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.scoring import Gate, check_score, uncalibrated_on_purpose
 from langgraph_speceyes.state import Order
 
 # every speculation passes that has a token
@@ -64,22 +64,26 @@ def speculator(models: Models) -> Runnable[Any, Any]:
     """The small model alone; what it leaves empty stays unanswered."""
     silent: Runnable[Any, Any] = RunnableLambda(lambda _: {"messages": [AIMessage("")]})
     gate = replace(models.gate, threshold=_OPEN, judge_threshold=None, calibration=None)
-    return create_speceyes(
-        silent, speculator=models.speculator, gate=gate, prompts=models.prompts, policy=models.policy
-    ).compile(name="speculator")
+    with uncalibrated_on_purpose():
+        graph = create_speceyes(
+            silent, speculator=models.speculator, gate=gate, prompts=models.prompts, policy=models.policy
+        )
+    return graph.compile(name="speculator")
 
 
 def speceyes(models: Models) -> Runnable[Any, Any]:
     """The bypass in front of the agent."""
-    return create_speceyes(
-        models.agent,
-        speculator=models.speculator,
-        judge=models.large if models.judging else None,
-        gate=models.gate,
-        prompts=models.prompts,
-        order=models.order,
-        policy=models.policy,
-    ).compile(name="speceyes")
+    with uncalibrated_on_purpose():
+        graph = create_speceyes(
+            models.agent,
+            speculator=models.speculator,
+            judge=models.large if models.judging else None,
+            gate=models.gate,
+            prompts=models.prompts,
+            order=models.order,
+            policy=models.policy,
+        )
+    return graph.compile(name="speceyes")
 
 
 def judge_only(models: Models) -> Runnable[Any, Any]:
@@ -91,14 +95,16 @@ def judge_only(models: Models) -> Runnable[Any, Any]:
     if models.large is None or not models.judging:
         raise ArgumentError("method", "models with a judge for 'judge-only'", "none")
     gate = replace(models.gate, threshold=_OPEN, calibration=None)
-    return create_speceyes(
-        models.agent,
-        speculator=models.speculator,
-        judge=models.large,
-        gate=gate,
-        prompts=models.prompts,
-        policy=models.policy,
-    ).compile(name="judge-only")
+    with uncalibrated_on_purpose():
+        graph = create_speceyes(
+            models.agent,
+            speculator=models.speculator,
+            judge=models.large,
+            gate=gate,
+            prompts=models.prompts,
+            policy=models.policy,
+        )
+    return graph.compile(name="judge-only")
 
 
 def cascade(models: Models) -> Runnable[Any, Any]:
@@ -153,13 +159,13 @@ def build(spec: str, models: Models) -> Runnable[Any, Any]:
 
     Args:
         spec: A name of :data:`METHODS` or the dotted name of a function of yours (`package.module.function`), then
-            after a colon, separated by commas, what differs from `models`: `gate=FILE`, `score=mean`, `threshold=0.9`,
-            `k=32`, `judge=off`, `judge_threshold=0.3`, `order=speculate_first`; of `cascade` `gate` and `threshold`, of
-            `judge-only` `gate` and `judge_threshold`.
+            after a colon, separated by commas, what differs from `models`: `gate=FILE`, `score=mean` (with a
+            `threshold`, for a threshold is of one score), `threshold=0.9`, `k=32`, `judge=off`, `judge_threshold=0.3`,
+            `order=speculate_first`; of `cascade` `gate` and `threshold`, of `judge-only` `gate` and `judge_threshold`.
         models: The models.
 
     Raises:
-        ArgumentError: The method or an option is unknown, or its value is out of range.
+        ArgumentError: The method or an option is unknown, its value is out of range, or another score has no threshold.
     """
     name, _, rest = spec.partition(":")
     known = _OWN_OPTIONS.get(name, _OPTIONS)
@@ -207,7 +213,10 @@ def _changed(models: Models, options: Mapping[str, str]) -> Models:
     gate = Gate.load(options["gate"]) if "gate" in options else models.gate
     changes: dict[str, Any] = {}
     if "score" in options:
-        changes["score"] = options["score"]
+        changes["score"] = check_score(options["score"])
+        if changes["score"] != gate.score and "threshold" not in options:
+            found = f"score={changes['score']} alone; the gate's {gate.threshold:g} is for {gate.score!r}"
+            raise ArgumentError("method", "threshold= beside another score=", found)
     for key in ("threshold", "k", "judge_threshold"):
         if key in options:
             changes[key] = _number(key, options[key], int if key == "k" else float)

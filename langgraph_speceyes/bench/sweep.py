@@ -21,7 +21,7 @@ class Table:
     """The outcomes of a bypass as columns, ``[n]`` each, in their order.
 
     Attributes:
-        scores: Each answer score by name; 0 where there was no scored answer.
+        scores: Each answer score by name; 0 where there was no scored answer or it cannot be known.
         tool_need: The judge's probability that tools are needed; NaN where it was not asked or could not tell.
         speculator_right: Whether the speculation is right.
         agent_right: Whether the agent is right.
@@ -72,7 +72,10 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     names = sorted({name for part in small for name in part.get("scores", {})})
     need = [o["tool_need"] for o in outcomes]
     return Table(
-        scores={name: np.array([part.get("scores", {}).get(name, 0.0) for part in small]) for name in names},
+        scores={
+            name: np.nan_to_num(np.array([part.get("scores", {}).get(name, 0.0) for part in small]), nan=0.0)
+            for name in names
+        },
         tool_need=np.array([np.nan if value is None else value for value in need]),
         speculator_right=np.array([part["right"] for part in small]),
         agent_right=np.array([part["right"] for part in large]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from langgraph_speceyes.images import load_image, parse_reference
-from langgraph_speceyes.scoring.aggregate import squash
+from langgraph_speceyes.scoring import AT_ONE_K, squash
 from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:
@@ -238,11 +239,13 @@ def show_answer(console: Console, answer: str, decision: Decision, saved: list[P
 
 
 def token_line(decision: Decision) -> Text:
-    """The speculation's tokens, coloured by their squashed separability: red well below the threshold, green above."""
+    """The speculation's tokens, coloured by their part in the score: red well below the threshold, green above."""
     line = Text()
-    for token, separability in decision["answer_tokens"]:
-        score = float(squash(separability))
-        gap = score - (1.0 if decision["threshold"] is None else decision["threshold"])
+    at = 1.0 if decision["threshold"] is None else decision["threshold"]
+    for token, value in decision["answer_tokens"]:
+        value = math.nan if value is None else value
+        score = float(squash(value)) if decision["score_name"] in AT_ONE_K else value
+        gap = score - at
         style = "green" if gap >= 0 else "yellow" if gap > -0.02 else "red"
         line.append(token.strip() or repr(token), style=f"bold {style}")
         line.append(f" {score:.3f}  ", style=f"dim {style}")

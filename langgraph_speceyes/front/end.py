@@ -31,7 +31,7 @@ from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import OpensItself, Options
 from langgraph_speceyes.prompts import Prompts, system_message
-from langgraph_speceyes.scoring import DEFAULT_THRESHOLD, resolve_gate
+from langgraph_speceyes.scoring import DEFAULT_THRESHOLD, resolve_gate, warn_if_uncalibrated
 from langgraph_speceyes.state import query_id
 from langgraph_speceyes.tracing import RunNotes, trace_policy
 
@@ -105,6 +105,7 @@ class FrontEnd:
             prompts=prompts.digest,
             max_answer_tokens=options.max_answer_tokens,
         )
+        warn_if_uncalibrated(self.gate, stacklevel=3)  # at the line that calls create_speceyes or SpecEyesMiddleware
         calls = {"speculate": self.small} | ({"judge": self.large} if self.large else {})
         self.scope, order = CallScope(calls), (order or options.order) if judge is not None else "no_judge"
         self.orders = CHOSEN if order == "auto" else (order,)

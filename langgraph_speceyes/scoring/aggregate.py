@@ -8,26 +8,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring.separability import FloatArray, sum_in_order
+from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES, sigmoid
+from langgraph_speceyes.scoring.separability import FloatArray, check_k, sum_in_order
 
 __all__ = [
+    "AT_ONE_K",
     "BOTTOM_FRACTION",
     "SCORES",
     "SQUASH_SCALE",
     "ScoreName",
     "all_scores",
+    "check_k_for",
     "check_score",
+    "least_candidates",
     "score_bottom",
     "score_log",
     "score_mean",
     "score_min",
+    "score_odds",
     "squash",
 ]
 
-ScoreName = Literal["min", "mean", "bottom", "log"]
+ScoreName = Literal["odds", "min", "mean", "bottom", "log"]
 
-#: The names of the answer scores.
+#: The names of the answer scores, the default first.
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+
+#: Those that rest on separability: they compare only at the same K.
+AT_ONE_K: frozenset[ScoreName] = frozenset({"min", "mean", "bottom"})
 
 #: Slope of the sigmoid in the authors' code; the paper's text does not show it.
 SQUASH_SCALE = 0.6
@@ -53,6 +61,26 @@ def check_score(score: object) -> ScoreName:
     return score
 
 
+def least_candidates(score: ScoreName) -> int:
+    """Candidates that each token needs for a score; ``log`` takes the token's own log-probability where it has none."""
+    return {"odds": LEAST_CANDIDATES, "log": 0}.get(score, 2)
+
+
+def check_k_for(score: ScoreName, k: object) -> int:
+    """Check a number of candidates per token to ask for (the paper's ``K``) and to compute a score from.
+
+    Returns:
+        The same number as a plain ``int``.
+
+    Raises:
+        ArgumentError: ``k`` is not an integer of at least 2, or of at least 5 for ``odds``.
+    """
+    number = check_k(k)
+    if number < (least := least_candidates(score)):
+        raise ArgumentError("k", f"an integer >= {least} (the score {score!r} needs as many candidates)", number)
+    return number
+
+
 def squash(value: ArrayLike) -> FloatArray:
     """``sigmoid(0.6 * value)``: brings a separability into (0, 1) (authors' code; threshold 0.98 is ``S_sep`` = 6.49).
 
@@ -62,14 +90,29 @@ def squash(value: ArrayLike) -> FloatArray:
     Returns:
         Scores of the same shape. A separability is never negative, so its score lies in [0.5, 1].
     """
-    x = SQUASH_SCALE * np.asarray(value, dtype=np.float64)
-    # exp never sees a positive number, so it cannot overflow.
-    decay = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1.0, decay) / (1.0 + decay), dtype=np.float64)
+    return sigmoid(SQUASH_SCALE * np.asarray(value, dtype=np.float64))
+
+
+def score_odds(log_odds: ArrayLike, mask: ArrayLike | None = None) -> FloatArray:
+    """``sigmoid(min_t c_t)``, the default: the probability of the weakest token, renormalised over its K candidates.
+
+    Args:
+        log_odds: ``c_t`` per token (:func:`~langgraph_speceyes.scoring.log_odds`), ``[..., T]``.
+        mask: True where a token counts, ``[..., T]``; padding and end-of-sequence tokens are False, and what stands
+            there is never looked at. All tokens count without it.
+
+    Returns:
+        Scores ``[...]`` in [0, 1]; 0.0 for an answer without tokens, NaN where a token's value is NaN.
+
+    Raises:
+        ArgumentError: ``mask`` has another shape than ``log_odds``.
+    """
+    values, counts = _values("log_odds", log_odds, mask)
+    return _finish(sigmoid(np.min(np.where(counts, values, np.inf), axis=-1, initial=np.inf)), counts)
 
 
 def score_min(separability: ArrayLike, mask: ArrayLike | None = None) -> FloatArray:
-    """``squash(min_t S_sep(t))``, the paper's default: an answer is as sure as its least sure token.
+    """``squash(min_t S_sep(t))``, the paper's own: an answer is as sure as its least separable token.
 
     Args:
         separability: ``S_sep`` per token, ``[..., T]``.
@@ -141,11 +184,12 @@ def score_log(log_probability: ArrayLike, mask: ArrayLike | None = None) -> Floa
 
 
 def all_scores(
-    separability: ArrayLike, log_probability: ArrayLike, mask: ArrayLike | None = None
+    log_odds: ArrayLike, separability: ArrayLike, log_probability: ArrayLike, mask: ArrayLike | None = None
 ) -> dict[ScoreName, FloatArray]:
     """Every answer score by its name.
 
     Args:
+        log_odds: ``c_t`` per token, ``[..., T]``.
         separability: ``S_sep`` per token, ``[..., T]``.
         log_probability: ``log p_t`` per token, ``[..., T]``.
         mask: True where a token counts, ``[..., T]``.
@@ -157,6 +201,7 @@ def all_scores(
         ArgumentError: ``mask`` has another shape than the values.
     """
     return {
+        "odds": score_odds(log_odds, mask),
         "min": score_min(separability, mask),
         "mean": score_mean(separability, mask),
         "bottom": score_bottom(separability, mask),

@@ -11,7 +11,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from langgraph_speceyes.errors import ArgumentError, MissingLogprobsError
-from langgraph_speceyes.scoring.aggregate import ScoreName, all_scores, check_score
+from langgraph_speceyes.scoring.aggregate import ScoreName, all_scores, check_k_for, check_score, least_candidates
+from langgraph_speceyes.scoring.odds import log_odds, sigmoid
 from langgraph_speceyes.scoring.separability import FLOOR, FloatArray, check_k, separability
 
 __all__ = [
@@ -30,8 +31,8 @@ __all__ = [
 #: ``response_metadata["logprobs"]["content"]`` of a chat model's message; None when the model returned none.
 Content = Sequence[Mapping[str, Any]] | None
 
-#: The paper's ``K``.
-DEFAULT_K = 64
+#: Candidates per token: what hosted APIs and vLLM give without being reconfigured (the paper's ``K`` is 64).
+DEFAULT_K = 20
 
 #: Tokens that end an answer, or pad it, in the model families in use. They say nothing about the answer.
 END_TOKENS: frozenset[str] = frozenset(
@@ -72,8 +73,8 @@ class TokenLogprobs:
     Attributes:
         token: The token's text.
         logprob: Its natural log-probability.
-        top: ``(token, logprob)`` of the strongest candidates, as the server ordered them. Two candidates may have the
-            same text (fragments of one character), so this is not a mapping.
+        top: ``(token, logprob)`` of the strongest candidates, as the server ordered them; empty where it listed none.
+            Two candidates may have the same text (fragments of one character), so this is not a mapping.
     """
 
     token: str
@@ -86,26 +87,23 @@ class TokenLogprobs:
 
         Args:
             entry: ``{"token", "logprob", "top_logprobs": [{"token", "logprob"}, ...]}``; other keys are ignored.
+                ``top_logprobs`` may be absent, None or empty, ``logprob`` where there are candidates.
 
         Returns:
             The record.
 
         Raises:
-            MissingLogprobsError: ``top_logprobs`` is absent, None or empty.
+            MissingLogprobsError: It has neither ``logprob`` nor candidates.
             ArgumentError: ``entry`` has another layout (argument ``content``).
         """
         if not isinstance(entry, Mapping) or "token" not in entry:
             raise ArgumentError("content", "entries {'token', 'logprob', 'top_logprobs'}", _describe(entry))
         token = str(entry["token"])
-        candidates = entry.get("top_logprobs")
-        if not candidates:
-            raise MissingLogprobsError(
-                f"token {token!r} has no top_logprobs: ask the model for logprobs=True and top_logprobs=K, "
-                "and check that its server supports them"
-            )
+        candidates, chosen = entry.get("top_logprobs") or (), entry.get("logprob")
+        if not candidates and chosen is None:
+            raise MissingLogprobsError(_missing(token, "neither a logprob nor top_logprobs", "logprobs=True"))
         try:
             top = tuple((str(item["token"]), float(item["logprob"])) for item in candidates)
-            chosen = entry.get("logprob")
             logprob = max(value for _, value in top) if chosen is None else float(chosen)
         except (KeyError, TypeError, ValueError) as error:
             expected = "top_logprobs of {'token', 'logprob'} with numbers"
@@ -119,8 +117,10 @@ class AnswerLogprobs:
 
     Attributes:
         tokens: The tokens in order, without the end tokens.
-        top: Their strongest log-probabilities, ``[T, k_used]``, float64, strongest first, floors dropped.
-        k_used: Candidates per token (the paper's ``K``): as many as asked for, or fewer where a token has fewer.
+        top: The log-probabilities of their strongest candidates, ``[T, K]``, float64, strongest first, floors dropped;
+            ``-inf`` behind those of a token that has fewer than the others.
+        k_used: Candidates that every token has (the paper's ``K``): as many as asked for, or fewer where a token has
+            fewer.
     """
 
     tokens: tuple[TokenLogprobs, ...]
@@ -138,12 +138,15 @@ class AnswerScore:
     Attributes:
         score: Name of the score in ``value``.
         value: The chosen score, in [0, 1]; 0.0 for an empty answer; NaN when it cannot be known.
-        scores: All scores by name.
+        scores: All scores by name; NaN for one that cannot be known: ``odds`` where a token has fewer than five
+            candidates, ``min``, ``mean`` and ``bottom`` where it has fewer than two.
         tokens: Texts of the scored tokens.
+        token_odds: Probability of each, renormalised over its candidates: ``sigmoid(c_t)``, in [0, 1].
         token_separability: ``S_sep(t)`` of each, not squashed.
         token_probability: ``p_t`` of each, the largest probability, in [0, 1]; NaN when the server's numbers are raw
             logits (vLLM's ``--logprobs-mode raw_logits``), which leaves the other scores valid and ``log`` NaN.
-        k_used: Candidates per token that every token was scored at; an empty answer has the K asked for.
+        k_used: Candidates that every token has; 0 where one has none, and an empty answer has the K asked for. The
+            separabilities are of that many; odds take all the candidates of a token, up to the K asked for.
         n_tokens: Number of scored tokens.
     """
 
@@ -151,10 +154,24 @@ class AnswerScore:
     value: float
     scores: dict[ScoreName, float]
     tokens: list[str]
+    token_odds: list[float]
     token_separability: list[float]
     token_probability: list[float]
     k_used: int
     n_tokens: int
+
+    def by_token(self, score: ScoreName) -> list[float]:
+        """What a score makes of each token.
+
+        Args:
+            score: Name of the score.
+
+        Returns:
+            For ``odds`` the tokens' renormalised probabilities, for ``log`` their probabilities, in [0, 1]; for the
+            others their separabilities.
+        """
+        values = {"odds": self.token_odds, "log": self.token_probability}
+        return values.get(score, self.token_separability)
 
 
 def is_end_token(token: str) -> bool:
@@ -169,8 +186,7 @@ def is_end_token(token: str) -> bool:
 def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str] = END_TOKENS) -> AnswerLogprobs:
     """Read the log-probabilities of one answer.
 
-    Every token keeps the same number of candidates: a K that changed within an answer would make its tokens'
-    separabilities incomparable. Decoding is expected to be greedy, so that the candidates hold the chosen token.
+    Decoding is expected to be greedy, so that the chosen token is the first of its candidates.
 
     Args:
         content: ``response_metadata["logprobs"]["content"]`` of the message (the layout of ``ChatOpenAI``).
@@ -179,10 +195,10 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
             of :func:`is_end_token`. With vLLM's ``return_tokens_as_token_ids`` give ``{"token_id:151645", ...}``.
 
     Returns:
-        The tokens and their ``[T, k_used]`` log-probabilities.
+        The tokens and their candidates' log-probabilities.
 
     Raises:
-        MissingLogprobsError: ``content`` is None, or a token has fewer than two candidates above the floor.
+        MissingLogprobsError: ``content`` is None, or a token has neither a log-probability nor candidates.
         ArgumentError: ``k`` is below 2, or ``content`` has another layout.
     """
     k = check_k(k)
@@ -198,36 +214,34 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
 
     rows = []
     for token in tokens:
-        row = np.array([logprob for _, logprob in token.top if not logprob <= FLOOR])
-        if row.size < 2:
-            raise MissingLogprobsError(
-                f"token {token.token!r} has {row.size} candidate(s) above the floor of {FLOOR:g}; a score needs at "
-                f"least 2, and top_logprobs={k} for K={k}"
-            )
+        row = np.array([logprob for _, logprob in token.top if not logprob <= FLOOR], dtype=np.float64)
         # Reversed, NaN comes first: an unusable number becomes the leader and is never cut off with the weakest.
-        rows.append(np.sort(row)[::-1])
-    k_used = min([k, *(row.size for row in rows)])
-    top = np.array([row[:k_used] for row in rows], dtype=np.float64).reshape(len(rows), k_used)
-    return AnswerLogprobs(tokens, top, k_used)
+        rows.append(np.sort(row)[::-1][:k])
+    sizes = [row.size for row in rows]
+    top = np.full((len(rows), max(sizes, default=k)), -np.inf)
+    for at, row in enumerate(rows):
+        top[at, : row.size] = row
+    return AnswerLogprobs(tokens, top, min([k, *sizes]))
 
 
 def score_answer(
-    content: Content, score: ScoreName = "min", k: int = DEFAULT_K, *, drop: Collection[str] = END_TOKENS
+    content: Content, score: ScoreName = "odds", k: int = DEFAULT_K, *, drop: Collection[str] = END_TOKENS
 ) -> AnswerScore:
     """Score one answer (paper, "confidence scores").
 
     Args:
         content: ``response_metadata["logprobs"]["content"]`` of the message.
         score: Which score becomes ``value``.
-        k: Candidates per token (the paper's ``K``), >= 2.
+        k: Candidates per token (the paper's ``K``), >= 2; >= 5 for ``odds``.
         drop: Texts of end and padding tokens, not scored at the end of the content.
 
     Returns:
         The scores. An answer without tokens, or with end tokens only, has the value 0.0.
 
     Raises:
-        MissingLogprobsError: ``content`` is None, or a token has fewer than two candidates.
-        ArgumentError: ``score`` is unknown, ``k`` is below 2, or ``content`` has another layout.
+        MissingLogprobsError: ``content`` is None, or ``score`` cannot be had: a token has fewer candidates above the
+            floor than it needs (``odds`` five, ``log`` none but the token's own log-probability, the others two).
+        ArgumentError: ``score`` is unknown, ``k`` is too small for it, or ``content`` has another layout.
     """
     return score_answers([content], score, k, drop=drop)[0]
 
@@ -256,7 +270,7 @@ def score_answers(
 
 def score_answers(
     contents: Sequence[Content],
-    score: ScoreName = "min",
+    score: ScoreName = "odds",
     k: int = DEFAULT_K,
     *,
     drop: Collection[str] = END_TOKENS,
@@ -267,7 +281,7 @@ def score_answers(
     Args:
         contents: One content per answer, of any lengths and any numbers of candidates.
         score: Which score becomes ``value``.
-        k: Candidates per token (the paper's ``K``), >= 2.
+        k: Candidates per token (the paper's ``K``), >= 2; >= 5 for ``odds``.
         drop: Texts of end and padding tokens, not scored at the end of a content.
         return_exceptions: Put the error of an answer that cannot be scored in its place in the list, so that one
             answer does not cost the others their scores.
@@ -276,14 +290,15 @@ def score_answers(
         One record per answer, in order.
 
     Raises:
-        MissingLogprobsError: An answer has no log-probabilities, unless ``return_exceptions``.
+        MissingLogprobsError: An answer lacks the log-probabilities that ``score`` needs, unless ``return_exceptions``.
         ArgumentError: ``score`` or ``k`` is wrong; or a content has another layout, unless ``return_exceptions``.
     """
-    score, k = check_score(score), check_k(k)
+    score = check_score(score)
+    k = check_k_for(score, k)
     parsed: list[AnswerLogprobs | MissingLogprobsError | ArgumentError] = []
     for content in contents:
         try:
-            parsed.append(parse_logprobs(content, k=k, drop=drop))
+            parsed.append(_enough(parse_logprobs(content, k=k, drop=drop), score, k))
         except (MissingLogprobsError, ArgumentError) as error:
             if not return_exceptions:
                 raise
@@ -293,21 +308,41 @@ def score_answers(
     return [next(scored) if isinstance(answer, AnswerLogprobs) else answer for answer in parsed]
 
 
+def _enough(answer: AnswerLogprobs, score: ScoreName, k: int) -> AnswerLogprobs:
+    """Refuse an answer of which a score cannot be had."""
+    least = least_candidates(score)
+    # NaN counts: it makes a score unknown, which is another matter than one that was never asked for
+    for token, count in zip(answer.tokens, (answer.top != -np.inf).sum(axis=-1).tolist(), strict=True):
+        if count < least:
+            found = f"{count} candidate(s) above the floor of {FLOOR:g}" if token.top else "no top_logprobs"
+            needs = f"{found}, and the score {score!r} needs at least {least}"
+            raise MissingLogprobsError(_missing(token.token, needs, f"logprobs=True and top_logprobs={k}"))
+    return answer
+
+
 def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerScore]:
     """Score answers padded to one array ``[B, T, K]``: -inf where an answer has fewer tokens or candidates."""
     if not answers:
         return []
-    length = max(len(answer.tokens) for answer in answers)
-    top = np.full((len(answers), length, max(answer.k_used for answer in answers)), -np.inf)
+    length, width = (max(answer.top.shape[axis] for answer in answers) for axis in (0, 1))
+    # two places at least, so that tokens without candidates have a row all the same
+    top = np.full((len(answers), length, max(width, 2)), -np.inf)
+    chosen = np.zeros((len(answers), length))
     mask = np.zeros((len(answers), length), dtype=np.bool_)
     for row, answer in enumerate(answers):
-        top[row, : len(answer.tokens), : answer.k_used] = answer.top
-        mask[row, : len(answer.tokens)] = True
+        n_tokens, k = answer.top.shape
+        top[row, :n_tokens, :k] = answer.top
+        chosen[row, :n_tokens] = [token.logprob for token in answer.tokens]
+        mask[row, :n_tokens] = True
 
-    token_separability = separability(top)
-    leader = top[..., 0]
+    token_log_odds = log_odds(top)
+    token_odds = sigmoid(token_log_odds)
+    # a K that changed within an answer would make its tokens' separabilities incomparable
+    shared = np.array([answer.k_used for answer in answers])[:, None, None]
+    token_separability = separability(np.where(np.arange(top.shape[-1]) < shared, top, -np.inf))
+    leader = np.where(top[..., 0] == -np.inf, chosen, top[..., 0])
     log_probability = np.where(leader <= _ROUNDING, np.minimum(leader, 0.0), np.nan)
-    scores = all_scores(token_separability, log_probability, mask)
+    scores = all_scores(token_log_odds, token_separability, log_probability, mask)
 
     records = []
     for row, answer in enumerate(answers):
@@ -319,6 +354,7 @@ def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerSc
                 value=by_name[score],
                 scores=by_name,
                 tokens=[token.token for token in answer.tokens],
+                token_odds=token_odds[row, :n_tokens].tolist(),
                 token_separability=token_separability[row, :n_tokens].tolist(),
                 token_probability=[math.exp(value) for value in log_probability[row, :n_tokens].tolist()],
                 k_used=answer.k_used,
@@ -330,6 +366,10 @@ def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerSc
 
 def _dropped(token: object, drop: Collection[str]) -> bool:
     return token in drop or (drop is END_TOKENS and isinstance(token, str) and is_end_token(token))
+
+
+def _missing(token: str, found: str, ask: str) -> str:
+    return f"token {token!r} has {found}: ask the model for {ask}, and check that its server supports them"
 
 
 def _describe(value: object) -> str:

@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from langgraph_speceyes.errors import ArgumentError, GateMismatchError
-from langgraph_speceyes.scoring.aggregate import ScoreName, check_score
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError, UncalibratedGateWarning
+from langgraph_speceyes.scoring.aggregate import AT_ONE_K, ScoreName, check_k_for, check_score, least_candidates
 from langgraph_speceyes.scoring.answer import DEFAULT_K, AnswerScore
-from langgraph_speceyes.scoring.separability import check_k
 
-__all__ = ["DEFAULT_THRESHOLD", "FORMAT", "Gate", "resolve_gate"]
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "FORMAT",
+    "Gate",
+    "resolve_gate",
+    "uncalibrated_on_purpose",
+    "warn_if_uncalibrated",
+]
 
-#: The authors' threshold (the paper's ``tau``) for ``min`` at K = 64.
-DEFAULT_THRESHOLD = 0.98
+#: The threshold (the paper's ``tau``) for ``odds`` where nobody calibrated one: refuses every tie.
+DEFAULT_THRESHOLD = 0.9
 
 #: Version of the gate file's layout.
 FORMAT = 1
@@ -29,12 +40,15 @@ _REQUIRED = ("score", "threshold", "k")
 class Gate:
     """Phase III: accept an answer when its score is at least ``threshold`` (the paper's ``score >= tau``).
 
-    A threshold means something only for the score, the K and the models it was chosen on, so the gate carries them.
+    A threshold means something only for the score and the models it was chosen on, for ``min``, ``mean`` and
+    ``bottom`` at one K, so the gate carries them. ``Gate()`` is a guess that nobody calibrated; the paper's own is
+    ``Gate(score="min", threshold=0.98, k=64)``.
 
     Attributes:
         score: Which answer score is compared.
         threshold: The paper's ``tau``, strictly between 0 and 1.
-        k: Candidates per token (the paper's ``K``) behind the scores, >= 2.
+        k: Candidates per token (the paper's ``K``) to ask for, >= 2. ``odds``, which needs 5, and ``log`` accept
+            answers scored at another K; the others do not.
         speculator: Id of the small model the threshold was chosen for, if known.
         agent: Id of the large model it was chosen for, if known.
         judge_threshold: From which :func:`~langgraph_speceyes.scoring.tool_need` on, in [0, 1], a question goes
@@ -47,7 +61,7 @@ class Gate:
         ArgumentError: An attribute is out of its range; the error names it.
     """
 
-    score: ScoreName = "min"
+    score: ScoreName = "odds"
     threshold: float = DEFAULT_THRESHOLD
     k: int = DEFAULT_K
     speculator: str | None = None
@@ -64,7 +78,7 @@ class Gate:
         if not 0 < threshold < 1:
             raise ArgumentError("threshold", "a number strictly between 0 and 1", self.threshold)
         object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "k", check_k(self.k))
+        object.__setattr__(self, "k", check_k_for(self.score, self.k))
         for name, model in (("speculator", self.speculator), ("agent", self.agent)):
             if model is not None and (not isinstance(model, str) or not model):
                 raise ArgumentError(name, "a model id or None", repr(model))
@@ -91,19 +105,34 @@ class Gate:
             True when the answer may be returned. An empty answer, and one whose score is NaN, is never accepted.
 
         Raises:
-            GateMismatchError: The answer was scored with another K than the threshold was chosen for.
+            GateMismatchError: The answer was scored with a K that the threshold means nothing for.
         """
         if answer.n_tokens == 0:
             return False
-        if answer.k_used != self.k:
+        self.check_candidates(answer.k_used)
+        # False for NaN, as it must be.
+        return answer.scores[self.score] >= self.threshold
+
+    def check_candidates(self, k: int) -> None:
+        """Check that the threshold means something for scores of this K.
+
+        Args:
+            k: Candidates that every token of a scored answer has.
+
+        Raises:
+            GateMismatchError: Not the gate's K, for the scores that rest on separability; below 5 for ``odds``.
+        """
+        if self.score not in AT_ONE_K:
+            if k < (least := least_candidates(self.score)):
+                expected = f"at least {least} candidates per token, which the score {self.score!r} needs"
+                raise GateMismatchError("k", expected, f"an answer scored with {k}")
+        elif k != self.k:
             raise GateMismatchError(
                 "k",
                 f"{self.k} candidates per token, which the threshold {self.threshold} was calibrated with",
-                f"an answer scored with {answer.k_used} (score it with k={self.k} on at least as many top_logprobs, "
-                f"or calibrate at K={answer.k_used})",
+                f"an answer scored with {k} (score it with k={self.k} on at least as many top_logprobs, "
+                f"or calibrate at K={k})",
             )
-        # False for NaN, as it must be.
-        return answer.scores[self.score] >= self.threshold
 
     def check_models(self, speculator: str | None = None, agent: str | None = None, judge: str | None = None) -> None:
         """Check that the gate was calibrated for these models. An id that either side does not know is not compared.
@@ -205,8 +234,8 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
     """Make a gate of what users write.
 
     Args:
-        value: A gate; a threshold for ``min`` at K = 64; the path of a gate file; or None for the authors' default
-            (``min``, K = 64, 0.98).
+        value: A gate; a threshold for ``odds`` at K = 20; the path of a gate file; or None for ``Gate()`` (``odds``,
+            K = 20, 0.9).
 
     Returns:
         The gate.
@@ -223,6 +252,44 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
             raise ArgumentError("gate", "the path of a gate file, or a threshold as a number", f"the text {value!r}")
         return Gate.load(value)
     return Gate(threshold=_number("gate", value, "a Gate, a threshold, the path of a gate file or None"))
+
+
+# gates that were warned about, and whether a measurement is under way that needs no warning
+_told: set[Gate] = set()
+_telling = threading.Lock()
+_on_purpose: ContextVar[bool] = ContextVar("speceyes_uncalibrated_on_purpose", default=False)
+
+
+def warn_if_uncalibrated(gate: Gate, stacklevel: int = 2) -> None:
+    """Say once per process and gate that nobody calibrated it, and what to do about that.
+
+    Args:
+        gate: A gate that is about to be used.
+        stacklevel: Whose line is named, as in :func:`warnings.warn`: 1 is the line that calls this function.
+    """
+    if gate.calibration is not None or _on_purpose.get():
+        return
+    with _telling:
+        if gate in _told:
+            return
+        _told.add(gate)
+    warnings.warn(
+        f"Nobody calibrated this gate ({gate.score} >= {gate.threshold:g}): how much accuracy it costs with these "
+        "models and your questions is not known. Calibrate it on recorded questions (speceyes eval --full, then "
+        "speceyes calibrate) and give the file as gate=, or let it learn from your traffic: gate=SelfOpening(...).",
+        UncalibratedGateWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+@contextmanager
+def uncalibrated_on_purpose() -> Iterator[None]:
+    """Within it no gate is warned about: measurements take gates that are open, shut or yet to be calibrated."""
+    token = _on_purpose.set(True)
+    try:
+        yield
+    finally:
+        _on_purpose.reset(token)
 
 
 def _is_number(text: str) -> bool:

@@ -19,6 +19,7 @@ from langgraph_speceyes.scoring import (
     score_log,
     score_mean,
     score_min,
+    score_odds,
     squash,
 )
 
@@ -36,6 +37,8 @@ def literal(name: str, values: list[float]) -> float:
     n = len(values)
     if n == 0:
         return 0.0
+    if name == "odds":
+        return 1 / (1 + math.exp(-min(values)))
     if name == "min":
         return sigmoid(min(values))
     if name == "mean":
@@ -82,6 +85,8 @@ def test_by_hand() -> None:
     assert score_bottom(ten)[0] == pytest.approx(sigmoid(1.5))
     assert score_bottom(ten, fraction=0.5)[0] == pytest.approx(sigmoid(3.0))
     assert score_bottom(ten, fraction=1.0)[0] == pytest.approx(score_mean(ten)[0])
+    # The odds have no factor of 0.6: 3 to 1 is a probability of 0.75.
+    assert score_odds(np.log([[30.0, 3.0, 9.0]]))[0] == pytest.approx(0.75)
     # Probabilities 0.5 and 0.125: geometric mean 0.25.
     assert score_log(np.log([[0.5, 0.125]]))[0] == pytest.approx(0.25)
 
@@ -91,7 +96,7 @@ def test_batch_agrees_with_the_literal_formulas_and_padding_never_leaks(
     answers: list[list[float]], fill: float, left: int
 ) -> None:
     values, mask = padded(answers, fill, left)
-    got = all_scores(values, -values, mask)
+    got = all_scores(values, values, -values, mask)
     assert set(got) == set(SCORES)
     for name, scores in got.items():
         assert scores.shape == (len(answers),)
@@ -102,9 +107,9 @@ def test_batch_agrees_with_the_literal_formulas_and_padding_never_leaks(
 @given(ANSWERS, st.integers(0, 3))
 def test_batch_is_single_to_the_last_bit(answers: list[list[float]], left: int) -> None:
     values, mask = padded(answers, 7.0, left)
-    batch = all_scores(values, -values, mask)
+    batch = all_scores(values, values, -values, mask)
     for row, answer in enumerate(answers):
-        single = all_scores([answer], [[-value for value in answer]])
+        single = all_scores([answer], [answer], [[-value for value in answer]])
         assert {name: scores[row] for name, scores in batch.items()} == {name: s[0] for name, s in single.items()}
 
 
@@ -118,14 +123,14 @@ def test_order_of_min_bottom_and_mean_and_of_tokens(values: list[float], random:
     assert [score([shuffled])[0] for score in ON_SEPARABILITY] == pytest.approx([low, bottom, mean], rel=1e-12)
 
 
-@pytest.mark.parametrize("score", [*ON_SEPARABILITY, score_log])
+@pytest.mark.parametrize("score", [score_odds, *ON_SEPARABILITY, score_log])
 def test_empty_answers_score_zero(score: Callable[..., np.ndarray]) -> None:
     assert score([[1.0, 2.0], [3.0, 4.0]], [[False, False], [True, False]]).tolist()[0] == 0.0
     assert score([[1.0, 2.0], [3.0, 4.0]], [[False, False], [True, False]]).tolist()[1] > 0.0
     assert score(np.zeros((3, 0))).tolist() == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("score", [*ON_SEPARABILITY, score_log])
+@pytest.mark.parametrize("score", [score_odds, *ON_SEPARABILITY, score_log])
 def test_nan_in_a_counted_token_is_never_hidden(score: Callable[..., np.ndarray]) -> None:
     values = np.linspace(-2.0, -1.0, 10)
     values[3] = np.nan
@@ -141,18 +146,18 @@ def test_probability_zero_scores_zero() -> None:
 
 def test_leading_axes() -> None:
     values = np.arange(24.0).reshape(2, 3, 4)
-    for score in ON_SEPARABILITY:
+    for score in (score_odds, *ON_SEPARABILITY):
         assert score(values).shape == (2, 3)
         assert score(values[0, 0]).shape == ()
 
 
 def test_unknown_score_lists_the_names() -> None:
-    with pytest.raises(ArgumentError, match=r"^score: .*'min'.*'mean'.*'bottom'.*'log'.*found 'max'"):
+    with pytest.raises(ArgumentError, match=r"^score: .*'odds'.*'min'.*'mean'.*'bottom'.*'log'.*found 'max'"):
         check_score("max")
-    assert [check_score(name) for name in ("min", "mean", "bottom", "log")] == list(SCORES)
+    assert [check_score(name) for name in ("odds", "min", "mean", "bottom", "log")] == list(SCORES)
 
 
-@pytest.mark.parametrize("score", [*ON_SEPARABILITY, score_log])
+@pytest.mark.parametrize("score", [score_odds, *ON_SEPARABILITY, score_log])
 def test_wrong_shapes(score: Callable[..., np.ndarray]) -> None:
     with pytest.raises(ArgumentError, match=r"^mask: .*\(2, 3\).*\(3,\)"):
         score(np.zeros((2, 3)), np.ones(3, dtype=bool))

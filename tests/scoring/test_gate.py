@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError
-from langgraph_speceyes.scoring import AnswerScore, Gate, resolve_gate
+from langgraph_speceyes.scoring import SCORES, AnswerScore, Gate, ScoreName, resolve_gate, score_answer
+from tests.scoring.candidates import entry, ties
 
 FULL = Gate(
     score="bottom",
@@ -30,13 +31,14 @@ FULL = Gate(
 )
 
 
-def answer(value: float, *, k: int = 64, n_tokens: int = 1, **others: float) -> AnswerScore:
-    scores: Any = {"min": value, "mean": value, "bottom": value, "log": value} | others
-    return AnswerScore("min", value, scores, ["B"] * n_tokens, [6.0] * n_tokens, [0.9] * n_tokens, k, n_tokens)
+def answer(value: float, *, k: int = 20, n_tokens: int = 1, **others: float) -> AnswerScore:
+    scores: Any = dict.fromkeys(SCORES, value) | others
+    by_token = ([number] * n_tokens for number in (0.9, 6.0, 0.9))
+    return AnswerScore("odds", value, scores, ["B"] * n_tokens, *by_token, k, n_tokens)
 
 
-def test_defaults_are_the_authors() -> None:
-    assert (Gate().score, Gate().threshold, Gate().k) == ("min", 0.98, 64)
+def test_defaults() -> None:
+    assert (Gate().score, Gate().threshold, Gate().k) == ("odds", 0.9, 20)
 
 
 @given(st.floats(0.01, 0.99), st.floats(0, 1))
@@ -51,6 +53,7 @@ def test_reads_its_own_score() -> None:
     scored = answer(0.5, mean=0.99)
     assert Gate(score="mean").accepts(scored)
     assert not Gate(score="min").accepts(scored)
+    assert not Gate().accepts(scored)
 
 
 def test_never_accepts_an_empty_or_unknown_answer() -> None:
@@ -59,12 +62,44 @@ def test_never_accepts_an_empty_or_unknown_answer() -> None:
     assert not Gate(threshold=0.01).accepts(answer(math.nan))
 
 
+@pytest.mark.parametrize("score", ["min", "mean", "bottom"])
 @pytest.mark.parametrize("k", [20, 65])
-def test_refuses_another_k(k: int) -> None:
+def test_a_separability_is_refused_at_another_k(score: ScoreName, k: int) -> None:
+    gate = Gate(score=score, threshold=0.98, k=64)
     with pytest.raises(GateMismatchError, match=rf"^k: expected 64 .*found .* {k} ") as caught:
-        Gate().accepts(answer(0.1, k=k))
+        gate.accepts(answer(0.1, k=k))
     assert caught.value.argument == "k"
-    assert Gate(k=k).accepts(answer(0.99, k=k))
+    assert dataclasses.replace(gate, k=k).accepts(answer(0.99, k=k))
+
+
+@pytest.mark.parametrize("k", [5, 6, 19, 21, 64, 128])
+def test_odds_and_log_are_taken_at_another_k(k: int) -> None:
+    for gate in (Gate(), Gate(score="log")):
+        assert gate.accepts(answer(0.95, k=k))
+        assert not gate.accepts(answer(0.85, k=k))
+
+
+def test_odds_need_five_candidates_and_log_none() -> None:
+    for k in (0, 1, 4):
+        with pytest.raises(GateMismatchError, match=rf"^k: expected at least 5 .*'odds'.* found .* {k}$"):
+            Gate().accepts(answer(0.99, k=k))
+        assert Gate(score="log").accepts(answer(0.99, k=k))
+    for k in (2, 4):
+        with pytest.raises(ArgumentError, match=r"^k: .*5.*'odds'"):
+            Gate(k=k)
+        assert Gate(score="min", k=k).k == Gate(score="log", k=k).k == k
+
+
+@given(st.data())
+def test_the_default_gate_refuses_every_tie(data: st.DataObject) -> None:
+    k = data.draw(st.integers(5, 128))
+    tied = [[data.draw(ties(k, most=k))] for _ in range(data.draw(st.integers(1, 3)))]
+    sure = [30.0, *np.linspace(1, 0, k - 1)]
+    content = [entry(row) for row in ([sure], *tied, [sure]) for row in row]
+    scored = score_answer(content, k=k)
+    assert not Gate().accepts(scored)
+    assert not any(resolve_gate(at).accepts(scored) for at in (0.51, 0.98))
+    assert Gate().accepts(score_answer([entry(sure)] * 3, k=k))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +107,7 @@ def test_refuses_another_k(k: int) -> None:
     [
         *(("threshold", value) for value in (0, 1, 0.0, 1.0, 1.5, -0.1, math.nan, math.inf, True, "0.9", None, [0.9])),
         *(("score", value) for value in ("max", "", None, "MIN", ["min"])),
-        *(("k", value) for value in (1, 0, -1, 64.0, True, "64", None)),
+        *(("k", value) for value in (4, 1, 0, -1, 64.0, True, "64", None)),
         *((model, value) for model in ("speculator", "agent") for value in ("", 3)),
         *(("judge_threshold", value) for value in (-0.1, 1.1, math.nan, True, "x")),
         *(("prompts", value) for value in ("", 3)),
@@ -149,9 +184,9 @@ def test_file_round_trip(gate: Gate, tmp_path: Path) -> None:
 @given(
     st.builds(
         Gate,
-        score=st.sampled_from(["min", "mean", "bottom", "log"]),
+        score=st.sampled_from(SCORES),
         threshold=st.floats(0, 1, exclude_min=True, exclude_max=True),
-        k=st.integers(2, 200_000),
+        k=st.integers(5, 200_000),
         speculator=st.none() | st.text(st.characters(codec="utf-8"), min_size=1),
         judge_threshold=st.none() | st.floats(0, 1),
         calibration=st.none() | st.dictionaries(st.text(st.characters(codec="utf-8")), st.floats(0, 1)),
@@ -166,7 +201,7 @@ def test_any_gate_survives_its_file(tmp_path_factory: pytest.TempPathFactory, ga
 def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "gate.json"
     path.write_text('{"format": 1, "score": "min", "threshold": 0.97, "k": 64}')
-    assert Gate.load(path) == Gate(threshold=0.97)
+    assert Gate.load(path) == Gate("min", 0.97, 64)
 
 
 @pytest.mark.parametrize(

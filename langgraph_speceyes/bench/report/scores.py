@@ -204,7 +204,7 @@ def _scores(name: str, k: int | None, rows: Sequence[tuple[dict[str, float], boo
     right = np.array([good for _, good in rows])
     figures = {}
     for score in SCORES:
-        if not all(score in found for found, _ in rows):
+        if not all(math.isfinite(found.get(score, math.nan)) for found, _ in rows):
             continue
         values = np.array([found[score] for found, _ in rows])
         risk = risks(values, right)

@@ -12,7 +12,7 @@ from langgraph_speceyes.bench.report.data import AGENT, Loaded, judges_second, s
 from langgraph_speceyes.bench.report.table import Cell, cell, shares_of
 from langgraph_speceyes.bench.statistics import Estimate, Floats, drawn_means, interval, means, sums
 from langgraph_speceyes.bench.sweep import sweepable, swept, table
-from langgraph_speceyes.scoring import SCORES
+from langgraph_speceyes.scoring import DEFAULT_K, SCORES
 
 _THRESHOLDS = 40
 
@@ -134,7 +134,7 @@ def _sweeps(run: str, method: str, rows: list[Any]) -> Sweeps:
     groups = [o["group"] for o in rows]
     found = {}
     for score in SCORES:
-        if score not in columns.scores:
+        if score not in columns.scores or not columns.scores[score].any():
             continue
         thresholds = _thresholds(columns.scores[score])
         tried = [swept(columns, score=score, threshold=t, judge_threshold=judge) for t in thresholds]
@@ -214,7 +214,7 @@ def _label(method: str, run: Loaded, *, batch: bool = False, concurrency: bool =
         more.append(f"batch {run.batch_size}")
     if concurrency and run.concurrency > 1:
         more.append(f"concurrency {run.concurrency}")
-    if k and method in run.bypasses and (at := run.k(method)) not in (None, 64):
+    if k and method in run.bypasses and (at := run.k(method)) not in (None, DEFAULT_K):
         more.append(f"K {at}")
     return f"{method} ({', '.join(more)})" if more else method
 

@@ -32,7 +32,7 @@ class Shape:
         context: Tokens in the cache that each step attends to.
         batch: Answers decoded together.
         tokens: Tokens of an answer.
-        k: Candidates kept for each token (the paper's ``K``).
+        k: Candidates kept for each token; the paper's ``K``, more than the default gate asks for.
     """
 
     vocabulary: int = 151_936
@@ -53,7 +53,7 @@ async def measure(bench: Bench, shape: Shape | None = None) -> Part:
 
     Time: decoding steps only, without reading prompts and images, which would make the share smaller. Two decoder
     layers and the output layer with random weights are run for one step, and the layers' time is scaled to all of them;
-    top-K, its entries as `logprobs` and the four scores are the package's own code. One step of each in turn. Memory:
+    top-K, its entries as `logprobs` and the scores are the package's own code. One step of each in turn. Memory:
     the bytes of what a batch's completions hold once it is decoded, against the logits of all its steps in 32 bits.
     """
     try:
@@ -73,7 +73,7 @@ async def measure(bench: Bench, shape: Shape | None = None) -> Part:
             logits = whole()
             head_s = time.perf_counter() - began
             steps, top_s = _decoded(logits, shape)
-            scores_s = _scored(steps)
+            scores_s = _scored(steps, shape.k)
             step_s = layers_s / 2 * shape.layers + head_s
             rows.append({"forward_s": shape.tokens * step_s, "top_s": top_s, "scores_s": scores_s, "head_s": head_s})
         rows = rows[1:]  # the first one warms up
@@ -195,7 +195,7 @@ def _decoded(logits: Any, shape: Shape) -> tuple[list[Any], float]:
     return list(recorder.steps.values()), time.perf_counter() - began
 
 
-def _scored(steps: Sequence[Sequence[Any]]) -> float:
+def _scored(steps: Sequence[Sequence[Any]], k: int) -> float:
     """Seconds of the `logprobs` entries and the scores of every answer."""
     from langgraph_speceyes.models.engine import Engine
 
@@ -212,5 +212,5 @@ def _scored(steps: Sequence[Sequence[Any]]) -> float:
                 entry(candidate)
     began = time.perf_counter()
     for answer in steps:
-        score_answer([{**entry(s.chosen), "top_logprobs": [entry(c) for c in s.top]} for s in answer])
+        score_answer([{**entry(s.chosen), "top_logprobs": [entry(c) for c in s.top]} for s in answer], k=k)
     return time.perf_counter() - began

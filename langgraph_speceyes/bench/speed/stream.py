@@ -19,6 +19,7 @@ from langgraph_speceyes.bench.speed.figures import Figure, Part
 from langgraph_speceyes.bench.speed.subjects import Bench
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
+from langgraph_speceyes.scoring import uncalibrated_on_purpose
 
 WIDE = 32
 _MEBI = 1024 * 1024
@@ -86,7 +87,8 @@ def _stub() -> StateGraph[Any, Any, Any, Any]:
     graph.add_edge(START, "act")
     graph.add_edge("act", END)
     speculator = Canned(say=lambda messages: message(_asked(messages), sure), model_name="canned speculator")
-    return create_speceyes(graph, speculator=speculator, judge=Canned(say=judge, model_name="canned judge"))
+    with uncalibrated_on_purpose():
+        return create_speceyes(graph, speculator=speculator, judge=Canned(say=judge, model_name="canned judge"))
 
 
 def _asked(messages: Sequence[BaseMessage]) -> str:

@@ -21,6 +21,7 @@ from langgraph_speceyes.errors import MissingExtraError, describe_error
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import block_of, clear_cache, configure_cache, load
+from langgraph_speceyes.scoring import uncalibrated_on_purpose
 from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:
@@ -209,16 +210,18 @@ def counted(models: Models) -> tuple[int, int, int]:
 def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[Any, Any]:
     """The bypass in front of the agent, the gate changed as told."""
     changed = replace(models.gate, calibration=None, **gate) if gate else models.gate
-    return create_speceyes(
-        models.agent,
-        speculator=models.speculator,
-        judge=models.large if models.judging else None,
-        gate=changed,
-        prompts=models.prompts,
-        order=models.order,
-        hedge=hedge,
-        policy=models.policy,
-    ).compile(name="speceyes")
+    with uncalibrated_on_purpose():
+        graph = create_speceyes(
+            models.agent,
+            speculator=models.speculator,
+            judge=models.large if models.judging else None,
+            gate=changed,
+            prompts=models.prompts,
+            order=models.order,
+            hedge=hedge,
+            policy=models.policy,
+        )
+    return graph.compile(name="speceyes")
 
 
 class Within(Runnable[Any, Any]):
