@@ -16,7 +16,7 @@ from langgraph_speceyes.answers.agreement import agree
 from langgraph_speceyes.bench.runs import Outcome, Part, json_lines, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import Gate, check_score
+from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
@@ -187,11 +187,12 @@ def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome]) -> Gate:
     compared = {o["score"] for o in outcomes} - {None}
     # the mean probability of the chosen tokens rests on no candidates
     ks = {k for o in outcomes if o["speculator"] and (k := o["speculator"].get("k")) is not None}
-    if len(ks) > 1:
-        raise ArgumentError("k", "one K for all scores", f"scores of K = {sorted(ks)}")
+    score = check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"])
+    if len(ks) > 1 and score in AT_ONE_K:
+        raise ArgumentError("k", f"one K for all scores {score!r}", f"scores of K = {sorted(ks)}")
     return Gate(
-        score=check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]),
-        k=next(iter(ks), manifest["gate"]["k"]),
+        score=score,
+        k=min(ks, default=manifest["gate"]["k"]),
         speculator=ids.get("speculator"),
         agent=ids.get("large"),
         judge_threshold=next(iter(judges)) if len(judges) == 1 else None,

@@ -2,9 +2,21 @@
 
 from langgraph_speceyes.traffic.attach import adrain, drain
 from langgraph_speceyes.traffic.journal import Journal
+from langgraph_speceyes.traffic.opened import open_journal
 from langgraph_speceyes.traffic.opening import SelfOpening
 from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.recorder import Recorder
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 from langgraph_speceyes.traffic.store import StoreJournal
 
-__all__ = ["Journal", "Record", "SQLiteJournal", "SelfOpening", "StoreJournal", "adrain", "drain"]
+__all__ = [
+    "Journal",
+    "Record",
+    "Recorder",
+    "SQLiteJournal",
+    "SelfOpening",
+    "StoreJournal",
+    "adrain",
+    "drain",
+    "open_journal",
+]
