@@ -116,12 +116,14 @@ class Turn:
         says: The messages of the input; None where it has no such key.
         agent: How the agent's run goes: `fine`, or where it fails, stops or hangs.
         user: A key of the input beside the messages.
+        off: Whether this run turns the bypass off.
     """
 
     does: str
     says: tuple[Said, ...] | None
     agent: str
     user: str | None
+    off: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ def plans(draw: st.DrawFn) -> Plan:
         says=st.one_of(says, says, says, says, st.none()),
         agent=st.sampled_from(ends),
         user=st.none() | st.sampled_from(["Ada", "Bob"]),
+        off=st.sampled_from([False] * 7 + [True]),
     )
     # a question whose agent fails at once stands unanswered in the thread, whatever is asked next
     words = st.just("easy simple")
@@ -447,10 +450,11 @@ class Side:
     def __init__(self, graph: Any, script: Script, asynchronous: bool) -> None:
         self.graph, self.script, self.asynchronous = graph, script, asynchronous
         self.held: list[Any] = []
+        self.mode: dict[str, str] = {}
 
     def config(self) -> Any:
         turn = {"turn": self.script.turn}
-        return {"configurable": {"thread_id": "1", **turn}, "metadata": turn}
+        return {"configurable": {"thread_id": "1", **turn, **self.mode}, "metadata": turn}
 
     async def run(self, given: Any, turn: int, ends: str) -> Outcome:
         script = self.script
@@ -528,6 +532,7 @@ class Thread:
 
     async def _step(self, turn: Turn, number: int, given: Any, again: bool) -> None:
         self.asked_at[number] = self.asked
+        self.wrapped.mode = {"speceyes_mode": "off"} if turn.off else {}
         waited = self.last
         found = await self.wrapped.run(self._for(self.wrapped, given), number, turn.agent)
         self._check_asked()
