@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads soak journal results bench docs lint format help
+.PHONY: demo test test-vllm threads soak journal results plots bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -48,6 +48,9 @@ lint: $(STAMP) ## Ruff and the type checker
 format: $(STAMP) ## Let ruff format and mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+plots: $(STAMP) ## Draw what separability misses; into docs/results
+	$(BIN)/python examples/plot_scores.py
 
 results: $(STAMP) ## Measure the embedded pair on its test part; rewrite docs/results and the tables
 	$(BIN)/python examples/measure_testbed.py

@@ -58,7 +58,7 @@ def main() -> None:
     with ExitStack() as stack:
         url = arguments.url
         if url is None:
-            # 64 candidates a token, as the gate needs; vLLM's default is 20: start it with --max-logprobs 64
+            # as many candidates a token as the gate asks for: 20, which is vLLM's default too
             url = stack.enter_context(ModelServer(pair, max_logprobs=pair.gate.k)).url
         # ChatOpenAI, set up so that it returns logprobs; a key from OPENAI_API_KEY, if the server wants one
         small = hosted_model(arguments.model, base_url=url, temperature=0)
@@ -67,9 +67,9 @@ def main() -> None:
         found = probe(small, k=pair.gate.k)
         console.rule("what the endpoint can do", align="left")
         console.print(f"{found.describe()}\n")
-        if found.logprobs != "yes" or found.k < 2:
-            sys.exit("without logprobs it cannot be the speculator")
-        # A threshold is for one model and one K. Another speculator needs its own: `speceyes calibrate`.
+        if found.logprobs != "yes" or found.k < 5:
+            sys.exit("without five candidates a token it cannot be the speculator")
+        # A threshold is for one model. Another speculator needs its own: `speceyes calibrate`.
         gate = pair.gate if arguments.url is None else Gate(k=found.k)
 
         graph = build(small, gate, pair)

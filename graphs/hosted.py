@@ -6,7 +6,7 @@ Set in the environment of the server:
     SPECEYES_SPECULATOR_URL     its endpoint, such as http://localhost:8000/v1
     SPECEYES_AGENT_MODEL        the large model: judge, and the agent's model
     SPECEYES_AGENT_URL          its endpoint
-    SPECEYES_GATE               path of a gate file; without one the gate is the paper's, which asks for K = 64
+    SPECEYES_GATE               path of a gate file; without one it is `Gate()`, which nobody calibrated
     SPECEYES_PROTOCOL           how the large model calls tools: native (default) or deepeyes
     SPECEYES_COORDINATES        what its boxes count: absolute (default) or relative_1000
     SPECEYES_IMAGE_ROOTS        folders whose images callers may refer to by path; none without it

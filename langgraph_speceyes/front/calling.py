@@ -33,7 +33,7 @@ class ModelCall:
         model: Any LangChain chat model, or one with retries, fallbacks or settings around it.
         name: Name of the model's run in traces.
         max_tokens: Most tokens of the answer.
-        top_logprobs: Candidates to ask for, for each token.
+        top_logprobs: Candidates to ask for, for each token; with 0 only the token's own log-probability.
         policy: Which images may be loaded when the model takes no references.
         timeout_s: Longest wait in seconds, or None. A local forward pass that is under way is not stopped by it.
         tools: Tools shown to the model, in OpenAI's format, for a prompt that begins like another one of it.
@@ -54,7 +54,9 @@ class ModelCall:
         self.max_tokens = max_tokens
         self.models = chat_models(model)
         self._callee = with_tools(model, list(tools)) if tools else model
-        self._settings = {"logprobs": True, "top_logprobs": top_logprobs, "max_tokens": max_tokens, "temperature": 0.0}
+        self._settings: dict[str, Any] = {"logprobs": True, "max_tokens": max_tokens, "temperature": 0.0}
+        if top_logprobs:
+            self._settings["top_logprobs"] = top_logprobs
         # the answer's tokens are not the graph's answer yet: keep them out of the caller's message stream
         self._config: RunnableConfig = {"run_name": name, "tags": ["nostream"]}
         # whichever of them is called gets the same messages and settings

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
+
 __all__ = ["Endpoint", "Verdict", "model_name", "stated_limit"]
 
 _ABOUT = re.compile(r"logprobs|top_n_tokens", re.IGNORECASE)
@@ -119,10 +121,18 @@ class Endpoint:
                 f"Logprobs are {self.logprobs}: it can be neither speculator nor judge, only the agent's model; "
                 "vLLM returns them."
             )
-        if self.k < 2:
-            return f"K = {self.k}: a score needs at least 2 candidates a token, so it cannot be the speculator."
+        if self.k < LEAST_CANDIDATES:
+            if self.raw_logits:
+                return f"K = {self.k}: too few raw logits to compare, so it cannot be the speculator."
+            return (
+                f"K = {self.k}: too few to compare, so as the speculator it needs a gate of the score `log`, "
+                f"Gate(score='log', k={self.k}); vLLM returns more."
+            )
         if self.k < self.asked:
-            return f"K = {self.k}: calibrate the gate with k={self.k}, or start vLLM with --max-logprobs {self.asked}."
+            return (
+                f"K = {self.k}: give the gate k={self.k} (`odds` keeps its threshold, the paper's scores must be "
+                f"calibrated at that K), or start vLLM with --max-logprobs {self.asked}."
+            )
         return f"K = {self.k}: a gate with k={self.k} can be used as it is."
 
 

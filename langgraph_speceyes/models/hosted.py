@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 from langgraph_speceyes.models.endpoint import Endpoint, stated_limit
 from langgraph_speceyes.models.probing import aprobe, probe
+from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
@@ -86,13 +87,14 @@ def explain(error: BaseException, k: int) -> str | None:
             limit = stated_limit(str(cause))
             if limit is not None and limit < k:
                 return (
-                    f"the server gives at most {limit} top_logprobs, the gate needs K = {k}: "
-                    f"start vLLM with --max-logprobs {k}{_or_calibrate(limit)}"
+                    f"the server gives at most {limit} top_logprobs, the gate asks for K = {k}: "
+                    f"start vLLM with --max-logprobs {k}, or {_otherwise(limit)}"
                 )
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def _or_calibrate(limit: int) -> str:
-    # one candidate has no competitors
-    return f" or calibrate a gate at k={limit}" if limit >= 2 else ""
+def _otherwise(limit: int) -> str:
+    if limit >= LEAST_CANDIDATES:
+        return f"give the gate k={limit} (odds keep their threshold; calibrate the paper's scores at that K)"
+    return f"take a gate of the score log, with k={limit}"

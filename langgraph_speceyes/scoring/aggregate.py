@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import operator
+from typing import Literal, SupportsIndex, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,11 +74,17 @@ def check_k_for(score: ScoreName, k: object) -> int:
         The same number as a plain ``int``.
 
     Raises:
-        ArgumentError: ``k`` is not an integer of at least 2, or of at least 5 for ``odds``.
+        ArgumentError: ``k`` is not an integer of at least 2; of at least 5 for ``odds``, of at least 0 for ``log``.
     """
-    number = check_k(k)
-    if number < (least := least_candidates(score)):
-        raise ArgumentError("k", f"an integer >= {least} (the score {score!r} needs as many candidates)", number)
+    if (least := least_candidates(score)) == 2:
+        return check_k(k)
+    expected = f"an integer >= {least} (the score {score!r} needs as many candidates)"
+    try:
+        number = operator.index(cast("SupportsIndex", k))
+    except TypeError:
+        raise ArgumentError("k", expected, repr(k)) from None
+    if isinstance(k, bool) or number < least:
+        raise ArgumentError("k", expected, repr(k))
     return number
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from langgraph_speceyes.errors import ArgumentError, MissingLogprobsError
 from langgraph_speceyes.scoring.aggregate import ScoreName, all_scores, check_k_for, check_score, least_candidates
 from langgraph_speceyes.scoring.odds import log_odds, sigmoid
-from langgraph_speceyes.scoring.separability import FLOOR, FloatArray, check_k, separability
+from langgraph_speceyes.scoring.separability import FLOOR, FloatArray, separability
 
 __all__ = [
     "DEFAULT_K",
@@ -190,7 +190,7 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
 
     Args:
         content: ``response_metadata["logprobs"]["content"]`` of the message (the layout of ``ChatOpenAI``).
-        k: Candidates to keep per token (the paper's ``K``), >= 2.
+        k: Candidates to keep per token (the paper's ``K``), >= 0.
         drop: Texts of end and padding tokens; those at the end of the content are not scored. The default are those
             of :func:`is_end_token`. With vLLM's ``return_tokens_as_token_ids`` give ``{"token_id:151645", ...}``.
 
@@ -199,9 +199,9 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
 
     Raises:
         MissingLogprobsError: ``content`` is None, or a token has neither a log-probability nor candidates.
-        ArgumentError: ``k`` is below 2, or ``content`` has another layout.
+        ArgumentError: ``k`` is no whole number, or ``content`` has another layout.
     """
-    k = check_k(k)
+    k = check_k_for("log", k)
     if content is None:
         raise MissingLogprobsError("the model returned no log-probabilities: ask it for logprobs=True, top_logprobs=K")
     if isinstance(content, str | Mapping) or not isinstance(content, Sequence):
@@ -232,7 +232,7 @@ def score_answer(
     Args:
         content: ``response_metadata["logprobs"]["content"]`` of the message.
         score: Which score becomes ``value``.
-        k: Candidates per token (the paper's ``K``), >= 2; >= 5 for ``odds``.
+        k: Candidates per token (the paper's ``K``), >= 2; >= 5 for ``odds``, >= 0 for ``log``.
         drop: Texts of end and padding tokens, not scored at the end of the content.
 
     Returns:
@@ -281,7 +281,7 @@ def score_answers(
     Args:
         contents: One content per answer, of any lengths and any numbers of candidates.
         score: Which score becomes ``value``.
-        k: Candidates per token (the paper's ``K``), >= 2; >= 5 for ``odds``.
+        k: Candidates per token (the paper's ``K``), >= 2; >= 5 for ``odds``, >= 0 for ``log``.
         drop: Texts of end and padding tokens, not scored at the end of a content.
         return_exceptions: Put the error of an answer that cannot be scored in its place in the list, so that one
             answer does not cost the others their scores.

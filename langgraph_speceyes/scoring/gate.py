@@ -47,8 +47,8 @@ class Gate:
     Attributes:
         score: Which answer score is compared.
         threshold: The paper's ``tau``, strictly between 0 and 1.
-        k: Candidates per token (the paper's ``K``) to ask for, >= 2. ``odds``, which needs 5, and ``log`` accept
-            answers scored at another K; the others do not.
+        k: Candidates per token (the paper's ``K``) to ask for: >= 2; >= 5 for ``odds``; ``log`` needs none. These
+            two accept answers scored at another K; the others do not.
         speculator: Id of the small model the threshold was chosen for, if known.
         agent: Id of the large model it was chosen for, if known.
         judge_threshold: From which :func:`~langgraph_speceyes.scoring.tool_need` on, in [0, 1], a question goes

@@ -84,7 +84,7 @@ def test_the_speculator_answers_and_scores_as_in_this_process(
     sides, apart = [], []
     for one, other in zip(local, hosted, strict=True):
         assert other.text == one.text
-        first, second = score_answer(content(one), "min", k), score_answer(content(other), "min", k)
+        first, second = (score_answer(content(message), pair.gate.score, k) for message in (one, other))
         assert second.k_used == first.k_used == k
         assert second.tokens == first.tokens
         assert second.value == pytest.approx(first.value, abs=1e-2)
@@ -233,7 +233,7 @@ def test_streams_add_up_to_the_answer(
 def test_the_probe_finds_what_the_endpoint_can_do(served: Served) -> None:
     found = probe(served.speculator())
     assert (found.logprobs, found.images, found.raw_logits) == ("yes", "yes", False)
-    assert (found.asked, found.k, found.limit) == (64, 64, None)
+    assert (found.asked, found.k, found.limit) == (20, 20, None)
     assert found.url == served.speculator_url
 
     async def at_100() -> Endpoint:
@@ -244,15 +244,15 @@ def test_the_probe_finds_what_the_endpoint_can_do(served: Served) -> None:
     assert (more.asked, more.k, more.limit) == (100, MAX_LOGPROBS, MAX_LOGPROBS)
     # the limit is read from the refusal, not searched for
     assert more.requests == found.requests + 1
-    assert more.advice()[0] == "K = 64: calibrate the gate with k=64, or start vLLM with --max-logprobs 100."
+    assert more.advice()[0].startswith("K = 64: give the gate k=64 (")
 
 
 def test_the_command_shows_what_an_endpoint_can_do(served: Served) -> None:
     command = ["probe", served.agent_name, "--base-url", served.agent_url]
     shown = CliRunner().invoke(app, command, env={"COLUMNS": "120", "NO_COLOR": "1"})
     assert shown.exit_code == 0, shown.output
-    assert re.search(r"candidates a token \(K\) +│ 64 of 64", shown.stdout)
-    assert "K = 64: a gate with k=64 can be used as it is." in shown.stdout
+    assert re.search(r"candidates a token \(K\) +│ 20 of 20", shown.stdout)
+    assert "K = 20: a gate with k=20 can be used as it is." in shown.stdout
     printed = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(printed.stdout) == probe(served.agent()).to_dict()
 
@@ -272,8 +272,8 @@ def test_a_real_refusal_is_explained(
     with pytest.raises(openai.BadRequestError) as caught:
         served.speculator().invoke(speculations[0][0], logprobs=True, top_logprobs=65, max_tokens=4)
     wanted = (
-        "the server gives at most 64 top_logprobs, the gate needs K = 65: start vLLM with --max-logprobs 65 "
-        "or calibrate a gate at k=64"
+        "the server gives at most 64 top_logprobs, the gate asks for K = 65: start vLLM with --max-logprobs 65, "
+        "or give the gate k=64 (odds keep their threshold; calibrate the paper's scores at that K)"
     )
     assert explain(caught.value, 65) == wanted
     wrapped = RuntimeError("speculate")

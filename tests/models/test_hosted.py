@@ -88,8 +88,8 @@ class Server(BaseChatModel):
 def test_an_endpoint_that_can_do_everything() -> None:
     found = probe(Server())
     assert (found.logprobs, found.images, found.tool_images, found.tools) == ("yes",) * 4
-    assert (found.k, found.limit, found.raw_logits, found.said) == (64, None, False, {})
-    assert found.advice() == ["K = 64: a gate with k=64 can be used as it is."]
+    assert (found.k, found.limit, found.raw_logits, found.said) == (20, None, False, {})
+    assert found.advice() == ["K = 20: a gate with k=20 can be used as it is."]
     assert found.requests == 6
     assert found.url == "http://example.org/v1"
     assert "secret" not in found.describe() + repr(found)
@@ -97,19 +97,21 @@ def test_an_endpoint_that_can_do_everything() -> None:
 
 def test_the_limit_is_read_from_vllms_refusal() -> None:
     server = Server(limit=20)
-    found = probe(server)
+    found = probe(server, k=64)
     assert (found.k, found.limit) == (20, 20)
     assert server.asked == [64, 20]
-    assert found.advice() == ["K = 20: calibrate the gate with k=20, or start vLLM with --max-logprobs 64."]
+    (advice,) = found.advice()
+    assert advice.startswith("K = 20: give the gate k=20 (")
+    assert advice.endswith(", or start vLLM with --max-logprobs 64.")
 
 
 @pytest.mark.parametrize(("limit", "most"), [(20, 3), (5, 7), (2, 7), (1, 7), (63, 9), (33, 9)])
 def test_a_limit_that_is_not_named_is_searched_for(limit: int, most: int) -> None:
     server = Server(limit=limit, named=False)
-    found = probe(server)
+    found = probe(server, k=64)
     assert (found.k, found.limit) == (limit, limit)
     assert len(server.asked) <= most
-    assert ("cannot be the speculator" in found.advice()[0]) == (limit < 2)
+    assert (f"Gate(score='log', k={limit})" in found.advice()[0]) == (limit < 5)
 
 
 def test_a_server_that_returns_fewer_without_a_word() -> None:
@@ -142,6 +144,7 @@ def test_raw_logits_are_recognized() -> None:
     found = probe(Server(shift=12.0))
     assert found.raw_logits
     assert "raw_logits" in found.advice()[1]
+    assert "cannot be the speculator" in probe(Server(shift=12.0, limit=4)).advice()[0]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ def test_a_k_without_a_competitor_is_refused() -> None:
 
 def test_a_local_model_can_be_probed_too(pair: Any) -> None:
     found = probe(pair.speculator)
-    assert (found.k, found.logprobs, found.images, found.tools) == (64, "yes", "yes", "yes")
+    assert (found.k, found.logprobs, found.images, found.tools) == (20, "yes", "yes", "yes")
     assert (found.tool_images, found.raw_logits) == ("yes", False)
 
 
@@ -204,8 +207,9 @@ def test_a_local_model_can_be_probed_too(pair: Any) -> None:
 def test_refusals_of_top_logprobs_are_explained(message: str, limit: int) -> None:
     said = explain(Refused(400, message), 64)
     assert said is not None
-    assert said.startswith(f"the server gives at most {limit} top_logprobs, the gate needs K = 64: start vLLM with")
-    assert said.endswith(f" or calibrate a gate at k={limit}") == (limit >= 2)
+    assert said.startswith(f"the server gives at most {limit} top_logprobs, the gate asks for K = 64: start vLLM with")
+    assert (f"give the gate k={limit} (" in said) == (limit >= 5)
+    assert said.endswith(f"take a gate of the score log, with k={limit}") == (limit < 5)
     assert "\n" not in said
     assert explain(Refused(422, message), limit) is None
     assert explain(Refused(500, message), 64) is None

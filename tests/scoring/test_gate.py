@@ -88,6 +88,9 @@ def test_odds_need_five_candidates_and_log_none() -> None:
         with pytest.raises(ArgumentError, match=r"^k: .*5.*'odds'"):
             Gate(k=k)
         assert Gate(score="min", k=k).k == Gate(score="log", k=k).k == k
+    assert Gate(score="log", k=0).k == 0
+    with pytest.raises(ArgumentError, match=r"^k: .*0.*'log'.*-1"):
+        Gate(score="log", k=-1)
 
 
 @given(st.data())
