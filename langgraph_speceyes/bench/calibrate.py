@@ -204,6 +204,7 @@ def prepared(
     score: str | None = None,
     judge_threshold: float | None = None,
     splits: Sequence[str] | None = None,
+    people: bool = False,
 ) -> tuple[Evidence, Composition]:
     """The evidence of a run or journal, and the composition that it was recorded with, or that was asked for.
 
@@ -211,7 +212,7 @@ def prepared(
         ArgumentError: The source cannot be used, or lacks the score or the judge.
         JournalError: The file is no journal.
     """
-    evidence = read_evidence(source, splits=splits)
+    evidence = read_evidence(source, splits=splits, people=people)
     at = evidence.gate.judge_threshold if judge_threshold is None else judge_threshold
     evidence = replace(
         evidence, gate=replace(evidence.gate, score=check_score(score or evidence.gate.score), judge_threshold=at)

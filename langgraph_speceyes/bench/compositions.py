@@ -201,11 +201,7 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
 
 def halves(evidence: Evidence) -> tuple[Evidence, Evidence]:
     """Two halves, drawn by a digest of each question's image, so that no image is in both."""
-    keys = [
-        shown.images[0] if shown and shown.images else id
-        for id, shown in zip(evidence.ids, evidence.shown, strict=True)
-    ]
-    first = np.array([hashlib.sha256(f"calibrate {key}".encode()).digest()[0] % 2 == 0 for key in keys])
+    first = np.array([hashlib.sha256(f"calibrate {key}".encode()).digest()[0] % 2 == 0 for key in evidence.images])
     return evidence.part(first), evidence.part(~first)
 
 
