@@ -22,7 +22,7 @@ def outcome(
 ) -> Outcome:
     """As the runner writes it, with 1, 2 and 4 seconds for judge, speculator and agent."""
     tokens = {"input": 1, "output": 1}
-    scores = dict.fromkeys(("min", "mean", "bottom", "log"), score)
+    scores = dict.fromkeys(("odds", "min", "mean", "bottom", "log"), score)
     return Outcome(
         method="speceyes",
         id=str(number),

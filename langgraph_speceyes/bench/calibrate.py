@@ -16,7 +16,7 @@ from langgraph_speceyes.bench.sweep import Table, screened_by, swept, table
 from langgraph_speceyes.calibration import LABELS, Guarantee, operating_points
 from langgraph_speceyes.calibration.guarantee import METHODS
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import Gate, check_score
+from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
 from langgraph_speceyes.state import Order
 
 JUDGE_THRESHOLD = 0.5
@@ -218,6 +218,8 @@ def prepared(
         evidence, gate=replace(evidence.gate, score=check_score(score or evidence.gate.score), judge_threshold=at)
     )
     _check_score(evidence.gate.score, evidence.columns)
+    if evidence.gate.score in AT_ONE_K and len(evidence.ks) > 1:
+        raise ArgumentError("k", f"one K for the score {evidence.gate.score!r}", f"scores of K = {list(evidence.ks)}")
     screened_by(evidence.columns, at)
     return evidence, Composition(evidence.gate.score, at)
 

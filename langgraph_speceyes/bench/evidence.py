@@ -16,7 +16,7 @@ from langgraph_speceyes.answers.agreement import agree
 from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, json_lines, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
+from langgraph_speceyes.scoring import Gate, check_score
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
@@ -59,6 +59,7 @@ class Evidence:
         agent_right: Labels; None where there is none.
         passed_over: Whether somebody looked at it and could not tell.
         gate: Score, K, models and settings behind the columns; its threshold means nothing.
+        ks: The K's of the scores; several make those useless that mean something at one K only.
         by: Columns that loss can be shown by.
         shown: What a person sees; None where texts are not kept.
         left_out: Records of the journal that do not count, by the reason.
@@ -75,6 +76,7 @@ class Evidence:
     agent_right: tuple[bool | None, ...]
     passed_over: Mask
     gate: Gate
+    ks: tuple[int, ...]
     by: dict[str, tuple[str, ...]]
     shown: tuple[Shown | None, ...]
     left_out: dict[str, int]
@@ -163,6 +165,8 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
     small = [o["speculator"] or Part() for o in kept]  # type: ignore[typeddict-item]
     large = [o["agent"] or Part() for o in kept]  # type: ignore[typeddict-item]
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
+    # the mean probability of the chosen tokens rests on no candidates
+    ks = tuple(sorted({k for part in small if (k := part.get("k")) is not None}))
     labels = [told.get(o["id"], (None, None)) for o in kept] if told or people else rights
     return Evidence(
         source=folder,
@@ -176,7 +180,8 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
         speculator_right=tuple(one for one, _ in labels),
         agent_right=tuple(two for _, two in labels),
         passed_over=np.array([told.get(o["id"]) == (None, None) for o in kept]),
-        gate=_gate(manifest, kept),
+        gate=_gate(manifest, kept, ks),
+        ks=ks,
         by={name: tuple(str(o[name]) for o in kept) for name in BY_RUN},  # type: ignore[literal-required]
         shown=tuple(
             Shown(o["question"], p["answer"], q["answer"], _picture(folder, o))
@@ -195,17 +200,12 @@ def _picture(folder: Path, outcome: Outcome) -> tuple[str, ...]:
     return (outcome["image"],) if outcome["image"] else ()
 
 
-def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome]) -> Gate:
+def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[int]) -> Gate:
     ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
     judges = {o["judge_threshold"] for o in outcomes}
     compared = {o["score"] for o in outcomes} - {None}
-    # the mean probability of the chosen tokens rests on no candidates
-    ks = {k for o in outcomes if o["speculator"] and (k := o["speculator"].get("k")) is not None}
-    score = check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"])
-    if len(ks) > 1 and score in AT_ONE_K:
-        raise ArgumentError("k", f"one K for all scores {score!r}", f"scores of K = {sorted(ks)}")
     return Gate(
-        score=score,
+        score=check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]),
         k=min(ks, default=manifest["gate"]["k"]),
         speculator=ids.get("speculator"),
         agent=ids.get("large"),
@@ -251,7 +251,7 @@ def _from_journal(file: Path) -> Evidence:
         )
     gate = shadow[-1]["gate"]
     kept = [record for record in shadow if record["gate"] == gate]
-    ks = {record["k"] for record in kept if record["k"] is not None}
+    ks = tuple(sorted({record["k"] for record in kept if record["k"] is not None}))
     judges = {record["judge_threshold"] for record in kept}
     return Evidence(
         source=file,
@@ -265,9 +265,10 @@ def _from_journal(file: Path) -> Evidence:
         passed_over=np.array([record["id"] in over for record in kept]),
         gate=Gate(
             score=kept[-1]["score_name"],  # type: ignore[arg-type]
-            k=next(iter(ks)) if len(ks) == 1 else Gate().k,
+            k=min(ks, default=Gate().k),
             judge_threshold=next(iter(judges)) if len(judges) == 1 else None,
         ),
+        ks=ks,
         by={"group": tuple(record["group"] or "" for record in kept)},
         shown=tuple(_shown(record) for record in kept),
         left_out={
