@@ -34,6 +34,9 @@ journal: $(STAMP) ## Journals of traffic: 4 processes x 25,000 records, ten kill
 	$(BIN)/python -m tests.traffic.campaign
 	$(BIN)/python -m tests.traffic.speed
 
+labels: $(STAMP) ## 1,000 simulated calibrations each, with all labels, few and none: promises broken, acceptance
+	$(BIN)/python tests/calibration/test_labels.py
+
 bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed
 	$(BIN)/speceyes bench --out results/speed
 

@@ -16,7 +16,7 @@ from langgraph_speceyes.bench.sweep import Table, screened_by, swept, table
 from langgraph_speceyes.calibration import LABELS, Guarantee, operating_points
 from langgraph_speceyes.calibration.guarantee import METHODS
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import Gate, check_score
+from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
 from langgraph_speceyes.state import Order
 
 JUDGE_THRESHOLD = 0.5
@@ -204,6 +204,7 @@ def prepared(
     score: str | None = None,
     judge_threshold: float | None = None,
     splits: Sequence[str] | None = None,
+    people: bool = False,
 ) -> tuple[Evidence, Composition]:
     """The evidence of a run or journal, and the composition that it was recorded with, or that was asked for.
 
@@ -211,12 +212,14 @@ def prepared(
         ArgumentError: The source cannot be used, or lacks the score or the judge.
         JournalError: The file is no journal.
     """
-    evidence = read_evidence(source, splits=splits)
+    evidence = read_evidence(source, splits=splits, people=people)
     at = evidence.gate.judge_threshold if judge_threshold is None else judge_threshold
     evidence = replace(
         evidence, gate=replace(evidence.gate, score=check_score(score or evidence.gate.score), judge_threshold=at)
     )
     _check_score(evidence.gate.score, evidence.columns)
+    if evidence.gate.score in AT_ONE_K and len(evidence.ks) > 1:
+        raise ArgumentError("k", f"one K for the score {evidence.gate.score!r}", f"scores of K = {list(evidence.ks)}")
     screened_by(evidence.columns, at)
     return evidence, Composition(evidence.gate.score, at)
 

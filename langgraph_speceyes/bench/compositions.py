@@ -14,7 +14,7 @@ from langgraph_speceyes.bench.sweep import Floats, Mask, screened_by
 from langgraph_speceyes.calibration import Labelled, Labels, labelled_threshold
 from langgraph_speceyes.calibration.guarantee import Method
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import Gate, check_score
+from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
 from langgraph_speceyes.state import Order
 
 # every speculation passes that has a token
@@ -142,7 +142,7 @@ def available(evidence: Evidence) -> list[Composition]:
     """All compositions that the evidence can tell about: each score with the judge and without, and the judge alone."""
     at = evidence.gate.judge_threshold
     judged = not np.isnan(evidence.columns.judge_s).all()
-    scores = list(evidence.columns.scores)
+    scores = [s for s in evidence.columns.scores if s not in AT_ONE_K or len(evidence.ks) < 2]
     found = [Composition(score, None) for score in scores]
     if judged:
         found += [Composition(score, at) for score in scores if at is not None]
@@ -201,11 +201,7 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
 
 def halves(evidence: Evidence) -> tuple[Evidence, Evidence]:
     """Two halves, drawn by a digest of each question's image, so that no image is in both."""
-    keys = [
-        shown.images[0] if shown and shown.images else id
-        for id, shown in zip(evidence.ids, evidence.shown, strict=True)
-    ]
-    first = np.array([hashlib.sha256(f"calibrate {key}".encode()).digest()[0] % 2 == 0 for key in keys])
+    first = np.array([hashlib.sha256(f"calibrate {key}".encode()).digest()[0] % 2 == 0 for key in evidence.images])
     return evidence.part(first), evidence.part(~first)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from langgraph_speceyes.answers.agreement import agree
-from langgraph_speceyes.bench.runs import Outcome, Part, json_lines, read_runs
+from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, json_lines, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
+from langgraph_speceyes.scoring import Gate, check_score
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
@@ -51,6 +51,7 @@ class Evidence:
     Attributes:
         source: The run's folder or the journal's file.
         ids: Of the questions.
+        images: What tells the questions' images apart; the id where there is none.
         columns: Scores, probabilities and seconds; `speculator_right` and `agent_right` are false without a label.
         answered: Whether there is a speculation with a score.
         agree: Whether the answers agree; None where that is undecided.
@@ -58,6 +59,7 @@ class Evidence:
         agent_right: Labels; None where there is none.
         passed_over: Whether somebody looked at it and could not tell.
         gate: Score, K, models and settings behind the columns; its threshold means nothing.
+        ks: The K's of the scores; several make those useless that mean something at one K only.
         by: Columns that loss can be shown by.
         shown: What a person sees; None where texts are not kept.
         left_out: Records of the journal that do not count, by the reason.
@@ -66,6 +68,7 @@ class Evidence:
 
     source: Path
     ids: tuple[str, ...]
+    images: tuple[str, ...]
     columns: Table
     answered: Mask
     agree: tuple[bool | None, ...]
@@ -73,6 +76,7 @@ class Evidence:
     agent_right: tuple[bool | None, ...]
     passed_over: Mask
     gate: Gate
+    ks: tuple[int, ...]
     by: dict[str, tuple[str, ...]]
     shown: tuple[Shown | None, ...]
     left_out: dict[str, int]
@@ -100,6 +104,7 @@ class Evidence:
         return replace(
             self,
             ids=some(self.ids),
+            images=some(self.images),
             columns=columns,
             answered=self.answered[keep],
             agree=some(self.agree),
@@ -112,12 +117,15 @@ class Evidence:
         )
 
 
-def read_evidence(source: str | PathLike[str], *, splits: Sequence[str] | None = None) -> Evidence:
+def read_evidence(
+    source: str | PathLike[str], *, splits: Sequence[str] | None = None, people: bool = False
+) -> Evidence:
     """The evidence of a run's folder or a journal's file.
 
     Args:
         source: Either of them.
         splits: Only these, of a run.
+        people: Whether only a person's labels count; else a run that has none of these is labelled by its own verdicts.
 
     Raises:
         ArgumentError: It is neither, lacks a side, was made on test questions, or holds no shadow records.
@@ -128,13 +136,13 @@ def read_evidence(source: str | PathLike[str], *, splits: Sequence[str] | None =
         if splits:
             raise ArgumentError("split", "none for a journal", splits[0])
         return _from_journal(path)
-    return _from_run(path, splits)
+    return _from_run(path, splits, people)
 
 
 # --- runs ---
 
 
-def _from_run(folder: Path, splits: Sequence[str] | None) -> Evidence:
+def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evidence:
     ((manifest, outcomes),) = read_runs([folder])
     if manifest["benchmark"].get("part") == "test":
         raise ArgumentError("run", "calibration questions", f"the test part in {folder}")
@@ -157,23 +165,26 @@ def _from_run(folder: Path, splits: Sequence[str] | None) -> Evidence:
     small = [o["speculator"] or Part() for o in kept]  # type: ignore[typeddict-item]
     large = [o["agent"] or Part() for o in kept]  # type: ignore[typeddict-item]
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
-    # a person's labels take the place of the rule's
-    people = [told.get(o["id"], (None, None)) for o in kept] if told else rights
+    # the mean probability of the chosen tokens rests on no candidates
+    ks = tuple(sorted({k for part in small if (k := part.get("k")) is not None}))
+    labels = [told.get(o["id"], (None, None)) for o in kept] if told or people else rights
     return Evidence(
         source=folder,
         ids=tuple(o["id"] for o in kept),
+        images=tuple(o["image"] or o["id"] for o in kept),
         columns=table(kept),
         answered=np.array([bool(p.get("scores")) for p in small]),
         agree=tuple(
             agree(o["question"], p["answer"], q["answer"]).agree for o, p, q in zip(kept, small, large, strict=True)
         ),
-        speculator_right=tuple(one for one, _ in people),
-        agent_right=tuple(two for _, two in people),
+        speculator_right=tuple(one for one, _ in labels),
+        agent_right=tuple(two for _, two in labels),
         passed_over=np.array([told.get(o["id"]) == (None, None) for o in kept]),
-        gate=_gate(manifest, kept),
+        gate=_gate(manifest, kept, ks),
+        ks=ks,
         by={name: tuple(str(o[name]) for o in kept) for name in BY_RUN},  # type: ignore[literal-required]
         shown=tuple(
-            Shown(o["question"], p["answer"], q["answer"], (o["image"],))
+            Shown(o["question"], p["answer"], q["answer"], _picture(folder, o))
             for o, p, q in zip(kept, small, large, strict=True)
         ),
         left_out={},
@@ -181,17 +192,20 @@ def _from_run(folder: Path, splits: Sequence[str] | None) -> Evidence:
     )
 
 
-def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome]) -> Gate:
+def _picture(folder: Path, outcome: Outcome) -> tuple[str, ...]:
+    """The image, or the small picture that the run keeps of questions answered wrongly where the image is gone."""
+    small = folder / PICTURES / picture_name(outcome["id"])
+    if small.is_file() and not Path(outcome["image"]).is_file():
+        return (str(small),)
+    return (outcome["image"],) if outcome["image"] else ()
+
+
+def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[int]) -> Gate:
     ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
     judges = {o["judge_threshold"] for o in outcomes}
     compared = {o["score"] for o in outcomes} - {None}
-    # the mean probability of the chosen tokens rests on no candidates
-    ks = {k for o in outcomes if o["speculator"] and (k := o["speculator"].get("k")) is not None}
-    score = check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"])
-    if len(ks) > 1 and score in AT_ONE_K:
-        raise ArgumentError("k", f"one K for all scores {score!r}", f"scores of K = {sorted(ks)}")
     return Gate(
-        score=score,
+        score=check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]),
         k=min(ks, default=manifest["gate"]["k"]),
         speculator=ids.get("speculator"),
         agent=ids.get("large"),
@@ -237,11 +251,12 @@ def _from_journal(file: Path) -> Evidence:
         )
     gate = shadow[-1]["gate"]
     kept = [record for record in shadow if record["gate"] == gate]
-    ks = {record["k"] for record in kept if record["k"] is not None}
+    ks = tuple(sorted({record["k"] for record in kept if record["k"] is not None}))
     judges = {record["judge_threshold"] for record in kept}
     return Evidence(
         source=file,
         ids=tuple(record["id"] for record in kept),
+        images=tuple(record["images"][0] if record["images"] else record["id"] for record in kept),
         columns=_table(kept),
         answered=np.array([record["score"] is not None for record in kept]),
         agree=tuple(record["agree"] for record in kept),
@@ -250,9 +265,10 @@ def _from_journal(file: Path) -> Evidence:
         passed_over=np.array([record["id"] in over for record in kept]),
         gate=Gate(
             score=kept[-1]["score_name"],  # type: ignore[arg-type]
-            k=next(iter(ks)) if len(ks) == 1 else Gate().k,
+            k=min(ks, default=Gate().k),
             judge_threshold=next(iter(judges)) if len(judges) == 1 else None,
         ),
+        ks=ks,
         by={"group": tuple(record["group"] or "" for record in kept)},
         shown=tuple(_shown(record) for record in kept),
         left_out={

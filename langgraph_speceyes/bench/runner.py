@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
-from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, Part
+from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, Part, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.images import block_of, clear_cache, load_image
 from langgraph_speceyes.models.scope import cache_scope
@@ -319,11 +318,6 @@ def _where(item: Item) -> str:
     if item.image.kind != "inline":
         return item.image.uri
     return f"{item.image.source_key}, {item.image.inline_size} bytes"
-
-
-def picture_name(id: str) -> str:
-    """The file name of a question's small picture."""
-    return f"{hashlib.sha256(id.encode()).hexdigest()[:16]}.jpg"
 
 
 def _keep_picture(item: Item, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -101,6 +102,11 @@ class Outcome(TypedDict):
     began: float
     trouble: str | None
     error: str | None
+
+
+def picture_name(id: str) -> str:
+    """The file name of a question's small picture."""
+    return f"{hashlib.sha256(id.encode()).hexdigest()[:16]}.jpg"
 
 
 class Run:

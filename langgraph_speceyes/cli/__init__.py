@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from langgraph_speceyes.cli.answers import ask, demo
+from langgraph_speceyes.cli.calibration import calibrate, label
 from langgraph_speceyes.cli.endpoint import probe
 from langgraph_speceyes.cli.restore import restore
-from langgraph_speceyes.cli.runs import calibrate, evaluate, report_runs
+from langgraph_speceyes.cli.runs import evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
 from langgraph_speceyes.cli.testbed import check, serve, write
 
@@ -22,6 +23,7 @@ app.command("eval")(evaluate)
 app.command("report")(report_runs)
 app.command("bench")(measure_speed)
 app.command()(calibrate)
+app.command()(label)
 app.command()(probe)
 app.command()(restore)
 

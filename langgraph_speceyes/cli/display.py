@@ -16,7 +16,6 @@ from langgraph_speceyes.scoring import AT_ONE_K, squash
 from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:
-    from langgraph_speceyes.bench.calibrate import Calibrated
     from langgraph_speceyes.bench.speed import Figure, Measured
 
 
@@ -76,47 +75,6 @@ def show_overview(console: Console, figures: dict[str, dict[str, dict[str, Any]]
             )
         table.add_section()
     console.print(table)
-
-
-def show_calibrated(console: Console, found: Calibrated, out: Path | None) -> None:
-    """The gate that was found, what is promised for it, and what to do where nothing can be."""
-    promise = found.guarantee
-    if found.gate is None:
-        assert promise is not None, "the paper's way always finds a gate"
-        console.print(
-            f"[bold]No threshold keeps that promise[/]: at most {promise.max_loss:.2%} lost with "
-            f"{promise.confidence:.0%} confidence, on {promise.n} questions.",
-            highlight=False,
-        )
-        if promise.n < promise.least:
-            console.print(f"It takes {promise.least} at least, {promise.least - promise.n} more.", highlight=False)
-        if promise.more_needed:
-            console.print(f"About {promise.more_needed} more questions should do.", highlight=False)
-        elif promise.more_needed is None:
-            console.print("More questions like these would not help: too much is lost even at the highest scores.")
-        return
-    table = Table(title=f"a gate from {found.questions} questions", title_justify="left", show_header=False)
-    table.add_row("score", f"{found.gate.score}, K = {found.gate.k}")
-    table.add_row("threshold", f"{found.gate.threshold:.6f}")
-    if found.gate.judge_threshold is not None:
-        table.add_row("judge's threshold", f"{found.gate.judge_threshold:.6f}")
-    if promise is None:
-        table.add_row("promised", "nothing about other questions")
-    else:
-        lost = "net of what is gained" if promise.method == "net" else "gains not counted"
-        table.add_row(
-            "promised",
-            f"at most {promise.max_loss:.2%} of accuracy lost ({lost}), with {promise.confidence:.0%} confidence",
-        )
-        if promise.more_needed:
-            table.add_row("to accept more", f"about {promise.more_needed} more questions")
-    table.add_section()
-    table.add_row("accepted here", f"{found.accepted:.1%}")
-    table.add_row("right here", f"{found.accuracy:.1%}; the agent alone {found.agent_accuracy:.1%}")
-    table.add_row("speed-up here, total time", f"{found.speedup:.2f} x")
-    console.print(table)
-    if out:
-        console.print(f"written to {out}", highlight=False, soft_wrap=True)
 
 
 _CHECKED = (

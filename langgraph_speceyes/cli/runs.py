@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from langgraph_speceyes.cli.display import show_calibrated, show_overview
+from langgraph_speceyes.cli.display import show_overview
 from langgraph_speceyes.cli.options import (
     AsJson,
     BatchSize,
@@ -114,51 +114,3 @@ def report_runs(
         from langgraph_speceyes.bench.report import PAGE, show_report
 
         show_report(OUT, found, out / PAGE)
-
-
-def calibrate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of speceyes with --full, on calibration questions.")],
-    out: Annotated[Path | None, typer.Option(help="Gate file to write, for create_speceyes(gate=...).")] = None,
-    max_loss: Annotated[
-        float, typer.Option(help="Most accuracy to lose against the agent, as a share of all questions.")
-    ] = 0.01,
-    confidence: Annotated[float, typer.Option(help="How surely that is kept.")] = 0.95,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="guarantee, or paper: the fastest point that keeps the agent's accuracy on these very questions."
-        ),
-    ] = "guarantee",
-    counted: Annotated[
-        str,
-        typer.Option(help="What counts as lost: net, or harm, which lets no gain make up for it."),
-    ] = "net",
-    score: Annotated[str | None, typer.Option(help="Score to compare; the default is the run's.")] = None,
-    judge_threshold: Annotated[
-        float | None, typer.Option(help="The judge's threshold, fixed beforehand; the default is the run's.")
-    ] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Choose the gate's threshold on calibration questions, with a promise about the accuracy lost."""
-    with one_line_errors():
-        from langgraph_speceyes.bench.calibrate import calibrate_run
-
-        found = calibrate_run(
-            run,
-            method=method,
-            max_loss=max_loss,
-            confidence=confidence,
-            counted=counted,
-            score=score,
-            judge_threshold=judge_threshold,
-            splits=split,
-        )
-        if out and found.gate:
-            found.gate.save(out)
-    if as_json:
-        print(json.dumps(found.to_dict()))
-    else:
-        show_calibrated(OUT, found, out)
-    if found.gate is None:
-        raise typer.Exit(1)

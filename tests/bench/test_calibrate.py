@@ -15,72 +15,13 @@ from typer.testing import CliRunner
 from langgraph_speceyes.bench.benchmark import Benchmark, part_of
 from langgraph_speceyes.bench.calibrate import calibrate_run, fastest
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.runs import FORMAT, Outcome, Part, Run
+from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.bench.sweep import sweep, sweepable
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import inline_reference, parse_reference
 from langgraph_speceyes.scoring import Gate
-
-
-def outcome(
-    number: int,
-    *,
-    score: float = 0.9,
-    need: float | None = 0.2,
-    small: bool = True,
-    large: bool = True,
-    split: str = "one",
-) -> Outcome:
-    """As the runner writes it, with 1, 2 and 4 seconds for judge, speculator and agent."""
-    tokens = {"input": 1, "output": 1}
-    scores = dict.fromkeys(("min", "mean", "bottom", "log"), score)
-    return Outcome(
-        method="speceyes",
-        id=str(number),
-        split=split,
-        group="",
-        question="What colour?",
-        expected="red",
-        letter="",
-        image="a.png",
-        answer="red",
-        right=True,
-        read="red",
-        rule="free_form",
-        reason="",
-        route="bypass",
-        decided_by="gate",
-        tool_need=need,
-        judge_threshold=0.5,
-        score="min",
-        threshold=0.5,
-        speculator=Part(answer="x", right=small, seconds=2.0, error=None, tokens=tokens, scores=scores, k=64),
-        agent=Part(answer="y", right=large, seconds=4.0, error=None, tokens=tokens, tools=["crop"]),
-        seconds={"judge": 1.0, "speculate": 2.0, "total": 3.0},
-        tokens={},
-        began=0.0,
-        trouble=None,
-        error=None,
-    )
-
-
-def written(folder: Path, outcomes: list[Outcome], **changes: Any) -> Path:
-    manifest = {
-        "format": FORMAT,
-        "benchmark": {"name": "embedded", "part": "calibration"},
-        "methods": ["speceyes"],
-        "models": {"speculator": {"id": "small"}, "large": {"id": "large"}, "agent": "agent"},
-        "gate": {"score": "min", "k": 64},
-        **changes,
-    }
-    run = Run(folder)
-    folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    for one in outcomes:
-        run.append(one)
-    return folder
-
+from tests.runs import outcome, written
 
 many = st.lists(
     st.builds(

@@ -25,8 +25,7 @@ from langgraph_speceyes.bench.report.data import Loaded, busy_shares, judges_sec
 from langgraph_speceyes.bench.report.scores import aurc, calibration_error, density, log_odds, risks
 from langgraph_speceyes.bench.report.series import series, sweeps
 from langgraph_speceyes.bench.report.table import cell, shares_of, table
-from langgraph_speceyes.bench.runner import picture_name
-from langgraph_speceyes.bench.runs import Outcome, Run
+from langgraph_speceyes.bench.runs import Outcome, Run, picture_name
 from langgraph_speceyes.bench.statistics import Estimate, drawn_means, estimate, mean_of, means, share, sums
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError

@@ -25,8 +25,8 @@ from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark, Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
 from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
 from langgraph_speceyes.bench.methods import Models, build
-from langgraph_speceyes.bench.runner import evaluate, picture_name
-from langgraph_speceyes.bench.runs import Outcome, Run
+from langgraph_speceyes.bench.runner import evaluate
+from langgraph_speceyes.bench.runs import Outcome, Run, picture_name
 from langgraph_speceyes.bench.sweep import sweep, sweepable
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError

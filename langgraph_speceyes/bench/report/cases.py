@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langgraph_speceyes.bench.report.data import PHASES, Loaded, judges_second
-from langgraph_speceyes.bench.runner import picture_name
-from langgraph_speceyes.bench.runs import PICTURES, Outcome
+from langgraph_speceyes.bench.runs import PICTURES, Outcome, picture_name
 
 SHOWN = 24
 """Most mistakes of a kind."""
