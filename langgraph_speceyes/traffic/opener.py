@@ -23,6 +23,7 @@ __all__ = ["Opener", "saved_openings"]
 
 _PAGE = 256  # records read at once
 _EVENTS = 200  # events kept
+_RECENT = 256  # records remembered: a store may give one twice, where a write had to be done again
 _FORMAT = 1
 
 # What the evidence depends on; other settings may change without voiding it.
@@ -81,6 +82,7 @@ class Opener:
         self._watched = settings.fresh()
         self._position: str | None = None
         self._folded = self._overdue = self._skipped = 0
+        self._recent: list[str] = []
         self._held: tuple[str, float] | None = None
         self._events: list[OpeningEvent] = []
         self._unreported: list[OpeningEvent] = []
@@ -151,7 +153,7 @@ class Opener:
                 raise ArgumentError("reopen", "a gate that its detector has closed", "none")
             before = WatchedOpening.from_dict(begun["before"])
             before.start = self._watched.start
-            self._position, self._folded = begun["position"], begun["folded"]
+            self._position, self._folded, self._recent = begun["position"], begun["folded"], begun["recent"]
             return self._begin("reopened", before.begin_anew(keep=True), self.clock(), reason, None)
 
     def status(self) -> dict[str, Any]:
@@ -214,7 +216,10 @@ class Opener:
                     return
                 self._position = position
                 self._folded += 1
-                if isinstance(seen, str):
+                mark = hashlib.sha256(record["id"].encode()).hexdigest()[:8]
+                again = mark in self._recent
+                self._recent = [*self._recent[1 - _RECENT :], mark]
+                if again or isinstance(seen, str):
                     self._skipped += 1
                     continue
                 self._overdue += seen.overdue
@@ -280,6 +285,7 @@ class Opener:
             "event": event,
             "position": self._position,
             "folded": self._folded,
+            "recent": self._recent,
             "watched": anew.to_dict(),
             "before": None if closed is None else closed.to_dict(),
         }
@@ -336,7 +342,7 @@ class Opener:
     def _take(self, state: dict[str, Any]) -> None:
         self._watched = WatchedOpening.from_dict(state["watched"])
         self._watched.floor = self.settings.audit
-        self._position, self._folded = state["position"], state["folded"]
+        self._position, self._folded, self._recent = state["position"], state["folded"], state["recent"]
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -344,6 +350,7 @@ class Opener:
             "folded": self._folded,
             "skipped": self._skipped,
             "overdue": self._overdue,
+            "recent": self._recent,
             "watched": self._watched.to_dict(),
             "events": self._events,
         }

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from langgraph_speceyes.calibration import Opening, WatchedOpening, audit_rate
 from langgraph_speceyes.calibration.detector import Detector
 from langgraph_speceyes.calibration.opening import FRACTIONS, OPENING_GRID
+from langgraph_speceyes.calibration.watched import FULL_AUDIT
 from langgraph_speceyes.errors import ArgumentError
 
 LIMIT = 0.2
@@ -238,12 +239,32 @@ def test_a_state_that_is_none_is_refused() -> None:
             Opening.from_dict(broken)
 
 
-def test_the_audit_rate_falls_to_its_floor() -> None:
-    rates = [audit_rate(since, 0.1) for since in range(5000)]
-    assert rates[:401] == [1.0] * 401
+def test_the_audit_rate_is_full_while_there_is_more_to_open_and_then_falls_to_its_floor() -> None:
+    assert [audit_rate(n, 0, 0.1) for n in (0, 1, 1000, FULL_AUDIT)] == [1.0] * 4
+    rates = [audit_rate(quiet, quiet, 0.1) for quiet in range(5000)]
     assert rates == sorted(rates, reverse=True)
-    assert rates[4000:] == [0.1] * 1000
-    assert rates[800] == 0.5
+    assert (rates[200], rates[400], rates[2000], rates[-1]) == (1.0, 0.5, 0.1, 0.1)
+    assert audit_rate(FULL_AUDIT + 400, 0, 0.1) == 0.5, "also where more is never opened"
+
+
+def test_the_audit_rate_follows_from_what_is_in_reach() -> None:
+    # everything agrees: all is open at once, nothing more is in reach, and the rate falls
+    watched = WatchedOpening(Opening(0.02), Detector(0.02))
+    rates = []
+    for _ in range(700):
+        rates.append(watched.terms.rate)
+        watched.observe(0.999, False, rate=watched.terms.rate, accepted=watched.terms.threshold is not None)
+    assert rates[:366] == [1.0] * 366
+    assert rates[-1] == pytest.approx(200 / (699 - 166))
+    # the most of it lies lower and is not yet certain: every answer is audited until it is
+    watched, count = WatchedOpening(Opening(0.02, grid=[0.9, 0.5]), Detector(0.02)), 0
+    while watched.opening.threshold != 0.5:
+        differs = count in (1, 2)
+        accepted = watched.terms.threshold is not None and count % 2 == 0
+        assert watched.terms.rate == 1.0
+        watched.observe(0.95 if count % 2 == 0 else 0.6, differs and count % 2 == 1, accepted=accepted)
+        count += 1
+    assert count > 200
 
 
 def test_watched_it_closes_when_accepted_answers_begin_to_differ_and_begins_anew() -> None:
