@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -153,31 +153,52 @@ def _from_run(folder: Path, splits: Sequence[str] | None) -> Evidence:
             "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
             f"{len(rows) - len(kept)} of {len(rows)} outcomes without",
         )
-    told = _told(folder / LABELS_FILE)
-    small = [o["speculator"] or Part() for o in kept]  # type: ignore[typeddict-item]
-    large = [o["agent"] or Part() for o in kept]  # type: ignore[typeddict-item]
+    return evidence_of(kept, _gate(manifest, kept), folder, told=_told(folder / LABELS_FILE))
+
+
+def evidence_of(
+    outcomes: Sequence[Outcome],
+    gate: Gate,
+    source: Path,
+    *,
+    told: Mapping[str, tuple[bool | None, bool | None]] | None = None,
+) -> Evidence:
+    """The evidence of outcomes of a bypass.
+
+    Args:
+        outcomes: Each with both sides.
+        gate: Score, K, models and settings behind them.
+        source: Where they are from.
+        told: A person's labels of speculator and agent by question, which take the place of the rule's.
+
+    Raises:
+        ArgumentError: There is no outcome, or one lacks a side.
+    """
+    columns = table(outcomes)
+    small = [o["speculator"] or Part() for o in outcomes]  # type: ignore[typeddict-item]
+    large = [o["agent"] or Part() for o in outcomes]  # type: ignore[typeddict-item]
+    told = told or {}
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
-    # a person's labels take the place of the rule's
-    people = [told.get(o["id"], (None, None)) for o in kept] if told else rights
+    people = [told.get(o["id"], (None, None)) for o in outcomes] if told else rights
     return Evidence(
-        source=folder,
-        ids=tuple(o["id"] for o in kept),
-        columns=table(kept),
+        source=source,
+        ids=tuple(o["id"] for o in outcomes),
+        columns=columns,
         answered=np.array([bool(p.get("scores")) for p in small]),
         agree=tuple(
-            agree(o["question"], p["answer"], q["answer"]).agree for o, p, q in zip(kept, small, large, strict=True)
+            agree(o["question"], p["answer"], q["answer"]).agree for o, p, q in zip(outcomes, small, large, strict=True)
         ),
         speculator_right=tuple(one for one, _ in people),
         agent_right=tuple(two for _, two in people),
-        passed_over=np.array([told.get(o["id"]) == (None, None) for o in kept]),
-        gate=_gate(manifest, kept),
-        by={name: tuple(str(o[name]) for o in kept) for name in BY_RUN},  # type: ignore[literal-required]
+        passed_over=np.array([told.get(o["id"]) == (None, None) for o in outcomes]),
+        gate=gate,
+        by={name: tuple(str(o[name]) for o in outcomes) for name in BY_RUN},  # type: ignore[literal-required]
         shown=tuple(
             Shown(o["question"], p["answer"], q["answer"], (o["image"],))
-            for o, p, q in zip(kept, small, large, strict=True)
+            for o, p, q in zip(outcomes, small, large, strict=True)
         ),
         left_out={},
-        outcomes=tuple(kept),
+        outcomes=tuple(outcomes),
     )
 
 
