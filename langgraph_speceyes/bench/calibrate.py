@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from langgraph_speceyes.bench.compositions import Certified, Composition, Terms, available, certify, chosen, halves
+from langgraph_speceyes.bench.compositions import (
+    OPEN,
+    Certified,
+    Composition,
+    Terms,
+    available,
+    certify,
+    chosen,
+    halves,
+)
 from langgraph_speceyes.bench.evidence import Evidence, read_evidence
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.bench.sweep import Table, screened_by, swept, table
@@ -181,8 +190,7 @@ def calibrate_run(
             if not half.ids:
                 raise ArgumentError("choose", "questions about more images", "no image in one of the halves")
         composition, tried = _choose(first, terms, composition)
-    found = certify(evidence, composition, terms, extrapolate=True)
-    return _calibrated(evidence, found, terms, by, tried)
+    return certified(evidence, composition, terms, by, tried, extrapolate=True)
 
 
 def terms_of(max_loss: float, confidence: float, counted: str, labels: str, by: str | None) -> Terms:
@@ -238,9 +246,32 @@ def _choose(half: Evidence, terms: Terms, default: Composition) -> tuple[Composi
     return best.composition if best else default, shown
 
 
-def _calibrated(
-    evidence: Evidence, found: Certified, terms: Terms, by: str | None, tried: tuple[Tried, ...]
+def certified(
+    evidence: Evidence,
+    composition: Composition,
+    terms: Terms,
+    by: str | None = None,
+    tried: tuple[Tried, ...] = (),
+    *,
+    extrapolate: bool = False,
 ) -> Calibrated:
+    """A gate for one composition, with the promise; None for the gate where nothing can be certified.
+
+    Args:
+        evidence: The questions.
+        composition: Fixed without looking at their outcomes.
+        terms: What is to be promised.
+        by: Column to show losses by.
+        tried: What was tried on other questions.
+        extrapolate: Whether to estimate how many more questions should do.
+
+    Raises:
+        ArgumentError: Labels, the score or the column are missing, or a limit is out of range.
+        MissingExtraError: `harm` without SciPy.
+    """
+    if composition.score is not None:
+        _check_score(composition.score, evidence.columns)
+    found = certify(evidence, composition, terms, extrapolate=extrapolate)
     promises = list(found.parts.values())
     one = promises[0].guarantee
     if len(promises) > 1:
@@ -308,7 +339,7 @@ def _check_score(score: str, columns: Table) -> None:
         raise ArgumentError("score", f"one that was recorded: {', '.join(columns.scores)}", score)
 
 
-def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = True) -> Calibrated:
+def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = True, gated: bool = True) -> Calibrated:
     """The paper's way: the fastest operating point that keeps the agent's accuracy on these questions, in every split.
 
     Thresholds of gate and judge are tried together; the latency of each pair is
@@ -322,6 +353,7 @@ def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = Tru
         outcomes: Of a bypass, run with `--full` on calibration questions.
         gate: Score, K and models; its threshold does not matter.
         choose_judge: Whether to choose the judge's threshold too, or keep the gate's.
+        gated: Whether a gate comes behind the judge; without one every speculation passes that has a token.
 
     Raises:
         ArgumentError: The outcomes lack a side, or the score.
@@ -336,13 +368,15 @@ def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = Tru
         known = columns.tool_need[~np.isnan(columns.tool_need)]
         judges = [JUDGE_THRESHOLD, *map(float, operating_points(known))] if known.size else [JUDGE_THRESHOLD]
     found: list[tuple[float, float, float | None]] = []
+    thresholds = operating_points(columns.scores[gate.score]) if gated else [OPEN]
     for at in judges:
-        for threshold in operating_points(columns.scores[gate.score]):
+        for threshold in thresholds:
             one = swept(columns, score=gate.score, threshold=float(threshold), judge_threshold=at)
             if np.all(splits @ one.right >= lost_none):
                 found.append((float(one.seconds.mean()), float(threshold), at))
     # where not even the highest threshold keeps it, nothing will: a wrong answer has the score 1
-    found = found or [(float(columns.agent_s.mean()), 1 - 1e-9, gate.judge_threshold)]
+    nobody = (1 - 1e-9, gate.judge_threshold) if gated else (OPEN, 1e-9)
+    found = found or [(float(columns.agent_s.mean()), *nobody)]
     near = [point for point in found if point[0] <= 1.01 * min(found)[0]]
     _, threshold, at = max(near, key=lambda point: (point[1], -point[0]))
     record = {"method": "paper", "questions": len(columns.agent_s)}

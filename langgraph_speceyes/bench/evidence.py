@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -162,33 +162,58 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
             f"{len(rows) - len(kept)} of {len(rows)} outcomes without",
         )
     told = _told(folder / LABELS_FILE)
-    small = [o["speculator"] or Part() for o in kept]  # type: ignore[typeddict-item]
-    large = [o["agent"] or Part() for o in kept]  # type: ignore[typeddict-item]
+    return evidence_of(kept, _gate(manifest, kept, _ks(kept)), folder, told=told, people=people)
+
+
+def evidence_of(
+    outcomes: Sequence[Outcome],
+    gate: Gate,
+    source: Path,
+    *,
+    told: Mapping[str, tuple[bool | None, bool | None]] | None = None,
+    people: bool = False,
+) -> Evidence:
+    """The evidence of outcomes of a bypass.
+
+    Args:
+        outcomes: Each with both sides.
+        gate: Score, K, models and settings behind them.
+        source: Where they are from.
+        told: A person's labels of speculator and agent by question, which take the place of the rule's.
+        people: Whether only a person's labels count.
+
+    Raises:
+        ArgumentError: There is no outcome, or one lacks a side.
+    """
+    columns = table(outcomes)
+    small = [o["speculator"] or Part() for o in outcomes]  # type: ignore[typeddict-item]
+    large = [o["agent"] or Part() for o in outcomes]  # type: ignore[typeddict-item]
+    told = told or {}
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
     # the mean probability of the chosen tokens rests on no candidates
-    ks = tuple(sorted({k for part in small if (k := part.get("k")) is not None}))
-    labels = [told.get(o["id"], (None, None)) for o in kept] if told or people else rights
+    ks = _ks(outcomes)
+    labels = [told.get(o["id"], (None, None)) for o in outcomes] if told or people else rights
     return Evidence(
-        source=folder,
-        ids=tuple(o["id"] for o in kept),
-        images=tuple(o["image"] or o["id"] for o in kept),
-        columns=table(kept),
+        source=source,
+        ids=tuple(o["id"] for o in outcomes),
+        images=tuple(o["image"] or o["id"] for o in outcomes),
+        columns=columns,
         answered=np.array([bool(p.get("scores")) for p in small]),
         agree=tuple(
-            agree(o["question"], p["answer"], q["answer"]).agree for o, p, q in zip(kept, small, large, strict=True)
+            agree(o["question"], p["answer"], q["answer"]).agree for o, p, q in zip(outcomes, small, large, strict=True)
         ),
         speculator_right=tuple(one for one, _ in labels),
         agent_right=tuple(two for _, two in labels),
-        passed_over=np.array([told.get(o["id"]) == (None, None) for o in kept]),
-        gate=_gate(manifest, kept, ks),
+        passed_over=np.array([told.get(o["id"]) == (None, None) for o in outcomes]),
+        gate=gate,
         ks=ks,
-        by={name: tuple(str(o[name]) for o in kept) for name in BY_RUN},  # type: ignore[literal-required]
+        by={name: tuple(str(o[name]) for o in outcomes) for name in BY_RUN},  # type: ignore[literal-required]
         shown=tuple(
-            Shown(o["question"], p["answer"], q["answer"], _picture(folder, o))
-            for o, p, q in zip(kept, small, large, strict=True)
+            Shown(o["question"], p["answer"], q["answer"], _picture(source, o))
+            for o, p, q in zip(outcomes, small, large, strict=True)
         ),
         left_out={},
-        outcomes=tuple(kept),
+        outcomes=tuple(outcomes),
     )
 
 
@@ -198,6 +223,12 @@ def _picture(folder: Path, outcome: Outcome) -> tuple[str, ...]:
     if small.is_file() and not Path(outcome["image"]).is_file():
         return (str(small),)
     return (outcome["image"],) if outcome["image"] else ()
+
+
+def _ks(outcomes: Sequence[Outcome]) -> tuple[int, ...]:
+    """Candidates that scores rest on; the mean probability of the chosen tokens rests on none."""
+    found = {k for o in outcomes if o["speculator"] and (k := o["speculator"].get("k")) is not None}
+    return tuple(sorted(found))
 
 
 def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[int]) -> Gate:

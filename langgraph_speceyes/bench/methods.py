@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langgraph_speceyes.bench.cascade import RULE_OF_THUMB, create_cascade
+from langgraph_speceyes.bench.compositions import OPEN
 from langgraph_speceyes.bench.specreason import SpecReasonModel
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.graph import create_speceyes
@@ -19,9 +20,6 @@ from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate, check_score, uncalibrated_on_purpose
 from langgraph_speceyes.state import Order
-
-# every speculation passes that has a token
-_OPEN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def agent(models: Models) -> Runnable[Any, Any]:
 def speculator(models: Models) -> Runnable[Any, Any]:
     """The small model alone; what it leaves empty stays unanswered."""
     silent: Runnable[Any, Any] = RunnableLambda(lambda _: {"messages": [AIMessage("")]})
-    gate = replace(models.gate, threshold=_OPEN, judge_threshold=None, calibration=None)
+    gate = replace(models.gate, threshold=OPEN, judge_threshold=None, calibration=None)
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             silent, speculator=models.speculator, gate=gate, prompts=models.prompts, policy=models.policy
@@ -94,7 +92,7 @@ def judge_only(models: Models) -> Runnable[Any, Any]:
     """
     if models.large is None or not models.judging:
         raise ArgumentError("method", "models with a judge for 'judge-only'", "none")
-    gate = replace(models.gate, threshold=_OPEN, calibration=None)
+    gate = replace(models.gate, threshold=OPEN, calibration=None)
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,6 +18,7 @@ from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.speed import Figure, Measured
+    from langgraph_speceyes.bench.speed.figures import Sheet
 
 
 def show_summary(console: Console, figures: dict[str, Any]) -> None:
@@ -54,27 +56,33 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
 
 
 def show_overview(console: Console, figures: dict[str, dict[str, dict[str, Any]]], out: Path) -> None:
-    """A run's closing table."""
-    table = Table(title=f"{out}", title_justify="left")
-    table.add_column("split")
-    table.add_column("method", no_wrap=True)
-    for name in ("n", "right %", "(95 %)", "latency", "bypass", "failed"):
+    """A run's closing table, a line a split and method."""
+    table = Table(title=f"{out}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", overflow="fold", min_width=16)
+    for name in ("n", "right %", "(95 %)", "latency", "speed-up", "bypass", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
     for split, methods in figures.items():
-        for k, (method, one) in enumerate(methods.items()):
+        table.add_row(f"[bold]{escape(split)}[/]")
+        for method, one in methods.items():
             low, high = one["accuracy_low"] * 100, one["accuracy_high"] * 100
             table.add_row(
-                "" if k else split,
                 escape(method),
                 str(one["n"]),
                 f"{one['accuracy'] * 100:.1f}",
                 f"{low:.0f}..{high:.0f}",
                 f"{one['seconds_mean'] * 1e3:.0f} ms",
+                f"{one['speedup']:.2f} x" if "speedup" in one else "",
                 f"{one['bypassed']:.0%}" if "bypassed" in one else "",
                 str(one["errors"] or ""),
             )
         table.add_section()
     console.print(table)
+    if any("speedup" in one for methods in figures.values() for one in methods.values()):
+        console.print("speed-up over the agent in total time", highlight=False)
+    for method, one in figures.get("overall", {}).items():
+        if one.get("speedup_mean") is not None:
+            count = len(figures) - 1
+            console.print(f"{escape(method)}: mean of {count} splits {one['speedup_mean']:.2f} x", highlight=False)
 
 
 _CHECKED = (
@@ -127,15 +135,19 @@ def show_bench(console: Console, measured: Measured, out: Path | None, *, aims: 
     from langgraph_speceyes.bench.speed import AIMS
     from langgraph_speceyes.bench.speed.figures import NOT_ASKED
 
+    for part in measured.parts.values():
+        if part.sheet:
+            _show_sheet(console, part.sheet)
     table = Table(title="speed, 95 % intervals in brackets", title_justify="left")
     table.add_column("")
     for name in ("figure", "interval", "n", *(["aim"] if aims else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for key, figure in measured.figures.items():
+        label = f"{escape(measured.words(key))}\n[dim]{key}[/]"
         if figure.reason is None:
-            table.add_row(key, *_figure_cells(figure), *([AIMS[key]] if aims else []), style="bold")
+            table.add_row(label, *_figure_cells(figure), *([AIMS.get(key, "")] if aims else []), style="bold")
         elif figure.reason != NOT_ASKED:
-            table.add_row(f"{key}\n[dim]left out: {escape(figure.reason)}[/]", "-", "", "")
+            table.add_row(f"{label}\n[dim]left out: {escape(figure.reason)}[/]", "-", "", "")
     for name, part in measured.parts.items():
         if part.rows:
             table.add_section()
@@ -152,6 +164,19 @@ def show_bench(console: Console, measured: Measured, out: Path | None, *, aims: 
     )
     if out:
         console.print(f"everything measured, and plots, in {out}", highlight=False, soft_wrap=True)
+
+
+def _show_sheet(console: Console, sheet: Sheet) -> None:
+    """A measurement's own table, a column a row of it: there are more figures than methods."""
+    names, *columns = zip(*sheet.rows, strict=True)
+    table = Table(title=f"{sheet.title}, 95 % intervals in brackets", title_justify="left")
+    table.add_column("")
+    for name, _ in names:
+        table.add_column(escape(name), justify="right")
+    for label, cells in zip(sheet.columns[1:], columns, strict=True):
+        table.add_row(label, *(f"{value}\n[dim]{escape(beside)}[/]" if beside else value for value, beside in cells))
+    console.print(table)
+    console.print(escape(sheet.note), highlight=False)
 
 
 def _figure_cells(figure: Figure) -> tuple[str, str, str]:

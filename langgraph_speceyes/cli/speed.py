@@ -31,8 +31,8 @@ def measure_speed(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="latency, throughput, batching, prefill, switches, overhead, gate or stream, or a key of the JSON; "
-            "may be given several times."
+            help="comparison, latency, throughput, batching, prefill, switches, overhead, gate or stream, or a key of "
+            "the JSON; may be given several times."
         ),
     ] = None,
     questions: Annotated[

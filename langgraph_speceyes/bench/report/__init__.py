@@ -99,18 +99,21 @@ def show_report(console: Console, report: Report, page: Path) -> None:
     """
     grid = RichTable(title="95 % intervals below", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     grid.add_column("method", overflow="fold", min_width=16)
-    for name in ("n", "accuracy, %", "to the agent", "lost/won", "speed-up, x", "bypassed"):
+    for name in ("accuracy, %", "to the agent", "lost/won", "speed-up, x", "bypass"):
         grid.add_column(name, justify="right", no_wrap=True)
-    rows = report.table.rows
+    rows, columns = report.table.rows, report.table.columns
+    several = len({benchmark for benchmark, _ in columns}) > 1
     parts: list[tuple[str, list[tuple[Row, Cell | Mean]]]] = []
-    if (splits := len(report.table.columns)) > 1:
-        parts.append(("all questions, total time", [(row, row.total) for row in rows]))
-        parts.append((f"mean of {splits} splits", [(row, row.mean) for row in rows]))
-    for key in report.table.columns:
-        name = column(*key)
-        parts.append((name, [(row, row.cells[name]) for row in rows if name in row.cells]))
+    if len(columns) > 1:
+        parts.append(("all, total time", [(row, row.total) for row in rows]))
+        parts.append((f"mean of {len(columns)} splits", [(row, row.mean) for row in rows]))
+    for benchmark, split in columns:
+        name = column(benchmark, split)
+        title = name if several or len(columns) == 1 else split
+        parts.append((title, [(row, row.cells[name]) for row in rows if name in row.cells]))
     for title, lines in parts:
-        grid.add_row(f"[bold]{escape(title)}[/]")
+        counts = sorted({found.n for _, found in lines if isinstance(found, Cell)})
+        grid.add_row(f"[bold]{escape(title)}[/]" + (f" ({' or '.join(map(str, counts))})" if counts else ""))
         for row, found in lines:
             _add(grid, row, found)
         grid.add_section()
@@ -129,7 +132,7 @@ def _add(grid: RichTable, row: Row, found: Cell | Mean) -> None:
             counted, bypassed = (f"{found.lost}/{found.won}", ""), (shown(found.bypassed, 1, 2)[0], "")
         cells += [shown(found.difference, 100, 1, "+"), counted, shown(found.speedup, 1, 2), bypassed]
     each = [f"{value}\n[dim]{escape(ends)}[/]" if ends else value for value, ends in cells]
-    grid.add_row(escape(row.label), str(found.n) if isinstance(found, Cell) else "", *each)
+    grid.add_row(escape(row.label), *each)
 
 
 def figures(runs: Sequence[Loaded]) -> Report:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langgraph_speceyes.bench.statistics import Estimate, bootstrapped
+from langgraph_speceyes.bench import statistics
+from langgraph_speceyes.bench.statistics import Estimate, bootstrapped, sums
 
 NOT_ASKED = "not asked for"
 
@@ -39,6 +40,23 @@ class Figure:
         return found if self.reason is None else found | {"reason": self.reason}
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A table for people, beside the figures.
+
+    Attributes:
+        title: What it is.
+        columns: Their names; the first one names the rows.
+        rows: Cells as text, each with what is smaller beside it, such as an interval.
+        note: What the figures are.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[tuple[str, str]]]
+    note: str
+
+
 @dataclass
 class Part:
     """What one measurement found.
@@ -47,11 +65,13 @@ class Part:
         figures: By key of the benchmark's JSON.
         details: Everything measured, as JSON can hold it.
         rows: Further lines for people: label, figure, unit.
+        sheet: A table of its own for them.
     """
 
     figures: dict[str, Figure] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[str, Figure, str]] = field(default_factory=list)
+    sheet: Sheet | None = None
 
 
 def left_out(reason: str) -> Figure:
@@ -79,24 +99,36 @@ def paired(above: Sequence[float], below: Sequence[float]) -> Figure:
     return typical([a / b if b else math.nan for a, b in zip(above, below, strict=True)])
 
 
+def total_speedup(slow: Sequence[float], fast: Sequence[float]) -> Figure:
+    """All seconds without what speeds it up over all seconds with it: the speed-up in total time.
+
+    Args:
+        slow: Seconds of each question without.
+        fast: Seconds of it with.
+    """
+    return of(statistics.total_speedup([sums([fast, slow])])) if slow else left_out("no values")
+
+
 def mean_speedup(splits: Sequence[str], slow: Sequence[float], fast: Sequence[float]) -> Figure:
-    """Mean over the splits of the ratio of mean latencies, as the report's `overall` has it.
+    """Mean over the splits of their speed-ups in total time, unweighted, as in the paper's tables.
 
     Args:
         splits: Of each question.
         slow: Its seconds without what speeds it up.
         fast: Its seconds with it.
     """
-    names = sorted(set(splits))
-    where = np.array([names.index(split) for split in splits])
-    return of(bootstrapped(_mean_of_splits, where, slow, fast)) if names else left_out("no values")
+    rows = list(zip(splits, slow, fast, strict=True))
+    names = dict.fromkeys(splits)
+    strata = [sums([[r[2] for r in rows if r[0] == name], [r[1] for r in rows if r[0] == name]]) for name in names]
+    return of(statistics.mean_speedup(strata)) if names else left_out("no values")
 
 
 def of(estimate: Estimate) -> Figure:
-    """A figure of an estimate."""
+    """A figure of an estimate; one that rests on a single value has no spread."""
     if estimate.value is None:
         return left_out("not defined for these values")
-    return Figure(estimate.value, estimate.low, estimate.high, estimate.n)
+    low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
+    return Figure(estimate.value, low, high, estimate.n)
 
 
 def spread(values: ArrayLike) -> dict[str, Any]:
@@ -110,10 +142,3 @@ def spread(values: ArrayLike) -> dict[str, Any]:
 
 def _median(values: NDArray[Any]) -> float:
     return float(np.median(values))
-
-
-def _mean_of_splits(split: NDArray[Any], slow: NDArray[Any], fast: NDArray[Any]) -> float:
-    sums = [np.bincount(split, weights) for weights in (slow, fast)]
-    # a resample may lack a split
-    there = np.bincount(split) > 0
-    return float(np.mean(sums[0][there] / sums[1][there]))

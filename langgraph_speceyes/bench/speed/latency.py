@@ -8,11 +8,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph_speceyes.bench.methods import METHODS, Models
-from langgraph_speceyes.bench.speed.figures import Figure, Part, left_out, mean_speedup, paired, spread, typical
+from langgraph_speceyes.bench.speed.figures import (
+    Figure,
+    Part,
+    left_out,
+    mean_speedup,
+    paired,
+    spread,
+    total_speedup,
+    typical,
+)
 from langgraph_speceyes.bench.speed.subjects import NOT_LOCAL, Bench, Run, as_local, changed, rounds, speceyes
 
-KEYS = ("gate_off_ratio_judge", "gate_off_ratio_all", "speedup_plain", "speedup_cached", "speedup_dense")
-PLAIN, AGENT, SPECEYES, JUDGE_ONLY, REJECTED = "plain agent", "agent", "SpecEyes", "judge only", "all rejected"
+KEYS = (
+    *("speedup_total", "speedup_cached", "speedup_plain_total", "speedup_plain", "speedup_dense"),
+    *("gate_off_ratio_judge", "gate_off_ratio_all"),
+)
+PLAIN, AGENT, SPECEYES, SCREENED, REJECTED = "plain agent", "agent", "SpecEyes", "all screened", "all rejected"
 DENSE = "dense"
 _ALL, _NONE = sys.float_info.min, math.nextafter(1.0, 0.0)
 
@@ -24,8 +36,9 @@ async def measure(bench: Bench) -> Part:
     speculation rejected. Each run begins with empty caches.
 
     `gate_off_ratio_judge` and `gate_off_ratio_all` are medians of the questions'
-    latency ratios, over the questions that really went that way; `speedup_plain` and `speedup_cached` are the mean of
-    the splits' ratios of mean latencies; intervals by percentile bootstrap over questions.
+    latency ratios, over the questions that really went that way; `speedup_total` and `speedup_plain_total` are ratios
+    of total time over the agent with and without caches, `speedup_cached` and `speedup_plain` the same as unweighted
+    means of the splits, `speedup_dense` that of one split; intervals by percentile bootstrap over questions.
     """
     models, graphs, missing = bench.models, {}, dict[str, str]()
     graphs[AGENT] = METHODS["agent"](models), models
@@ -34,17 +47,17 @@ async def measure(bench: Bench) -> Part:
     if isinstance(plain, Models):
         graphs[PLAIN] = METHODS["agent"](plain), plain
     else:
-        missing["speedup_plain"] = plain
+        missing |= dict.fromkeys(("speedup_plain_total", "speedup_plain"), plain)
     if not models.judging or models.large is None:
         missing["gate_off_ratio_judge"] = "there is no judge"
         graphs[REJECTED] = speceyes(models, threshold=_NONE), models
     else:
-        graphs[JUDGE_ONLY] = speceyes(models, judge_threshold=_ALL), models
+        graphs[SCREENED] = speceyes(models, judge_threshold=_ALL), models
         graphs[REJECTED] = speceyes(models, judge_threshold=_NONE, threshold=_NONE), models
     if models.large is None or as_local(models.large) is None:
         # the second of two runs would find its prompt in the server's cache
         missing |= dict.fromkeys(("gate_off_ratio_judge", "gate_off_ratio_all"), f"{NOT_LOCAL}: no caches to empty")
-        graphs.pop(JUDGE_ONLY, None)
+        graphs.pop(SCREENED, None)
         graphs.pop(REJECTED, None)
     bench.report(f"latency: {len(bench.items)} questions, {len(graphs)} ways")
     for graph, own in graphs.values():
@@ -52,7 +65,9 @@ async def measure(bench: Bench) -> Part:
     found = await rounds(graphs, bench.items)
     splits = [item.split for item in bench.items]
     figures = {
-        "gate_off_ratio_judge": _ratio(found, JUDGE_ONLY, "judge"),
+        "speedup_total": _speedup(found, splits, AGENT, total=True),
+        "speedup_plain_total": _speedup(found, splits, PLAIN, total=True),
+        "gate_off_ratio_judge": _ratio(found, SCREENED, "judge"),
         "gate_off_ratio_all": _ratio(found, REJECTED, "gate"),
         "speedup_plain": _speedup(found, splits, PLAIN),
         "speedup_cached": _speedup(found, splits, AGENT),
@@ -80,7 +95,9 @@ async def measure(bench: Bench) -> Part:
         part.rows.append((f"latency, {route}", _milliseconds(typical(seconds)), "ms"))
         part.details["routes"][route] = {"questions": len(seconds), "phases": phases}
     for split, ratios in by_split.items():
-        part.rows += [(f"speed-up over the {name}, {split}", figure, "x") for name, figure in ratios.items()]
+        part.rows += [
+            (f"speed-up over the {name}, total time of {split}", figure, "x") for name, figure in ratios.items()
+        ]
     for name in graphs:
         part.rows.append((f"latency, {name}", _milliseconds(typical([r[name].seconds for r in found])), "ms"))
     return part
@@ -98,7 +115,9 @@ def _ratio(found: Sequence[dict[str, Run]], name: str, decided_by: str) -> Figur
     return paired([a for a, _ in pairs], [b for _, b in pairs]) if pairs else left_out("no question went this way")
 
 
-def _speedup(found: Sequence[dict[str, Run]], splits: Sequence[str], slow: str, only: str | None = None) -> Figure:
+def _speedup(
+    found: Sequence[dict[str, Run]], splits: Sequence[str], slow: str, only: str | None = None, *, total: bool = False
+) -> Figure:
     rows = [
         (split, runs[slow].seconds, runs[SPECEYES].seconds)
         for split, runs in zip(splits, found, strict=True)
@@ -106,6 +125,8 @@ def _speedup(found: Sequence[dict[str, Run]], splits: Sequence[str], slow: str, 
     ]
     if not rows:
         return left_out(f"no question of the split {only}" if only else "no questions")
+    if total:
+        return total_speedup([r[1] for r in rows], [r[2] for r in rows])
     return mean_speedup([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
 
 

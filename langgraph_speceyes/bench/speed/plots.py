@@ -31,6 +31,7 @@ def draw(folder: Path, figures: Mapping[str, Value], details: Mapping[str, Mappi
     drawing = _Speed(folder)
     latency = details.get("latency", {})
     drawn = [
+        drawing.comparison(details.get("comparison", {}).get("methods", {})),
         drawing.routes(latency.get("routes", {})),
         drawing.speedups(latency.get("by_split", {}), figures),
         drawing.throughput(details.get("throughput", {}).get("curve", []), details.get("throughput", {})),
@@ -42,6 +43,44 @@ def draw(folder: Path, figures: Mapping[str, Value], details: Mapping[str, Mappi
 
 class _Speed(Drawing):
     """Draws with the report's style; each method returns None without anything to draw."""
+
+    def comparison(self, methods: Mapping[str, Any]) -> Plot | None:
+        """Accuracy against speed-up of SpecEyes and of simpler things."""
+        if not methods:
+            return None
+
+        def paint(figure: Figure) -> None:
+            axes = figure.subplots(1, 2, sharey=True)
+            for ax, key, label in zip(axes, ("speedup", "speedup_cpu"), ("wall clock", "processor time"), strict=True):
+                for k, (name, found) in enumerate(methods.items()):
+                    # the agent is what the others are measured against
+                    at = found.get(key, {"median": 1.0, "low": 1.0, "high": 1.0})
+                    right = found["accuracy"]
+                    if at["median"] is None:
+                        continue
+                    ax.errorbar(
+                        [at["median"]],
+                        [100 * right["value"]],
+                        xerr=[[at["median"] - at["low"]], [at["high"] - at["median"]]],
+                        yerr=[[100 * (right["value"] - right["low"])], [100 * (right["high"] - right["value"])]],
+                        fmt=MARKERS[k],
+                        color=COLOURS[k],
+                        ms=5,
+                        lw=1.2,
+                        label=name if key == "speedup" else None,
+                    )
+                ax.axvline(1, color=INK, lw=0.8, ls=":")
+                ax.grid(True)
+                ax.set_title(label, loc="left")
+                ax.set_xlabel("speed-up over the agent, total time (x)")
+            axes[0].set_ylabel("accuracy (%)")
+            figure.legend(loc="outside lower center", ncols=len(methods))
+
+        caption = (
+            "Thresholds of all three chosen by the same rule on other questions. Up and to the right is better; bars "
+            "are 95 % intervals."
+        )
+        return self.save("comparison", "SpecEyes against simpler things", caption, paint, 3.0)
 
     def routes(self, routes: Mapping[str, Any]) -> Plot | None:
         """Mean latency by route, the phases stacked."""
@@ -71,13 +110,18 @@ class _Speed(Drawing):
 
     def speedups(self, by_split: Mapping[str, Any], figures: Mapping[str, Value]) -> Plot | None:
         """Speed-up by split, against the agent without and with caches."""
-        kinds = {"plain agent": "speedup_plain", "agent": "speedup_cached"}
+        kinds = {
+            "plain agent": ("speedup_plain_total", "speedup_plain"),
+            "agent": ("speedup_total", "speedup_cached"),
+        }
+        mean = f"mean of {len(by_split)} splits"
         rows: dict[str, dict[str, dict[str, Any]]] = {
             kind: {
+                "total time": figures[total].to_dict(),
+                mean: figures[key].to_dict(),
                 **{s: found[kind] for s, found in by_split.items() if kind in found},
-                "mean of splits": figures[key].to_dict(),
             }
-            for kind, key in kinds.items()
+            for kind, (total, key) in kinds.items()
             if key in figures
         }
         if not by_split:
@@ -85,7 +129,7 @@ class _Speed(Drawing):
 
         def paint(figure: Figure) -> None:
             ax: Axes = figure.subplots()
-            names = [*by_split, "mean of splits"]
+            names = ["total time", mean, *by_split]
             labels = {"plain agent": "agent without caches", "agent": "agent with the same caches"}
             for k, (kind, found) in enumerate(rows.items()):
                 kept = [(x, found[n]) for x, n in enumerate(names) if n in found and found[n]["median"] is not None]
@@ -102,7 +146,10 @@ class _Speed(Drawing):
             ax.set_ylabel("speed-up (x)")
             figure.legend(loc="outside lower center", ncols=2)
 
-        caption = "Mean latency of the agent over that of SpecEyes; bars are 95 % bootstrap intervals over questions."
+        caption = (
+            "All seconds of the agent over all of SpecEyes, and the unweighted mean of the splits' ratios; bars are "
+            "95 % bootstrap intervals over questions."
+        )
         return self.save("speedups", "Speed-up by split", caption, paint, 3.0)
 
     def throughput(self, curve: list[dict[str, Any]], details: Mapping[str, Any]) -> Plot | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langgraph_speceyes.behind.fallback import tool_calls
@@ -44,6 +44,7 @@ class Run:
         prefilled: Prompt tokens that local models computed.
         reused: Prompt tokens they found in their caches.
         held: Bytes in their caches when the run began.
+        answer: What was answered; None if it failed.
         error: Why it failed, or None.
     """
 
@@ -54,6 +55,7 @@ class Run:
     prefilled: int
     reused: int
     held: int
+    answer: str | None
     error: str | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +79,7 @@ class Bench:
         quick: Fewer repeats and sizes.
         stream: Queries of the long stream.
         report: Told what is going on.
+        calibration: Reads questions to choose thresholds on.
     """
 
     models: Models
@@ -85,6 +88,7 @@ class Bench:
     quick: bool = False
     stream: int = 10_000
     report: Callable[[str], None] = field(default=lambda text: None)
+    calibration: Callable[[], Sequence[Item]] = tuple
 
     @property
     def local(self) -> list[LocalChatModel]:
@@ -122,6 +126,7 @@ async def ask(graph: Runnable[Any, Any], item: Item, models: Models, *, clear: b
     after = counted(models)
     decision: Decision | None = result.get("decision")
     calls = decision["tool_calls"] if decision else tool_calls(result.get("messages", [])[1:], result.get("steps"))
+    messages = result.get("messages") or []
     return Run(
         seconds=seconds,
         cpu_s=cpu_s,
@@ -130,6 +135,7 @@ async def ask(graph: Runnable[Any, Any], item: Item, models: Models, *, clear: b
         prefilled=after[0] - before[0],
         reused=after[1] - before[1],
         held=before[2],
+        answer=str(messages[-1].text) if messages and isinstance(messages[-1], AIMessage) else None,
         # trouble in the front end makes a run's time mean something else
         error=error or (decision["error"] if decision else None),
     )
