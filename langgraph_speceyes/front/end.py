@@ -71,6 +71,7 @@ class FrontEnd:
         self.adapter = adapter = adapter or StateAdapter()
         prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
+        again: Any = {"retries": options.retries, "cache_policy": options.cache_policy, "cache": options.cache}
         self.small = ModelCall(
             resolve_model("speculator", speculator),
             name="speculator",
@@ -78,6 +79,7 @@ class FrontEnd:
             top_logprobs=self.gate.k,
             policy=policy,
             timeout_s=options.timeout_s,
+            **again,
         )
         if (vocabulary := self.small.vocabulary) is not None and self.gate.k > vocabulary:
             raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
@@ -93,6 +95,7 @@ class FrontEnd:
                 policy=policy,
                 timeout_s=options.timeout_s,
                 tools=tools,
+                **again,
             )
             at = options.judge_threshold if options.judge_threshold is not None else self.gate.judge_threshold
             self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=options.strict)
