@@ -148,7 +148,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             tool_steps=len(calls) or run.cost.tool_steps,
             tool_calls=calls,
         )
-        answer = answer_of(messages)
+        decision, answer = self.settled.costs.priced(decision), answer_of(messages)
         self.settled.answered(state, decision, state, answer)
         self.notes.phase(get_config(), state, {"decision": decision})
         said = {} if answer is None else {"messages": [signed(answer, decision)]}

@@ -15,6 +15,7 @@ from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
 from langgraph_speceyes.front.calling import ModelCall, check_use
+from langgraph_speceyes.front.costs import Costs
 from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.insides import author_of
 from langgraph_speceyes.front.intake import GivenUp, Intake
@@ -126,7 +127,7 @@ class FrontEnd:
             strict=options.strict or opens_images,
             given_up=given_up,
         )
-        self.settled = Settled(self.chooser)
+        self.settled = Settled(self.chooser, costs=Costs(options.prices))
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
