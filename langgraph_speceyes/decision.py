@@ -96,6 +96,7 @@ def decide(
         error=errors[0] if errors else None,
         hedge=query["hedge"] if query else None,
         audited=route == "bypass" and settings is not None and settings["audited"],
+        cost=None,
     )
     return cast("Decision", _plain(decision))
 

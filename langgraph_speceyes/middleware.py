@@ -25,7 +25,7 @@ from langgraph_speceyes.behind.pinned import question_images
 from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.decision import decide, signed
-from langgraph_speceyes.errors import ImageError, MissingExtraError
+from langgraph_speceyes.errors import ArgumentError, ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.insides import author_in
 from langgraph_speceyes.front.look import alook, look
@@ -87,6 +87,10 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         super().__init__()
         check_choice("tool_images", tool_images, ("tool", "user"))
         options = Options.of(speculator, settings)
+        if options.cache_policy is not None and options.cache is None:
+            raise ArgumentError(
+                "cache", "a cache beside cache_policy: the agent's own cannot be seen from within", None
+            )
         front = FrontEnd(options, form=AnswerForm(known=False))
         self.gate, self.policy, self.tool_images = front.gate, options.policy, tool_images
         self.notes = front.notes
@@ -144,7 +148,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             tool_steps=len(calls) or run.cost.tool_steps,
             tool_calls=calls,
         )
-        answer = answer_of(messages)
+        decision, answer = self.settled.costs.priced(decision), answer_of(messages)
         self.settled.answered(state, decision, state, answer)
         self.notes.phase(get_config(), state, {"decision": decision})
         said = {} if answer is None else {"messages": [signed(answer, decision)]}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Protocol, Self, TypedDict, runtime_checkable
+
+from langgraph.cache.base import BaseCache
+from langgraph.types import CachePolicy, RetryPolicy
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
@@ -24,6 +28,26 @@ class OpensItself(Protocol):
         """The gate at a threshold."""
 
 
+class Price(TypedDict):
+    """What a million tokens cost, in any currency.
+
+    Attributes:
+        input: Price of those that are read.
+        output: Price of those that are written.
+    """
+
+    input: float
+    output: float
+
+
+class Prices(TypedDict, total=False):
+    """Prices of the models; one that is not there is not known."""
+
+    judge: Price
+    speculator: Price
+    agent: Price
+
+
 class Settings(TypedDict, total=False):
     """The settings that both :func:`create_speceyes` and :class:`SpecEyesMiddleware` take; see :class:`Options`."""
 
@@ -36,6 +60,10 @@ class Settings(TypedDict, total=False):
     policy: ImagePolicy
     max_answer_tokens: int
     timeout_s: float | None
+    retry_policy: RetryPolicy | Sequence[RetryPolicy]
+    cache_policy: CachePolicy[Any] | None
+    cache: BaseCache[Any] | None
+    prices: Prices | None
     strict: bool
     response_format: Any
     trace_images: bool
@@ -67,6 +95,11 @@ class Options:
         policy: Limits for images, and whether remote ones and which folders are allowed.
         max_answer_tokens: Most tokens of a speculation.
         timeout_s: Longest wait for each of judge and speculator, in seconds.
+        retry_policy: When a call of judge or speculator that failed is made again, within `timeout_s`; the first policy
+            that takes the error counts. The nodes' own policies see no failure: a failed call becomes a record.
+        cache_policy: Keep answers of judge and speculator, by model, settings and prompt, with images by their content.
+        cache: Where they are kept; by default the cache that the graph is compiled with.
+        prices: What a million tokens of each model cost; then decisions say what was spent (`decision["cost"]`).
         strict: Raise where the front end fails, instead of falling back to the agent: :class:`PhaseError` for judge,
             speculator and gate, :class:`ImageError` for an image that cannot be opened.
         response_format: The form that the agent answers in, as LangChain's `create_agent` takes it, where it cannot be
@@ -93,6 +126,10 @@ class Options:
     policy: ImagePolicy = DEFAULT_POLICY
     max_answer_tokens: int = 64
     timeout_s: float | None = None
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] = ()
+    cache_policy: CachePolicy[Any] | None = None
+    cache: BaseCache[Any] | None = None
+    prices: Prices | None = None
     strict: bool = False
     response_format: Any = None
     trace_images: bool = False
@@ -123,6 +160,43 @@ class Options:
             raise ArgumentError("max_answer_tokens", "at least 1", self.max_answer_tokens)
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ArgumentError("timeout_s", "more than 0 seconds, or None", self.timeout_s)
+        check_prices(self.prices)
+        given = self.retries
+        if not isinstance(given, Sequence) or not all(isinstance(one, RetryPolicy) for one in given):
+            raise ArgumentError("retry_policy", "a RetryPolicy of LangGraph, or several", repr(self.retry_policy))
+        for argument, kind in (("cache_policy", CachePolicy), ("cache", BaseCache)):
+            if (value := getattr(self, argument)) is not None and not isinstance(value, kind):
+                raise ArgumentError(argument, f"a {kind.__name__} of LangGraph, or None", type(value).__name__)
+        if self.cache is not None and self.cache_policy is None:
+            raise ArgumentError("cache_policy", "a policy beside the cache", None)
+
+    @property
+    def retries(self) -> Sequence[RetryPolicy]:
+        """The retry policies."""
+        given = self.retry_policy
+        # a policy is a tuple itself
+        return (given,) if isinstance(given, RetryPolicy) else given
+
+
+def check_prices(prices: Any) -> None:
+    """Refuse what are no prices.
+
+    Raises:
+        ArgumentError: They are none.
+    """
+    if prices is None:
+        return
+    models, kinds = sorted(Prices.__annotations__), sorted(Price.__annotations__)
+    expected = f"a mapping of {', '.join(models)} to prices of {' and '.join(kinds)}, finite and not below 0"
+    if not isinstance(prices, Mapping) or not set(prices) <= set(models):
+        raise ArgumentError("prices", expected, f"{prices!r:.100}")
+    for price in prices.values():
+        if not isinstance(price, Mapping) or sorted(price) != kinds or not all(map(_is_price, price.values())):
+            raise ArgumentError("prices", expected, f"{price!r:.100}")
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:

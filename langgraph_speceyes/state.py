@@ -192,6 +192,22 @@ class Verdict(TypedDict):
     error: str | None
 
 
+class Cost(TypedDict):
+    """What a question cost, at the prices given.
+
+    Attributes:
+        spent: By phase: `judge`, `speculate`, `agent` as far as they ran, and `hedge`, an agent's work that was thrown
+            away. None where the price or the tokens are not known.
+        total: Their sum; None where one of them is not known.
+        agent_alone: What the agent would have cost: its own cost where it answered, else the mean of its runs so far in
+            this process. None where not known.
+    """
+
+    spent: dict[str, float | None]
+    total: float | None
+    agent_alone: float | None
+
+
 class Decision(TypedDict):
     """What was decided for a query, and why: the record that comes with every answer.
 
@@ -226,6 +242,7 @@ class Decision(TypedDict):
         error: Trouble in a front-end phase, which sent the query to the agent; None otherwise.
         hedge: What the agent did while the front end was still at work; None where it did not run beside it.
         audited: Whether the agent answers the question again, after this answer.
+        cost: What it cost, and what the agent would have; None without prices.
     """
 
     mode: Mode
@@ -252,6 +269,7 @@ class Decision(TypedDict):
     error: str | None
     hedge: Hedge | None
     audited: bool
+    cost: Cost | None
 
 
 class Records(TypedDict):

@@ -151,6 +151,7 @@ class Fallback:
             tool_steps=len(calls) or ran.cost.tool_steps,
             tool_calls=calls,
         )
+        decision = self.settled.costs.priced(decision)
         messages = self._kept(messages, places, decision)
         update = self.agent.update(state, ran.result, messages)
         self.settled.answered(state, decision, ran.result.values, answer_of(new))

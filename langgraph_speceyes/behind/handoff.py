@@ -67,7 +67,7 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         """Run the graph and yield what is streamed."""
-        with RunScope() as run, closing(super().stream(input, config, **options)) as parts:  # type: ignore[type-var]
+        with RunScope(self.cache) as run, closing(super().stream(input, config, **options)) as parts:  # type: ignore[type-var]
             while True:
                 try:
                     with run.under_way():
@@ -78,7 +78,7 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run the graph and yield what is streamed."""
-        with RunScope() as run:
+        with RunScope(self.cache) as run:
             async with aclosing(super().astream(input, config, **options)) as parts:  # type: ignore[type-var]
                 while True:
                     try:

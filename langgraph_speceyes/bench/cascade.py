@@ -128,6 +128,7 @@ def _noted(said: AIMessage, score: float, threshold: float, seconds: float) -> D
         error=None,
         hedge=None,
         audited=False,
+        cost=None,
     )
 
 

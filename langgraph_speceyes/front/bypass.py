@@ -47,7 +47,7 @@ class Bypass:
         """Add the answer."""
         speculation = state.get("speceyes_speculation")
         assert speculation is not None, "only an accepted speculation is routed here"
-        decision = decide(state, self.gate, "bypass")
+        decision = self.settled.costs.priced(decide(state, self.gate, "bypass"))
         self.settled.bypassed(state, decision)
         metadata = {"model_name": self.model_id} if self.model_id else {}
         answer = AIMessage(

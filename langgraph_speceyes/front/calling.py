@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -13,12 +15,16 @@ from typing import Any, TypeVar
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.cache.base import BaseCache
+from langgraph.types import CachePolicy, RetryPolicy
 
 from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
+from langgraph_speceyes.front.caching import CallCache
+from langgraph_speceyes.front.retrying import Retries
 from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_images
 from langgraph_speceyes.models.endpoint import model_name
-from langgraph_speceyes.models.given import chat_models, with_tools
+from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
@@ -37,6 +43,9 @@ class ModelCall:
         policy: Which images may be loaded when the model takes no references.
         timeout_s: Longest wait in seconds, or None. A local forward pass that is under way is not stopped by it.
         tools: Tools shown to the model, in OpenAI's format, for a prompt that begins like another one of it.
+        retries: When the model is asked again, within the time limit.
+        cache_policy: How long answers are kept; None keeps none.
+        cache: Where they are kept; None for the cache of the graph under way.
     """
 
     def __init__(
@@ -49,6 +58,9 @@ class ModelCall:
         policy: ImagePolicy,
         timeout_s: float | None,
         tools: Sequence[dict[str, Any]] = (),
+        retries: Sequence[RetryPolicy] = (),
+        cache_policy: CachePolicy[Any] | None = None,
+        cache: BaseCache[Any] | None = None,
     ) -> None:
         self.model, self.policy, self.timeout_s, self.top_logprobs = model, policy, timeout_s, top_logprobs
         self.max_tokens = max_tokens
@@ -63,6 +75,10 @@ class ModelCall:
         self._references = all(getattr(one, "accepts_image_references", False) for one in self.models)
         self._batched = all(hasattr(one, "expect") and hasattr(one, "dismiss") for one in self.models)
         self._first: Any = self.models[0]
+        self._retries, self._cache = Retries(retries), None
+        if cache_policy is not None:
+            known = {"model": identity(model), "settings": self._settings | {"tools": list(tools)}}
+            self._cache = CallCache(cache_policy, cache, name=name, model=known, images=policy)
 
     @property
     def model_id(self) -> str | None:
@@ -106,7 +122,8 @@ class ModelCall:
     def __call__(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         """Ask the model."""
         try:
-            return within(self.timeout_s, lambda: self._ask(messages, key))
+            until = self._until()
+            return within(self.timeout_s, lambda: self._ask(messages, key, until))
         except BaseException:
             self.dismiss(key)
             raise
@@ -114,22 +131,53 @@ class ModelCall:
     async def acall(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         """Ask the model; see :meth:`__call__`."""
         try:
-            return await asyncio.wait_for(self._aask(messages, key), self.timeout_s)
+            return await asyncio.wait_for(self._aask(messages, key, self._until()), self.timeout_s)
         except BaseException:
             self.dismiss(key)
             raise
 
-    def _ask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
+    def _ask(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
         if not self._references:
             messages = inline_images(messages, self.policy)
-        message: AIMessage = self._callee.invoke(list(messages), self._config, **self._arguments(key))
+        if self._cache is None or (cache := self._cache.open) is None:
+            return self._tried(messages, key, until)
+        asked = self._cache.key(messages)
+        if (kept := self._cache.get(cache, asked)) is not None:
+            self.dismiss(key)
+            return kept
+        message = self._tried(messages, key, until)
+        self._cache.set(cache, asked, message)
         return message
 
-    async def _aask(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
+    async def _aask(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
         if not self._references:
             messages = await asyncio.to_thread(inline_images, messages, self.policy)
-        message: AIMessage = await self._callee.ainvoke(list(messages), self._config, **self._arguments(key))
+        if self._cache is None or (cache := self._cache.open) is None:
+            return await self._atried(messages, key, until)
+        asked = await asyncio.to_thread(self._cache.key, messages)
+        if (kept := await self._cache.aget(cache, asked)) is not None:
+            self.dismiss(key)
+            return kept
+        message = await self._atried(messages, key, until)
+        await self._cache.aset(cache, asked, message)
         return message
+
+    def _tried(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
+        def attempt() -> AIMessage:
+            message: AIMessage = self._callee.invoke(list(messages), self._config, **self._arguments(key))
+            return message
+
+        return self._retries.run(attempt, until, lambda: self.dismiss(key))
+
+    async def _atried(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
+        async def attempt() -> AIMessage:
+            message: AIMessage = await self._callee.ainvoke(list(messages), self._config, **self._arguments(key))
+            return message
+
+        return await self._retries.arun(attempt, until, lambda: self.dismiss(key))
+
+    def _until(self) -> float:
+        return math.inf if self.timeout_s is None else time.monotonic() + self.timeout_s
 
     def _arguments(self, key: str) -> dict[str, Any]:
         return self._settings | ({"batch_key": key} if self._batched else {})

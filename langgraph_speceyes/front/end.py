@@ -15,6 +15,7 @@ from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
 from langgraph_speceyes.front.calling import ModelCall, check_use
+from langgraph_speceyes.front.costs import Costs
 from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.insides import author_of
 from langgraph_speceyes.front.intake import GivenUp, Intake
@@ -71,6 +72,7 @@ class FrontEnd:
         self.adapter = adapter = adapter or StateAdapter()
         prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
+        again: Any = {"retries": options.retries, "cache_policy": options.cache_policy, "cache": options.cache}
         self.small = ModelCall(
             resolve_model("speculator", speculator),
             name="speculator",
@@ -78,6 +80,7 @@ class FrontEnd:
             top_logprobs=self.gate.k,
             policy=policy,
             timeout_s=options.timeout_s,
+            **again,
         )
         if (vocabulary := self.small.vocabulary) is not None and self.gate.k > vocabulary:
             raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
@@ -93,6 +96,7 @@ class FrontEnd:
                 policy=policy,
                 timeout_s=options.timeout_s,
                 tools=tools,
+                **again,
             )
             at = options.judge_threshold if options.judge_threshold is not None else self.gate.judge_threshold
             self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=options.strict)
@@ -123,7 +127,7 @@ class FrontEnd:
             strict=options.strict or opens_images,
             given_up=given_up,
         )
-        self.settled = Settled(self.chooser)
+        self.settled = Settled(self.chooser, costs=Costs(options.prices))
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)

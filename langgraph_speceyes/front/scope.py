@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
+from langgraph.cache.base import BaseCache
+
+from langgraph_speceyes.front.caching import GRAPH_CACHE
 from langgraph_speceyes.front.calling import ModelCall
 
 
@@ -61,9 +65,13 @@ class RunScope:
     """The queries of one run of a graph, which may stop between two phases: for a person, a limit, or for good.
 
     As a context manager it takes their announcements back at its end.
+
+    Args:
+        cache: The graph's cache, which its model calls may use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cache: BaseCache[Any] | None = None) -> None:
+        self._cache = cache
         self._queries: list[tuple[CallScope, str]] = []
         self._ended = False
 
@@ -78,11 +86,12 @@ class RunScope:
     @contextmanager
     def under_way(self) -> Iterator[None]:
         """Let what begins in this block belong to the run. A generator must not hold it while its caller goes on."""
-        token = _RUN.set(self)
+        run, cache = _RUN.set(self), GRAPH_CACHE.set(self._cache)
         try:
             yield
         finally:
-            _RUN.reset(token)
+            _RUN.reset(run)
+            GRAPH_CACHE.reset(cache)
 
     def add(self, scope: CallScope, query: str) -> bool:
         """Note a query.

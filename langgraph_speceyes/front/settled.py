@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.front.costs import Costs
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.state import Decision
 
@@ -36,10 +37,13 @@ class Settled:
     Args:
         chooser: What learns the cost of orders, if it does.
         watcher: Who records questions, if anybody.
+        costs: Puts prices on decisions.
     """
 
-    def __init__(self, chooser: OrderChooser | None, watcher: Watcher | None = None) -> None:
-        self.chooser, self.watcher = chooser, watcher
+    def __init__(
+        self, chooser: OrderChooser | None, watcher: Watcher | None = None, costs: Costs | None = None
+    ) -> None:
+        self.chooser, self.watcher, self.costs = chooser, watcher, costs or Costs()
 
     def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
         """The speculation is the answer."""

@@ -12,8 +12,9 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.models.endpoint import model_name
 
-__all__ = ["Model", "chat_models", "resolve_model", "with_tools"]
+__all__ = ["Model", "chat_models", "identity", "resolve_model", "with_tools"]
 
 Model = BaseChatModel | Runnable[Any, Any] | str
 """A chat model; one inside of `with_retry()`, `with_fallbacks()`, `bind()`, `bind_tools()` or `with_config()`; or a
@@ -58,6 +59,17 @@ def chat_models(model: Runnable[Any, Any]) -> list[BaseChatModel]:
         else:
             return []
     return found
+
+
+def identity(model: Runnable[Any, Any]) -> list[Any]:
+    """What tells a model from others: its name and parameters, and the settings around it."""
+    if isinstance(model, RunnableBindingBase):
+        settings = {key: repr(value) for key, value in model.kwargs.items()}
+        return [settings, *identity(model.bound)]
+    if isinstance(model, RunnableWithFallbacks):
+        return [identity(one) for one in (model.runnable, *model.fallbacks)]
+    kind, known = type(model), getattr(model, "_identifying_params", {})
+    return [f"{kind.__module__}.{kind.__qualname__}", model_name(model), {k: repr(v) for k, v in known.items()}]
 
 
 def with_tools(model: Runnable[Any, Any], tools: list[dict[str, Any]]) -> Runnable[Any, Any]:

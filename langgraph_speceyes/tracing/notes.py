@@ -73,6 +73,8 @@ class RunNotes:
             facts |= {"accepted": verdict["accepted"], "error": verdict["error"]}
         if (decision := update.get("decision")) is not None:
             facts |= {name: decision.get(name) for name in _DECIDED}
+            if (cost := decision.get("cost")) is not None:
+                facts |= {"cost": cost["total"], "cost_agent_alone": cost["agent_alone"]}
             if (hedge := decision.get("hedge")) is not None:
                 facts |= {
                     f"hedge_{name}": hedge[name] for name in ("cancelled", "interrupted", "seconds", "tool_steps")
