@@ -38,6 +38,7 @@ TABLES = {
     "speculator": {
         "right, visible": "speculator_visible",
         "right, too small": "speculator_small",
+        "AUROC of `odds`": "auroc_odds",
         "AUROC of `min`": "auroc_min",
         "AUROC of `mean`": "auroc_mean",
         "AUROC of `log`": "auroc_log",

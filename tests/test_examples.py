@@ -92,7 +92,7 @@ def test_inspection_asks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_remote_speculator(run: Run) -> None:
     said = run("remote_speculator", "--questions", 3)
     assert "speceyes-embedded-speculator at http://127.0.0.1:" in said
-    assert "64 of 64 asked for" in said
+    assert "20 of 20 asked for" in said
     assert said.count("gate -> bypass") == 2
     assert said.count("judge -> fallback") == 1
 

@@ -136,7 +136,7 @@ def test_prompts_begin_with_the_question_and_end_with_the_instruction(image: str
         assert message.content[1]["text"].startswith("What colour is it?\n")
         assert word in message.content[1]["text"].lower()
     assert large.calls[0][1]["max_tokens"] == 1
-    assert small.calls[0][1]["top_logprobs"] == 64
+    assert small.calls[0][1]["top_logprobs"] == 20
 
 
 def test_models_that_take_no_references_get_image_data(image: str) -> None:
@@ -151,7 +151,7 @@ def test_models_that_take_no_references_get_image_data(image: str) -> None:
     [
         (Scripted(error="refused"), None, "speculate", "ConnectionError: refused"),
         (Scripted(), None, "speculate", "MissingLogprobsError"),
-        (speculator(k=5), None, "gate", "K"),
+        (speculator(k=4), None, "speculate", "'odds' needs at least 5"),
         (speculator(), Scripted(error="refused"), "judge", "ConnectionError: refused"),
         (speculator(), Scripted(), "judge", "MissingLogprobsError"),
         (speculator(), Scripted(content=[entry("Maybe", [("Maybe", -0.1), ("So", -3.0)])]), "judge", "yes"),
@@ -162,6 +162,29 @@ async def test_trouble_in_front_goes_to_the_agent_and_is_recorded(
     image: str, small: Scripted, large: Scripted | None, phase: str, says: str, asynchronous: bool
 ) -> None:
     await _left_to_the_agent(image, small, large, phase, says, asynchronous)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_separability_of_another_k_is_trouble_and_odds_are_not(image: str, asynchronous: bool) -> None:
+    papers = Gate(score="min", threshold=0.98, k=64)
+    await _left_to_the_agent(image, speculator(k=5), None, "gate", "K", asynchronous, gate=papers)
+    graph = create_speceyes(Agent().graph, speculator=speculator(k=5)).compile()
+    decision = (await graph.ainvoke(asked(image)) if asynchronous else graph.invoke(asked(image)))["decision"]
+    assert (decision["route"], decision["k"], decision["error"]) == ("bypass", 5, None)
+    ((token, value),) = decision["answer_tokens"]
+    assert (token, value) == ("blue", decision["score"])
+
+
+def test_the_log_score_needs_no_candidates(image: str) -> None:
+    small = Scripted(content=[{"token": "blue", "logprob": -0.05, "top_logprobs": []}])
+    gate = Gate(score="log", threshold=0.9, k=0)
+    decision = create_speceyes(Agent().graph, speculator=small, gate=gate).compile().invoke(asked(image))["decision"]
+    assert (decision["route"], decision["error"]) == ("bypass", None)
+    assert decision["scores"] == {"odds": None, "min": None, "mean": None, "bottom": None, "log": decision["score"]}
+    assert decision["answer_tokens"] == [["blue", decision["score"]]]
+    assert "top_logprobs" not in small.calls[0][1]
+    shut = create_speceyes(Agent().graph, speculator=small, gate=Gate(score="log", threshold=0.96)).compile()
+    assert shut.invoke(asked(image))["decision"]["accepted"] is False
 
 
 @pytest.mark.parametrize("phase", ["speculate", "judge"])

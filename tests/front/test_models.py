@@ -75,7 +75,7 @@ async def test_a_wrapped_model_answers_as_it_does_alone(asked: Any, wrapped: str
         assert (found["decision"]["route"], found["messages"][-1].text) == ("bypass", "blue")
         assert found["messages"][-1].response_metadata["model_name"] == "small"
     settings = small.calls[0][1]
-    assert settings == {"logprobs": True, "top_logprobs": 64, "max_tokens": 64, "temperature": 0.0} | (
+    assert settings == {"logprobs": True, "top_logprobs": 20, "max_tokens": 64, "temperature": 0.0} | (
         {"seed": 1} if wrapped in ("bind", "all") else {}
     )
     shown = [chunk async for chunk, _ in graph.astream(asked, stream_mode="messages") if chunk.text]
@@ -92,8 +92,8 @@ def test_retries_and_fallbacks_do_what_they_are_for(asked: Any) -> None:
 
 def test_what_is_known_of_a_model_is_known_of_the_wrapped_one(asked: Any) -> None:
     with pytest.raises(ArgumentError, match="gate: expected K of at most 32"):
-        front_end(named("small", Local).with_retry())
-    gate = Gate(k=2, threshold=0.5)
+        front_end(named("small", Local).with_retry(), gate=Gate(k=64))
+    gate = Gate(score="min", k=2, threshold=0.5)
     small = named("small", Local)
     small.content[0]["top_logprobs"] = small.content[0]["top_logprobs"][:2]
     create_speceyes(Agent().graph, speculator=small.with_retry().bind(seed=1), gate=gate).compile().invoke(asked)
