@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
@@ -71,6 +71,8 @@ class Intake:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
         self.settings, self.given_up = settings, given_up
+        self.begun: Callable[[Mapping[str, Any]], None] | None = None
+        """Told of every question that the front end looks at or watches, before anything is known of it."""
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query.
@@ -84,7 +86,7 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = self._check(full, settings)
-        return {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)}
+        return self._told(full, {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)})
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
@@ -94,7 +96,12 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = await asyncio.to_thread(self._check, full, settings)
-        return {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)}
+        return self._told(full, {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)})
+
+    def _told(self, state: Any, update: dict[str, Any]) -> dict[str, Any]:
+        if self.begun is not None and update["speceyes_query"]["reason"] in (None, WATCHED):
+            self.begun({**state, **update})
+        return update
 
     def _announced(self, settings: RunSettings) -> str:
         key = uuid.uuid4().hex

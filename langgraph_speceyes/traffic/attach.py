@@ -55,13 +55,13 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
         adapter=front.adapter,
         answers=Answers(front.adapter, front.form),
         agree=resolve_agree(options.agree),
-        shadow=Shadow(front.watching, keys),
+        shadow=Shadow(front.watching, keys, front.gate),
         again=again,
         opener=opener,
     )
     front.settled.watcher = traffic
     if opener is not None:
-        front.intake.settings.standing = traffic.standing
+        front.intake.settings.standing, front.intake.begun = traffic.standing, traffic.begun
         traffic.resume()
     _all.add(traffic)
     return traffic

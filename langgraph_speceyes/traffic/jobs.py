@@ -107,7 +107,7 @@ class ShadowRun:
             await Comparison(self.traffic, record, self.state, self.values, self.answer).arun()
 
     def _recorded(self, found: dict[str, Any]) -> Record:
-        decision = decide(found, self.traffic.shadow.front.gate, "fallback")  # type: ignore[arg-type]
+        decision = decide(found, self.traffic.shadow.gate, "fallback")  # type: ignore[arg-type]
         record = record_of(found, decision, self.record["gate"], question=self.record["question"])
         # what the run itself took, with the phases that were no part of it
         seconds = {**record["seconds"], **self.record["seconds"]}

@@ -25,7 +25,7 @@ class Record(TypedDict):
         reason: Why the front end did not look; None where it did.
         order: Which of judge and speculator came first; None without a judge.
         tool_need: The judge's probability that tools are needed; None without a judgment.
-        judge_threshold: From which probability on the judge screens out; None without a judge.
+        judge_threshold: From which probability on the judge would screen out, asked or not; None without a judge.
         screened: Whether judge or intake kept the question from the gate at any threshold.
         score_name: Which answer score the gate compares.
         score: That score; None without a scored speculation.

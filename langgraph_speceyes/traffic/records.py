@@ -66,7 +66,7 @@ def record_of(
         reason=decision["reason"],
         order=order["order"] if order else None,
         tool_need=decision["tool_need"],
-        judge_threshold=decision["judge_threshold"],
+        judge_threshold=settings["judge_threshold"] if settings else decision["judge_threshold"],
         screened=needs_tools(state) or not scored,
         score_name=decision["score_name"],
         score=decision["score"],

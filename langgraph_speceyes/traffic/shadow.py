@@ -16,6 +16,7 @@ from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.intake import WATCHED
 from langgraph_speceyes.front.route import WATCHING
 from langgraph_speceyes.question import question_at, seen
+from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import OrderChoice
 
 _CONFIG = RunnableConfig(run_name="shadow", tags=["speceyes:shadow"])
@@ -29,10 +30,11 @@ class Shadow:
     Args:
         front: Makes the front end, in the order that lets all phases speak.
         keys: Keys of the state around it.
+        gate: The gate.
     """
 
-    def __init__(self, front: Callable[[], FrontEnd], keys: Collection[str]) -> None:
-        self._make, self.keys = front, keys
+    def __init__(self, front: Callable[[], FrontEnd], keys: Collection[str], gate: Gate) -> None:
+        self._make, self.keys, self.gate = front, keys, gate
 
     @cached_property
     def front(self) -> FrontEnd:

@@ -14,6 +14,7 @@ from langgraph.runtime import get_runtime
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.behind.again import AgentAgain
+from langgraph_speceyes.decision import decide
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.front.settings import Standing
 from langgraph_speceyes.images import question_text
@@ -86,6 +87,19 @@ class Traffic:
             self._fold()
         terms = self.opener.terms
         return Standing(terms.threshold, terms.rate)
+
+    def begun(self, state: Mapping[str, Any]) -> None:
+        """Give a question its place in the journal before anything is known of it.
+
+        Evidence in the order of the answers would miss, at any moment, the questions that take long, which are not like
+        the others.
+        """
+        try:
+            decision = decide(state, self.shadow.gate, "fallback")  # type: ignore[arg-type]
+            unknown: Any = {"reason": None, "screened": False, "settled": False}
+            self.recorder.record({**self._record(state, decision), **unknown})
+        except Exception as error:
+            _lost(error)
 
     def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
         """Record a question that the speculation answers; ask the agent as well where it is audited."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from langchain.agents import create_agent
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.traffic.opening import SelfOpening
-from tests.scripted import Agent, Scripted, speculator
+from tests.scripted import Agent, Scripted, judge, speculator
 from tests.test_graph import asked, image
 from tests.traffic.test_shadow import LONG_S, memory, records
 
@@ -89,3 +90,57 @@ def test_a_run_cannot_set_its_threshold(image: str) -> None:
     with pytest.raises(ArgumentError, match="none beside a gate that opens itself"):
         graph.invoke(asked(image), context={"speceyes_threshold": 0.5})
     assert graph.invoke(asked(image), context={"speceyes_mode": "off"})["decision"]["mode"] == "off"
+
+
+def test_a_question_under_way_holds_the_evidence_of_later_ones(image: str) -> None:
+    """Evidence in the order of the answers would miss those that take long."""
+    journal, slow, free = memory(), threading.Event(), threading.Event()
+    answers = iter([slow])
+
+    def before() -> None:
+        waits = next(answers, None)
+        if waits is not None:
+            waits.set()
+            assert free.wait(LONG_S)
+
+    model = Scripted(answer="blue", before=before)
+    gate: Any = SelfOpening(**QUICK)  # type: ignore[arg-type]
+    graph = create_speceyes(create_agent(model), speculator=speculator(3.0), gate=gate, journal=journal)
+    run = graph.compile()
+    first = threading.Thread(target=run.invoke, args=[asked(image)])
+    first.start()
+    try:
+        assert slow.wait(LONG_S)
+        for _ in range(20):
+            run.invoke(asked(image))
+        assert graph.traffic.drain(LONG_S)
+        assert graph.traffic.opener.threshold is None
+        assert len(records(journal)) == 21
+        assert not records(journal)[0]["settled"]
+    finally:
+        free.set()
+        first.join()
+    assert graph.traffic.drain(LONG_S)
+    assert graph.traffic.opener.threshold is not None
+    assert len(records(journal)) == 21
+
+
+def test_every_order_of_phases_gives_evidence(image: str) -> None:
+    for order in ("judge_first", "speculate_first", "parallel"):
+        journal = memory()
+        gate: Any = SelfOpening(**QUICK, audit=1.0)  # type: ignore[arg-type]
+        graph = create_speceyes(
+            Agent("blue").graph,
+            speculator=speculator(3.0),
+            judge=judge(0.1),
+            gate=gate,
+            journal=journal,
+            order=order,  # type: ignore[arg-type]
+        )
+        run = graph.compile()
+        for number in range(40):
+            run.invoke(asked(image))
+            assert graph.traffic.drain(LONG_S)
+            assert graph.traffic.opener.status()["progress"]["questions"] == number + 1
+        assert {record["judge_threshold"] for record in records(journal)} == {0.5}
+        assert graph.traffic.opener.threshold is not None
