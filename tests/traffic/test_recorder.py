@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -100,6 +101,17 @@ def test_the_caller_waits_for_nothing_and_most_records_wait_for_it(journal: Jour
     assert recorder.counts == {"written": 10, "waiting": 0, "failed": 0, "dropped": 6}
     assert ids(journal) == ["first", *(str(number) for number in range(9))]
     assert journal.batches == [1, 9]  # what waited is written at once
+
+
+def test_what_a_caller_does_with_a_record_afterwards_is_its_own(journal: Journal, recorder: Recorder) -> None:
+    journal.go_on.clear()
+    record = made("a")
+    recorder.record(record)
+    record["score"] = record["scores"]["odds"] = 0.0
+    record["id"] = "b"
+    journal.go_on.set()
+    assert recorder.flush(PATIENCE_S)
+    assert [found for _, found in journal.read()] == [made("a")]
 
 
 def test_trouble_is_said_once_and_waited_for(
@@ -217,6 +229,17 @@ def test_a_locked_file_keeps_nobody_waiting(tmp_path: Path) -> None:
             other.execute("ROLLBACK")
         assert recorder.close(PATIENCE_S)
         assert ids(journal) == ["first", *(str(number) for number in range(20))]
+
+
+async def test_nothing_blocks_an_event_loop(tmp_path: Path) -> None:
+    blockbuster = pytest.importorskip("blockbuster", reason="the extra server is not installed")
+    with closing(SQLiteJournal(tmp_path / "traffic.db")) as journal:
+        recorder = Recorder(journal)
+        with blockbuster.blockbuster_ctx("langgraph_speceyes"):
+            for number in range(50):
+                recorder.record(made(str(number)))
+        assert await asyncio.to_thread(recorder.close, PATIENCE_S)
+        assert await asyncio.to_thread(ids, journal) == [str(number) for number in range(50)]
 
 
 def test_an_unbound_store_is_waited_for() -> None:

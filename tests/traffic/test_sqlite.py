@@ -170,6 +170,7 @@ def test_a_read_only_folder_is_an_error_until_it_can_be_written(path: Path) -> N
     if child == 0:
         status = 1
         try:
+            os.close(go_on)  # so that the child ends with its parent
             os.setuid(NOBODY)
             journal = SQLiteJournal(folder / "traffic.db")
             try:
@@ -241,6 +242,7 @@ def test_a_forked_process_has_a_connection_of_its_own(path: Path) -> None:
             if child == 0:
                 status = 1
                 try:
+                    assert journal._connection is None
                     for number in range(50):
                         journal.write(made(f"{name}-{number}"))
                     status = 0

@@ -26,7 +26,7 @@ def main() -> None:
     outcomes = read_outcomes(a.outcomes, a.score)
     settings = SelfOpening(max_loss=0.02, confidence=0.9, score=a.score)
     if a.plot:
-        draw(a.plot, outcomes, settings)
+        draw(a.plot, outcomes, settings, questions=a.questions)
     for order in ORDERS:
         runs = a.runs if order == "shuffled" else max(1, a.runs // 5)
         figures = campaign(outcomes, settings, order=order, runs=runs, questions=a.questions)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WINDOW = 200
 
 
-def draw(folder: Path, outcomes: Outcomes, settings: SelfOpening, *, runs: int = 20, questions: int = 3000) -> Plot:
+def draw(folder: Path, outcomes: Outcomes, settings: SelfOpening, *, runs: int = 20, questions: int) -> Plot:
     """Draw a few gates in shuffled streams, and one whose first questions are too easy.
 
     Args:
