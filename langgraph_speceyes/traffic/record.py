@@ -33,7 +33,7 @@ class Record(TypedDict):
         threshold: The gate's; None while a gate that opens itself is shut.
         k: Candidates a token; None without a scored speculation.
         audit_rate: Share of accepted answers that the agent answers again, in force before the question was seen,
-            whatever came of it; 1 in shadow.
+            whatever came of it; 1 in shadow; 0 where there was no room to watch it, which makes it no evidence.
         audited: Whether the agent's answer is known or to come: it answered, or this question was chosen.
         agree: Whether speculation and agent's answer say the same; None while that is not known.
         agreed_by: How that was found: ``"rule"``, ``"model"``, ``"function"``; ``"undecided"`` counts as differing.

@@ -123,7 +123,9 @@ class Traffic:
                 return
             record = self._record(state, decision)
             if decision["mode"] == "shadow" and self.shadow.watches(state):
-                self.background.do(ShadowRun(self, record, state, values, answer))
+                if not self.background.do(ShadowRun(self, record, state, values, answer)):
+                    # how long the queue is has nothing to do with the question: no evidence, rather than bad evidence
+                    self.note({**record, "audit_rate": 0.0, "settled": True, "error": "too many are waiting"})
             elif record["settled"]:
                 self.note(record)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import threading
 from typing import Any
 
 import pytest
@@ -250,3 +251,24 @@ def test_answers_in_other_forms_are_compared(image: str) -> None:
     (record,) = records(journal)
     assert (record["agree"], record["would"]) == (True, "bypass")
     assert math.isfinite(record["score"] or math.nan)
+
+
+def test_where_there_is_no_room_the_record_says_so(image: str) -> None:
+    journal, free = memory(), threading.Event()
+
+    def wait() -> None:
+        assert free.wait(LONG_S)
+
+    graph = create_speceyes(
+        Agent("blue").graph, speculator=speculator(3.0, before=wait), gate=GATE, journal=journal, mode="shadow"
+    )
+    graph.traffic.background.waiting = 3
+    run = graph.compile()
+    try:
+        for _ in range(5):
+            run.invoke(asked(image))
+    finally:
+        free.set()
+    assert graph.traffic.drain(LONG_S)
+    assert graph.traffic.background.dropped == 2
+    assert sorted(record["audit_rate"] for record in records(journal)) == [0.0, 0.0, 1.0, 1.0, 1.0]
