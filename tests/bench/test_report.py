@@ -351,7 +351,7 @@ def test_series_over_concurrency_batch_size_and_k() -> None:
     assert found.over == "concurrency"
     assert {line.label: [p.x for p in line.points] for line in found.lines} == {
         "agent (batch 8)": [1, 4],
-        "speceyes (batch 8)": [1, 4],
+        "speceyes (batch 8, K 64)": [1, 4],
     }
     assert found.lines[1].points[0].throughput_speedup.value == pytest.approx(2 / 0.3)
     (found,) = series([loaded(rows, "a", batch_size=1), loaded(rows, "b", batch_size=16)])

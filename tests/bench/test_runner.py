@@ -265,6 +265,8 @@ def test_a_run_keeps_to_what_it_was_made_with(models: Models, tmp_path: Path) ->
         ("json.decoder", "method"),
         ("speceyes:colour=red", "method"),
         ("speceyes:score=best", "score"),
+        ("speceyes:score=mean", "method"),
+        ("speceyes:k=4", "k"),
         ("speceyes:threshold=1.5", "threshold"),
         ("speceyes:threshold=high", "threshold"),
         ("speceyes:k=1", "k"),

@@ -4,8 +4,9 @@
     speceyes eval embedded --part test --limit 300 --method speculator:k=64 --concurrency 16 --out runs/wide
     python tests/calibration/record.py runs/recorded runs/wide
 
-The first run has judge, speculator at K = 20 and agent of every question, the second the speculator at K = 64. Columns: `split`; `tool_need`, the judge's probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the
-score at K = 64; `speculator_right` and `agent_right`.
+The first run has judge, speculator at K = 20 and agent of every question, the second the speculator at K = 64. Columns:
+`split`; `tool_need`, the judge's probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the score at K = 64;
+`speculator_right` and `agent_right`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ def row(outcome: Outcome, wide: Outcome) -> dict[str, str]:
     found = {}
     for name, k, score in SCORES:
         part = (outcome if k == 20 else wide)["speculator"]
-        assert part is not None and part["k"] == k, f"{outcome['id']}: not scored at K = {k}"
+        if part is None or part["k"] != k:
+            sys.exit(f"{outcome['id']} is not scored at K = {k}")
         found[name] = f"{part['scores'][score]:.6g}"
     need, small, large = outcome["tool_need"], outcome["speculator"], outcome["agent"]
-    assert need is not None and small is not None and large is not None, f"{outcome['id']} lacks a side"
+    if need is None or small is None or large is None:
+        sys.exit(f"{outcome['id']} lacks a side")
     rights = {"speculator_right": str(int(small["right"])), "agent_right": str(int(large["right"]))}
     return {"split": outcome["split"], "tool_need": f"{need:.6g}", **found, **rights}
 
