@@ -251,7 +251,7 @@ def _show_losses(console: Console, found: Calibrated) -> None:
     for name in (
         "questions",
         "accepted",
-        "lost",
+        "differing" if found.labels == "none" else "lost",
         *(["threshold that it needs", "least questions"] if promised else []),
     ):
         table.add_column(name, justify="right")
@@ -267,7 +267,7 @@ def _show_tried(console: Console, found: Calibrated) -> None:
         return
     table = Table(title="compared on the other half of the questions", title_justify="left")
     table.add_column("composition")
-    for name in ("threshold", "accepted", "lost", "speed-up", "order"):
+    for name in ("threshold", "accepted", "lost" if found.labels == "all" else "differing", "speed-up", "order"):
         table.add_column(name, justify="right")
     for one in found.tried:
         threshold = "none" if one.threshold is None else f"{one.threshold:.6f}"

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.store.memory import InMemoryStore
 
 from langgraph_speceyes import Gate, SpecEyesMiddleware, create_funnel, create_speceyes
+from langgraph_speceyes.bench.calibrate import calibrate_run
 from langgraph_speceyes.errors import JournalError
 from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.record import Record
@@ -272,3 +274,22 @@ def test_where_there_is_no_room_the_record_says_so(image: str) -> None:
     assert graph.traffic.drain(LONG_S)
     assert graph.traffic.background.dropped == 2
     assert sorted(record["audit_rate"] for record in records(journal)) == [0.0, 0.0, 1.0, 1.0, 1.0]
+
+
+async def test_a_gate_is_calibrated_from_what_shadow_runs_recorded(image: str, tmp_path: Path) -> None:
+    file, gaps = tmp_path / "traffic.db", [3.0] * 30 + [0.01] * 10
+    for gap in sorted(set(gaps)):
+        # the unsure answers are not the agent's
+        agent = Agent("blue" if gap > 1 else "red").graph
+        graph = create_speceyes(
+            agent, speculator=speculator(gap), judge=judge(0.1), gate=GATE, journal=file, mode="shadow"
+        )
+        compiled = graph.compile()
+        for _ in range(gaps.count(gap)):
+            await compiled.ainvoke(asked(image))
+        assert await graph.traffic.adrain(LONG_S)
+    found = await asyncio.to_thread(calibrate_run, file, labels="none", max_loss=0.1, confidence=0.8)
+    assert (found.questions, found.accepted, found.differing) == (40, 0.75, 10)
+    assert found.gate is not None
+    assert (found.gate.score, found.gate.k, found.gate.judge_threshold) == ("min", 64, 0.5)
+    assert found.speedup > 0
