@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads soak journal results plots bench docs lint format help
+.PHONY: demo test test-vllm threads soak journal opening-sim results plots bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -54,6 +54,9 @@ format: $(STAMP) ## Let ruff format and mend
 
 plots: $(STAMP) ## Draw what separability misses; into docs/results
 	$(BIN)/python examples/plot_scores.py
+
+opening-sim: $(STAMP) ## 500 simulated gates that open themselves, drifting streams, detectors; the plot into docs/results
+	$(BIN)/python -m langgraph_speceyes.bench.opening tests/calibration/embedded_outcomes.csv --plot docs/results
 
 results: $(STAMP) ## Measure the embedded pair on its test part; rewrite docs/results and the tables
 	$(BIN)/python examples/measure_testbed.py

@@ -271,7 +271,7 @@ class Opening:
         n, at = self._n, self._opened
         accepted, reachable = self.accepted, self.reachable
         differing = float(self._loss[at - 1] / n) if at else 0.0
-        here = f"open from {self.threshold:.4g} on, accepting {accepted:.0%} of {n} questions" if at else "shut"
+        here = f"open from {self.threshold:.6g} on, accepting {accepted:.0%} of {n} questions" if at else "shut"
         if at == self._grid.size:
             words = f"{here}; the whole grid is open"
             return Progress(self.threshold, None, n, accepted, reachable, differing, 1.0, 0, words)
@@ -282,7 +282,7 @@ class Opening:
             rest = "at the present rate of differing answers that is not to come" if n else "no question was seen yet"
         else:
             rest = f"about {more} more question{'s' * (more != 1)}, if answers go on to differ as often as so far"
-        words = f"{here}; the evidence for {nearest:.4g} is at {share:.0%} of what opens it: {rest}"
+        words = f"{here}; the evidence for {nearest:.6g} is at {share:.0%} of what opens it: {rest}"
         return Progress(self.threshold, nearest, n, accepted, reachable, differing, share, more, words)
 
     def _more_questions(self, at: int) -> int | None:

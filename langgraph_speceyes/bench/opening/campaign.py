@@ -30,7 +30,8 @@ def campaign(
     Returns:
         By name: shares of runs, medians and 90th percentiles of questions (infinite where half or a tenth never got
         there), means over the runs. ``above`` is the share that was ever open at a threshold whose loss in the
-        population is above the limit.
+        population is above the limit; ``over`` the share of runs in which more than the limit differed, of all the
+        questions of the stream, and ``over_unnoticed`` of those without a close.
     """
     grid = np.unique(settings.fresh().opening.grid)
     could = max((outcomes.accepted(t) for t in grid if outcomes.loss(t) <= settings.max_loss), default=0.0)
@@ -70,6 +71,8 @@ def campaign(
         "accepts_median": float(np.median(accepted)),
         "accepts_mean": float(np.mean(accepted)),
         "ever_closed": float(np.mean(np.array(closed) > 0)),
+        "over": float(np.mean(np.array(differing) > settings.max_loss)),
+        "over_unnoticed": float(np.mean((np.array(differing) > settings.max_loss) & (np.array(closed) == 0))),
         "shut_at_the_end": shut / runs,
         "closes_after_median": _quantile(delays, 0.5) if delays else None,
         "bypassed": float(np.mean(served)),
