@@ -150,7 +150,7 @@ async def test_metadata_and_tags(traced: Traced, path: str) -> None:
     root = captured.root
     assert root["id"] == str(run_id)
     judged = {"tool_need": pytest.approx(0.1), "judge_threshold": 0.5, "screened": True}
-    scored = {"score": decision["score"], "score_name": "min", "k": 64}
+    scored = {"score": decision["score"], "score_name": "odds", "k": 20}
     assert metadata(root) == {
         **judged,
         **scored,
