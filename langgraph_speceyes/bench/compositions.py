@@ -209,7 +209,7 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
         threshold,
         parts,
         bypass,
-        _lost(evidence, terms, small, large),
+        losses(evidence, terms),
         float(agent.mean() / seconds.mean()) if threshold is not None and seconds.mean() else 1.0,
         order,
         tuple(sorted(needed, key=lambda k: -compared[k])),
@@ -247,8 +247,9 @@ def _labels(evidence: Evidence, labels: Labels) -> tuple[Sequence[bool | None], 
     return evidence.speculator_right, evidence.agent_right
 
 
-def _lost(evidence: Evidence, terms: Terms, small: Sequence[bool | None], large: Sequence[bool | None]) -> Floats:
-    """Loss of each question, if accepted; what differs and has no label is lost."""
+def losses(evidence: Evidence, terms: Terms) -> Floats:
+    """Loss of each question, if accepted, ``[n]``; what differs and has no label is lost."""
+    small, large = _labels(evidence, terms.labels)
     lost = np.array([agree is not True for agree in evidence.agree], dtype=float)
     if terms.labels != "none":
         for k, (s, a) in enumerate(zip(small, large, strict=True)):
