@@ -14,6 +14,7 @@ from langgraph_speceyes.bench.advice.against import Facts, facts
 from langgraph_speceyes.bench.advice.costs import Prices, tokens_of
 from langgraph_speceyes.bench.advice.figures import Figures, figures
 from langgraph_speceyes.bench.advice.live import Live, live
+from langgraph_speceyes.bench.advice.steps import SHADOW, next_steps
 from langgraph_speceyes.bench.advice.verdict import WORTH, Verdict, judged, sentence
 from langgraph_speceyes.bench.calibrate import Calibrated, Tried, calibrated, choose_composition, terms_of
 from langgraph_speceyes.bench.compositions import Composition, Terms, available, certify, halves
@@ -26,7 +27,7 @@ from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
 __all__ = ["Advice", "advise"]
 
-ROOM = 1.25
+ROOM = 2.0
 """A half takes part in choosing if it has so many times the questions that it takes to certify anything."""
 
 
@@ -41,6 +42,7 @@ class Advice:
         verdict: ``"use"``, ``"trade_off"``, ``"not_yet"`` or ``"do_not"``.
         why: Its reasons.
         words: Both as a sentence.
+        to_do: What to do next, a sentence each.
         more_questions: How many more would tell; None where no number can be given.
         questions: Questions that count.
         chosen_on: How many of them the composition was chosen on; 0 where it is the recorded one.
@@ -58,6 +60,7 @@ class Advice:
     verdict: Verdict
     why: tuple[str, ...]
     words: str
+    to_do: tuple[str, ...]
     more_questions: int | None
     questions: int
     chosen_on: int
@@ -178,7 +181,8 @@ def material(
     if gate is None or gate.guarantee is None:
         verdict, why, more = judged(stands, composition, _no_guarantee(terms, len(evidence.ids)), None, worth)
     else:
-        verdict, why, more = judged(stands, composition, gate.guarantee, numbers, worth)
+        chosen = any(one.taken for one in tried)
+        verdict, why, more = judged(stands, composition, gate.guarantee, numbers, worth, chosen=chosen)
     advice = Advice(
         source=str(path),
         is_journal=evidence.is_journal,
@@ -186,6 +190,7 @@ def material(
         verdict=verdict,
         why=tuple(why),
         words=sentence(verdict, why),
+        to_do=next_steps(verdict, evidence, gate, numbers, terms, composition),
         more_questions=more,
         questions=len(evidence.ids),
         chosen_on=len(evidence.ids) - len(measured.ids),
@@ -254,10 +259,13 @@ def _nothing(
         verdict="not_yet",
         why=why,
         words=sentence("not_yet", why),
+        to_do=(SHADOW,),
         more_questions=least,
         questions=0,
         chosen_on=0,
-        left_out=dict(left_out) if left_out is not None else ({'not of mode "shadow"': len(records)} if records else {}),
+        left_out=dict(left_out)
+        if left_out is not None
+        else ({'not of mode "shadow"': len(records)} if records else {}),
         facts=None,
         composition=None,
         calibrated=None,

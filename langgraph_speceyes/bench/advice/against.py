@@ -86,7 +86,9 @@ def facts(evidence: Evidence, terms: Terms, records: Mapping[str, Record]) -> Fa
         speculate_s=float(columns.speculate_s[answered].mean()) if answered.any() else 0.0,
         agree=float(same[answered].mean()) if answered.any() else None,
         surest=float(same[surest].mean()) if answered.any() else None,
-        auroc=bootstrapped(auroc, scores[answered], same[answered]) if answered.any() else Estimate(None, None, None, 0),
+        auroc=bootstrapped(auroc, scores[answered], same[answered])
+        if answered.any()
+        else Estimate(None, None, None, 0),
         ceiling=total_speedup([ceiling]),
         hoped=max(tries, default=1.0),
     )
@@ -166,8 +168,10 @@ def described(found: Facts) -> list[str]:
         )
     if found.answered < 0.9 * found.questions:
         kinds = ", ".join(f"{name} {count}" for name, count in found.troubles.items())
-        why.append(f"{found.questions - found.answered} of {found.questions} questions have no scored speculation"
-                   + (f" ({kinds})" if kinds else ""))
+        why.append(
+            f"{found.questions - found.answered} of {found.questions} questions have no scored speculation"
+            + (f" ({kinds})" if kinds else "")
+        )
     return why
 
 

@@ -198,9 +198,7 @@ def savings(
         seconds=float(seconds.mean()),
         seconds_saved=_mean(agent_s - seconds, groups),
         tokens_alone=dict(zip(KINDS, alone.mean(axis=0).tolist(), strict=True)),
-        tokens={
-            side: dict(zip(KINDS, part.mean(axis=0).tolist(), strict=True)) for side, part in spent.items()
-        },
+        tokens={side: dict(zip(KINDS, part.mean(axis=0).tolist(), strict=True)) for side, part in spent.items()},
         tokens_saved=_mean(saved, groups) if told else Estimate(None, None, None, n),
         money_alone=money_alone,
         money=money,

@@ -81,7 +81,12 @@ def replay(file: str | PathLike[str], records: Sequence[Record], settings: SelfO
         happened = opener.refresh()
         status = opener.status()
         end = min(begin + step, len(used))
-        events += [(end, event) for event in happened]
+        for event in happened:
+            events.append((end, event))
+            if event["event"] == "closed":  # the level is gone by the next look
+                number.append(end)
+                thresholds.append(None)
+                levels.append(event["level"])
         number.append(end)
         thresholds.append(opener.threshold)
         levels.append(status["detector"]["level"])

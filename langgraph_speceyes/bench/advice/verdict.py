@@ -20,7 +20,13 @@ _FURTHEST = 20
 
 
 def judged(
-    facts: Facts, composition: Composition, guarantee: Guarantee, found: Figures | None, worth: float
+    facts: Facts,
+    composition: Composition,
+    guarantee: Guarantee,
+    found: Figures | None,
+    worth: float,
+    *,
+    chosen: bool = False,
 ) -> tuple[Verdict, list[str], int | None]:
     """What to do, why, and how many more questions would tell.
 
@@ -30,6 +36,7 @@ def judged(
         guarantee: What came of that.
         found: The figures; None where nothing was certified.
         worth: The least speed-up that is worth it.
+        chosen: Whether the composition did best on another half of the questions.
 
     Returns:
         The verdict, its reasons as parts of a sentence, and more questions; None where no number can be given.
@@ -40,43 +47,54 @@ def judged(
         more = guarantee.least - guarantee.n
         why = [
             f"there are too few questions: it takes {guarantee.least} to promise anything at "
-            f"{guarantee.max_loss:.3g} with {guarantee.confidence:.0%} confidence, {more} more than there are"
+            f"{100 * guarantee.max_loss:.3g} % with {guarantee.confidence:.0%} confidence, {more} more than there are"
         ]
         if facts.questions >= 2 and facts.hoped < worth:
             why += ["so far it does not look as if it were worth it", *described(facts)]
         return "not_yet", why, more
     if found is None or guarantee.threshold is None:
-        return _uncertified(facts, guarantee, worth)
+        return _uncertified(facts, composition, guarantee, worth, chosen)
     return _certified(facts, composition, guarantee, found, worth)
 
 
-def _uncertified(facts: Facts, guarantee: Guarantee, worth: float) -> tuple[Verdict, list[str], int | None]:
-    limit = f"at no threshold can it be promised that at most {guarantee.max_loss:.3g} of the questions are lost"
+def _uncertified(
+    facts: Facts, composition: Composition, guarantee: Guarantee, worth: float, chosen: bool
+) -> tuple[Verdict, list[str], int | None]:
+    limit = (
+        f"at no threshold of {composition.name} can it be promised that at most {100 * guarantee.max_loss:.3g} % of the "
+        "questions are lost"
+    )
     if facts.hoped < worth:
         best = f"and at the thresholds that would keep this here the speed-up is {facts.hoped:.2f} at best"
         return "do_not", [f"{limit}, {best}", *described(facts)], None
     if guarantee.more_needed:
         hope = f"about {guarantee.more_needed} more questions should do, for a speed-up of up to {facts.hoped:.2f}"
         return "not_yet", [limit, hope], guarantee.more_needed
+    if chosen:
+        return "not_yet", [f"{limit}, though on the other half of them it did best", *described(facts)], None
     return "do_not", [f"{limit}, and more questions like these would not change that", *described(facts)], None
 
 
 def _certified(
     facts: Facts, composition: Composition, guarantee: Guarantee, found: Figures, worth: float
 ) -> tuple[Verdict, list[str], int | None]:
-    gained, saved = found.speedup, found.savings.money_saved
-    time, money = _side(gained, 1.0), 0 if saved is None else _side(saved, 0.0)
+    gained, costs = found.speedup, found.savings
+    time, money = _side(gained, 1.0), 0 if costs.money_saved is None else _side(costs.money_saved, 0.0)
     if time > 0 and (gained.value or 1.0) < worth:
         time = 0
+    if money > 0 and (costs.money_alone or 0.0) < worth * (costs.money or 0.0):
+        money = 0
     accepted = found.accepted.value or 0.0
     slow = too_slow(facts, composition, gained, accepted)
-    if time > 0:
-        if money < 0:
-            return "trade_off", ["it saves time and costs money"], None
-        return "use", [], None
-    if money > 0:
-        word = "it saves money and costs time" if time < 0 else "it saves money, and hardly any time"
-        return ("trade_off" if time < 0 else "use"), [word], None
+    if time > 0 or money > 0:
+        use = (
+            f"{composition.name}, at {guarantee.threshold:.4g}, accepts {accepted:.0%} of the questions and is "
+            f"{gained.value:.2f} times as fast as the agent in total time [{gained.low:.2f}, {gained.high:.2f}]"
+        )
+        if time > 0:
+            return ("trade_off", [f"{use}, but it costs more money"], None) if money < 0 else ("use", [use], None)
+        word = "so that it saves money and costs time" if time < 0 else "so that it saves money, and hardly any time"
+        return ("trade_off" if time < 0 else "use"), [f"{use}, {word}"], None
     if facts.hoped >= worth:
         if (gained.value or 1.0) >= worth and (more := _until_clear(gained, found.questions)) is not None:
             why = (
