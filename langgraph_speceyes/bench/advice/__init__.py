@@ -190,7 +190,7 @@ def material(
         verdict=verdict,
         why=tuple(why),
         words=sentence(verdict, why),
-        to_do=next_steps(verdict, evidence, gate, numbers, terms, composition),
+        to_do=next_steps(verdict, evidence, gate, numbers, terms, composition, seen),
         more_questions=more,
         questions=len(evidence.ids),
         chosen_on=len(evidence.ids) - len(measured.ids),

@@ -23,7 +23,7 @@ TITLE = "SpecEyes advice"
 
 
 def write_page(found: Material, out: str | PathLike[str]) -> Path:
-    """Write `advice.html`, `advice.md`, `advice.json`, each plot as PNG and SVG, and `gate.json` where it is to be used.
+    """Write `advice.html`, `.md` and `.json`, each plot as PNG and SVG, and `gate.json` where a gate is to be used.
 
     Args:
         found: The advice and what it is made of.

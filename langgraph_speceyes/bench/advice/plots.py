@@ -89,8 +89,8 @@ def agreement(
         f"Agreement against score: {composition.name}"
         if not labelled
         else f"Accuracy against score: {composition.name}",
-        f"Left: {len(parts)} parts of equal size, with 95 % intervals (Wilson). Right: loss as the labels count it, and "
-        f"answers accepted; the dotted line is the limit of {100 * terms.max_loss:.3g} %. Axes of log-odds.{gate}",
+        f"Left: {len(parts)} parts of equal size, with 95 % intervals (Wilson). Right: loss as the labels count "
+        f"it, and answers accepted; the dotted line is the limit of {100 * terms.max_loss:.3g} %. Log-odds.{gate}",
         draw,
         3.3,
     )
@@ -257,8 +257,8 @@ def routes(drawing: Drawing, records: Sequence[Record]) -> Plot | None:
     return drawing.save(
         "routes",
         "Routes over time",
-        f"{len(parts)} parts of equally many records, by whose answer it was and which phase decided; hatched where the "
-        "gate was in shadow: where the question would have gone.",
+        f"{len(parts)} parts of equally many records, by whose answer it was and which phase decided; hatched where "
+        "the gate was in shadow: where the question would have gone.",
         draw,
         3.0,
     )

@@ -127,8 +127,8 @@ def basis(advice: Advice) -> list[str]:
         promise = gate.guarantee
         what = "differ from the agent's answer" if advice.labels == "none" else "be lost against the agent"
         said.append(
-            f"Promised with {promise.confidence:.0%} confidence: at most {100 * promise.max_loss:.3g} % of questions like these "
-            f"{what}."
+            f"Promised with {promise.confidence:.0%} confidence: at most {100 * promise.max_loss:.3g} % of questions "
+            f"like these {what}."
         )
     found = advice.figures
     if found is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from langgraph_speceyes.bench.advice.figures import Figures
+from langgraph_speceyes.bench.advice.live import Live
 from langgraph_speceyes.bench.advice.verdict import Verdict
 from langgraph_speceyes.bench.calibrate import Calibrated
 from langgraph_speceyes.bench.compositions import Composition, Terms
@@ -18,6 +19,7 @@ def next_steps(
     found: Figures | None,
     terms: Terms,
     composition: Composition,
+    seen: Live | None,
 ) -> tuple[str, ...]:
     """What to do next, a sentence each.
 
@@ -28,6 +30,7 @@ def next_steps(
         found: Its figures.
         terms: What was to be promised.
         composition: The gate's.
+        seen: What a gate in force has done.
     """
     if verdict == "not_yet":
         if evidence.is_journal:
@@ -35,7 +38,13 @@ def next_steps(
         return ("Run more calibration questions through speceyes eval --full, and ask for advice again.",)
     if verdict == "do_not" or gate is None or gate.gate is None or found is None:
         return ()
-    steps = [f"Set {_settings(gate, composition)}."]
+    steps = []
+    if seen is not None and seen.loss is not None and seen.loss > terms.max_loss:
+        steps.append(
+            f"But look first: of the {seen.questions} questions since a gate is in force {100 * seen.loss:.2f} % have "
+            "an accepted answer that differs, more than the limit. Shadow records of another time tell nothing of these."
+        )
+    steps.append(f"Set {_settings(gate, composition)}.")
     before, after = evidence.gate.judge_threshold, gate.gate.judge_threshold
     if before is not None and after is None:
         steps.append("Leave the judge out (judge=None): it costs more than it keeps from the small model.")

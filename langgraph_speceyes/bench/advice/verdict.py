@@ -61,8 +61,8 @@ def _uncertified(
     facts: Facts, composition: Composition, guarantee: Guarantee, worth: float, chosen: bool
 ) -> tuple[Verdict, list[str], int | None]:
     limit = (
-        f"at no threshold of {composition.name} can it be promised that at most {100 * guarantee.max_loss:.3g} % of the "
-        "questions are lost"
+        f"at no threshold of {composition.name} can it be promised that at most {100 * guarantee.max_loss:.3g} % of "
+        "the questions are lost"
     )
     if facts.hoped < worth:
         best = f"and at the thresholds that would keep this here the speed-up is {facts.hoped:.2f} at best"
