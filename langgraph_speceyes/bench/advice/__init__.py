@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langgraph_speceyes.bench.advice.against import Facts, facts
-from langgraph_speceyes.bench.advice.costs import Prices, tokens_of
+from langgraph_speceyes.bench.advice.costs import tokens_of
 from langgraph_speceyes.bench.advice.figures import Figures, figures
 from langgraph_speceyes.bench.advice.live import Live, live
 from langgraph_speceyes.bench.advice.steps import SHADOW, next_steps
@@ -22,6 +22,7 @@ from langgraph_speceyes.bench.evidence import Evidence, read_evidence, records_o
 from langgraph_speceyes.calibration import Guarantee, smallest_sample
 from langgraph_speceyes.calibration.watched import AUDIT_FLOOR
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.options import Prices
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -16,90 +15,45 @@ from langgraph_speceyes.bench.evidence import Evidence
 from langgraph_speceyes.bench.statistics import Estimate, Floats, estimate, sums
 from langgraph_speceyes.bench.sweep import Mask
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.front.costs import MILLION
+from langgraph_speceyes.options import Price, Prices, check_prices
 from langgraph_speceyes.traffic.record import Record
 
 SIDES = ("judge", "speculator", "agent")
 """Who is paid, as prices name them."""
 _PHASES = {"judge": "judge", "speculator": "speculate", "agent": "agent"}
-KINDS = ("input", "output")
-MILLION = 1e6
-
-
-@dataclass(frozen=True)
-class Price:
-    """Of a million tokens read, and of a million written."""
-
-    input: float
-    output: float
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What a million tokens cost, by who reads and writes them.
-
-    Attributes:
-        sides: By `judge`, `speculator`, `agent`.
-        currency: What amounts are called; may be empty.
-    """
-
-    sides: dict[str, Price]
-    currency: str = ""
-
-    def of(self, side: str) -> Price:
-        """The price of one side.
-
-        Raises:
-            ArgumentError: None was given, and it has read or written something.
-        """
-        if side not in self.sides:
-            raise ArgumentError("prices", f"a price for the {side}, which has used tokens", ", ".join(self.sides))
-        return self.sides[side]
+KINDS: tuple[Literal["input", "output"], ...] = ("input", "output")
 
 
 def read_prices(file: str | PathLike[str] | None = None, given: Sequence[str] = ()) -> Prices | None:
     """Prices from a JSON file, and from texts, which come after it.
 
     Args:
-        file: ``{"currency": "USD", "agent": {"input": 2.5, "output": 10}, "speculator": 0.1, ...}``; a number stands
-            for both kinds of tokens.
-        given: ``agent=2.5/10``, or ``agent=2.5`` for both kinds.
+        file: ``{"agent": {"input": 2.5, "output": 10}, "speculator": ..., "judge": ...}``, as `prices=` takes them.
+        given: ``agent=2.5/10``, or ``agent=2.5`` for both kinds of tokens.
 
     Returns:
         None where neither says anything.
 
     Raises:
-        ArgumentError: The file cannot be read, a side is unknown, or a price is no number from 0 on.
+        ArgumentError: The file cannot be read, or they are no prices.
     """
-    values: dict[str, Any] = {}
+    values: Any = {}
     if file is not None:
         try:
             values = json.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ArgumentError("prices", "a JSON file", f"{file}: {error}") from error
-        if not isinstance(values, dict):
-            raise ArgumentError("prices", "an object of prices by side", f"another value in {file}")
+    check_prices(values)
     for text in given:
         side, _, amounts = text.partition("=")
         read, _, written = amounts.partition("/")
         try:
-            values[side.strip()] = {"input": float(read), "output": float(written or read)}
+            values = {**values, side.strip(): {"input": float(read), "output": float(written or read)}}
         except ValueError:
             raise ArgumentError("price", "SIDE=INPUT/OUTPUT, such as agent=2.5/10", repr(text)) from None
-    currency = str(values.pop("currency", ""))
-    return Prices({side: _price(side, value) for side, value in values.items()}, currency) if values else None
-
-
-def _price(side: str, value: Any) -> Price:
-    if side not in SIDES:
-        raise ArgumentError("prices", "prices of " + ", ".join(SIDES), repr(side))
-    both = value if isinstance(value, Mapping) else {"input": value, "output": value}
-    found = []
-    for kind in KINDS:
-        amount = both.get(kind)
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < math.inf:
-            raise ArgumentError("prices", f"a number from 0 on for the {side}'s {kind}", repr(amount))
-        found.append(float(amount))
-    return Price(*found)
+    check_prices(values)
+    return cast(Prices, values) if values else None
 
 
 def tokens_of(evidence: Evidence, records: Mapping[str, Record]) -> dict[str, Floats]:
@@ -141,7 +95,6 @@ class Savings:
         money_alone: Of the agent alone; None without prices.
         money: With the bypass.
         money_saved: The difference; None without prices.
-        currency: What amounts are called.
         audit: Share of accepted answers that the agent answers again: it costs tokens, not time.
     """
 
@@ -154,7 +107,6 @@ class Savings:
     money_alone: float | None
     money: float | None
     money_saved: Estimate | None
-    currency: str = ""
     audit: float = field(default=0.0)
 
 
@@ -203,14 +155,15 @@ def savings(
         money_alone=money_alone,
         money=money,
         money_saved=money_saved,
-        currency=prices.currency if prices else "",
         audit=audit,
     )
 
 
 def _money(prices: Prices, side: str, tokens: Floats) -> Floats:
-    price = prices.of(side)
-    return np.asarray(tokens @ np.array([price.input, price.output]) / MILLION, dtype=np.float64)
+    price = cast("dict[str, Price]", prices).get(side)
+    if price is None:
+        raise ArgumentError("prices", f"a price for the {side}, which has used tokens", ", ".join(prices))
+    return np.asarray(tokens @ np.array([price[kind] for kind in KINDS]) / MILLION, dtype=np.float64)
 
 
 def _mean(values: Floats, groups: Sequence[str] | None) -> Estimate:

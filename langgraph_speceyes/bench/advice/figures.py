@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langgraph_speceyes.bench.advice.costs import Prices, Savings, savings
+from langgraph_speceyes.bench.advice.costs import Savings, savings
 from langgraph_speceyes.bench.compositions import Certified, Terms, certify
 from langgraph_speceyes.bench.evidence import Evidence
 from langgraph_speceyes.bench.statistics import (
@@ -20,6 +20,7 @@ from langgraph_speceyes.bench.statistics import (
     total_speedup,
 )
 from langgraph_speceyes.bench.sweep import Mask
+from langgraph_speceyes.options import Prices
 
 
 @dataclass(frozen=True)

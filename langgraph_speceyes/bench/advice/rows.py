@@ -33,7 +33,6 @@ def main(advice: Advice) -> list[list[Text]]:
 
 
 def _saved(found: Savings) -> list[tuple[str, Text]]:
-    unit = found.currency or "money"
     alone = sum(found.tokens_alone.values())
     rows = [
         (f"seconds saved, of {THOUSAND * found.seconds_alone:.3g} in 1,000 questions", _of(found.seconds_saved)),
@@ -41,7 +40,7 @@ def _saved(found: Savings) -> list[tuple[str, Text]]:
     ]
     if found.money_saved is not None and found.money_alone is not None:
         rows.append(
-            (f"{unit} saved, of {THOUSAND * found.money_alone:.4g} in 1,000 questions", _of(found.money_saved, 4))
+            (f"money saved, of {THOUSAND * found.money_alone:.4g} in 1,000 questions", _of(found.money_saved, 4))
         )
     return rows
 

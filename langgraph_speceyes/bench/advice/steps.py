@@ -42,7 +42,7 @@ def next_steps(
     if seen is not None and seen.loss is not None and seen.loss > terms.max_loss:
         steps.append(
             f"But look first: of the {seen.questions} questions since a gate is in force {100 * seen.loss:.2f} % have "
-            "an accepted answer that differs, more than the limit. Shadow records of another time tell nothing of these."
+            "an accepted answer that differs, more than the limit. Older shadow records tell nothing of these."
         )
     steps.append(f"Set {_settings(gate, composition)}.")
     before, after = evidence.gate.judge_threshold, gate.gate.judge_threshold
