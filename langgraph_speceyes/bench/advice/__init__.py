@@ -149,6 +149,8 @@ def material(
         MissingExtraError: SciPy is not installed.
     """
     path = Path(source)
+    if not path.exists():
+        raise ArgumentError("source", "the file of a journal or the folder of a run", f"nothing at {path}")
     labels = labels or ("none" if path.is_file() else "all")
     terms = terms_of(max_loss, confidence, counted or ("harm" if labels == "none" else "net"), labels, None)
     audit = (AUDIT_FLOOR if labels == "none" else 0.0) if audit is None else audit
