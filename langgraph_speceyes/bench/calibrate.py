@@ -189,7 +189,7 @@ def calibrate_run(
         for half in (first, evidence):
             if not half.ids:
                 raise ArgumentError("choose", "questions about more images", "no image in one of the halves")
-        composition, tried = _choose(first, terms, composition)
+        composition, tried = choose_composition(first, terms, composition)
     return certified(evidence, composition, terms, by, tried, extrapolate=True)
 
 
@@ -232,8 +232,8 @@ def prepared(
     return evidence, Composition(evidence.gate.score, at)
 
 
-def _choose(half: Evidence, terms: Terms, default: Composition) -> tuple[Composition, tuple[Tried, ...]]:
-    """The fastest composition that can be certified on a half; the default where none can."""
+def choose_composition(half: Evidence, terms: Terms, default: Composition) -> tuple[Composition, tuple[Tried, ...]]:
+    """The fastest composition that can be certified on a half, and all that were tried; the default where none can."""
     if terms.labels == "disagreements":
         # no labels are spent on choosing
         terms = replace(terms, labels="none")
@@ -272,6 +272,13 @@ def certified(
     if composition.score is not None:
         _check_score(composition.score, evidence.columns)
     found = certify(evidence, composition, terms, extrapolate=extrapolate)
+    return calibrated(evidence, found, terms, by, tried)
+
+
+def calibrated(
+    evidence: Evidence, found: Certified, terms: Terms, by: str | None, tried: tuple[Tried, ...]
+) -> Calibrated:
+    """The gate of a composition that was certified on some evidence, and how it does there."""
     promises = list(found.parts.values())
     one = promises[0].guarantee
     if len(promises) > 1:

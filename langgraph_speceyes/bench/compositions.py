@@ -85,22 +85,39 @@ class Composition:
             calibration=record,
         )
 
+    def phases(
+        self, evidence: Evidence, bypass: Mask, threshold: float | None, order: Order | None
+    ) -> tuple[Mask, Mask]:
+        """Which questions judge and speculator see, ``[n]`` each.
+
+        Args:
+            evidence: The questions.
+            bypass: Those whose speculation is the answer.
+            threshold: Of what is compared; None accepts nothing.
+            order: Of judge and speculator; None without a judge.
+        """
+        every = np.ones_like(bypass)
+        if order is None:
+            return ~every, every
+        if order == "judge_first":
+            passed = bypass if self.score is None else ~screened_by(evidence.columns, self.judge_threshold)
+            return every, passed
+        if self.score is None:
+            return every, every
+        return evidence.columns.scores[self.score] >= (2.0 if threshold is None else threshold), every
+
     def seconds(self, evidence: Evidence, bypass: Mask, threshold: float | None) -> tuple[Floats, Order | None]:
         """Seconds a question, ``[n]``, in the order of the phases that is faster; None without a judge."""
         columns = evidence.columns
-        agent_s = ~bypass * columns.agent_s
+        judge_s, agent_s = np.nan_to_num(columns.judge_s), ~bypass * columns.agent_s
+        orders: tuple[Order | None, ...] = ("judge_first", "speculate_first")
         if self.score is not None and self.judge_threshold is None:
-            return columns.speculate_s + agent_s, None
-        judge_s = np.nan_to_num(columns.judge_s)
-        if self.score is None:
-            passed = bypass
-            confident = np.ones_like(bypass)
-        else:
-            passed = ~screened_by(columns, self.judge_threshold)
-            confident = columns.scores[self.score] >= (2.0 if threshold is None else threshold)
-        first = judge_s + passed * columns.speculate_s + agent_s
-        second = columns.speculate_s + confident * judge_s + agent_s
-        return (second, "speculate_first") if second.mean() < first.mean() else (first, "judge_first")
+            orders = (None,)
+        found: list[tuple[Floats, Order | None]] = []
+        for order in orders:
+            judged, speculated = self.phases(evidence, bypass, threshold, order)
+            found.append((judged * judge_s + speculated * columns.speculate_s + agent_s, order))
+        return min(found, key=lambda one: float(one[0].mean()))
 
 
 @dataclass(frozen=True)
@@ -192,7 +209,7 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
         threshold,
         parts,
         bypass,
-        _lost(evidence, terms, small, large),
+        losses(evidence, terms),
         float(agent.mean() / seconds.mean()) if threshold is not None and seconds.mean() else 1.0,
         order,
         tuple(sorted(needed, key=lambda k: -compared[k])),
@@ -230,8 +247,9 @@ def _labels(evidence: Evidence, labels: Labels) -> tuple[Sequence[bool | None], 
     return evidence.speculator_right, evidence.agent_right
 
 
-def _lost(evidence: Evidence, terms: Terms, small: Sequence[bool | None], large: Sequence[bool | None]) -> Floats:
-    """Loss of each question, if accepted; what differs and has no label is lost."""
+def losses(evidence: Evidence, terms: Terms) -> Floats:
+    """Loss of each question, if accepted, ``[n]``; what differs and has no label is lost."""
+    small, large = _labels(evidence, terms.labels)
     lost = np.array([agree is not True for agree in evidence.agree], dtype=float)
     if terms.labels != "none":
         for k, (s, a) in enumerate(zip(small, large, strict=True)):

@@ -233,7 +233,8 @@ def _ks(outcomes: Sequence[Outcome]) -> tuple[int, ...]:
 
 def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[int]) -> Gate:
     ids = {name: (model or {}).get("id") for name, model in manifest["models"].items() if name != "agent"}
-    judges = {o["judge_threshold"] for o in outcomes}
+    # what failed before the judge, or was left to the agent at intake, has none
+    judges = {o["judge_threshold"] for o in outcomes} - {None}
     compared = {o["score"] for o in outcomes} - {None}
     return Gate(
         score=check_score(next(iter(compared)) if len(compared) == 1 else manifest["gate"]["score"]),
@@ -283,7 +284,7 @@ def _from_journal(file: Path) -> Evidence:
     gate = shadow[-1]["gate"]
     kept = [record for record in shadow if record["gate"] == gate]
     ks = tuple(sorted({record["k"] for record in kept if record["k"] is not None}))
-    judges = {record["judge_threshold"] for record in kept}
+    judges = {record["judge_threshold"] for record in kept} - {None}
     return Evidence(
         source=file,
         ids=tuple(record["id"] for record in kept),

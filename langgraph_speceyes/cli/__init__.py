@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from langgraph_speceyes.cli.advice import advise
 from langgraph_speceyes.cli.answers import ask, demo
 from langgraph_speceyes.cli.calibration import calibrate, label
 from langgraph_speceyes.cli.endpoint import probe
@@ -24,6 +25,7 @@ app.command("report")(report_runs)
 app.command("bench")(measure_speed)
 app.command()(calibrate)
 app.command()(label)
+app.command()(advise)
 app.command()(probe)
 app.command()(restore)
 

@@ -22,7 +22,9 @@ from langgraph_speceyes.prompts import JUDGE, JUDGE_FOLLOW_UP, SPECULATE
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import GATE, Pair
 from langgraph_speceyes.testbed.questions import Split, questions
-from langgraph_speceyes.traffic import SQLiteJournal
+from langgraph_speceyes.traffic import SQLiteJournal, drain
+from tests.bench.traffic_made import stream
+from tests.bench.traffic_made import written as shadow_traffic
 from tests.traffic.records import made
 
 WORDS = {JUDGE: prompts.JUDGE, JUDGE_FOLLOW_UP: prompts.JUDGE, SPECULATE: prompts.SPECULATE}
@@ -114,6 +116,13 @@ def journal(pair: Pair, folder: Path) -> dict[str, Any]:
     return {}
 
 
+def shadow_journal(pair: Pair, folder: Path) -> dict[str, Any]:
+    """`traffic.db` with 300 more questions in shadow, on half of which the small model is sure and right."""
+    drain()
+    shadow_traffic(folder / "traffic.db", stream(300))
+    return {}
+
+
 def _scene(split: Split, number: int) -> Any:
     return questions(split, "calibration", number + 1)[number].render()
 
@@ -125,4 +134,5 @@ PRELUDES: dict[str, Callable[[Pair, Path], dict[str, Any]]] = {
     "gate": gate,
     "questions": own_questions,
     "journal": journal,
+    "shadow_journal": shadow_journal,
 }

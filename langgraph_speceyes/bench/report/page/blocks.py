@@ -8,6 +8,8 @@ from typing import ClassVar
 from langgraph_speceyes.bench.report.plots.drawing import Plot
 from langgraph_speceyes.bench.report.text import Text
 
+TITLE = "SpecEyes report"
+
 
 @dataclass(frozen=True)
 class Grid:

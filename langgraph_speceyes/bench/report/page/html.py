@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from langgraph_speceyes.bench.report.page.blocks import Section
+from langgraph_speceyes.bench.report.page.blocks import TITLE, Section
 from langgraph_speceyes.errors import MissingExtraError
 
 
@@ -21,11 +21,11 @@ def check_installed() -> None:
         raise MissingExtraError("speceyes report", "eval") from missing
 
 
-def html(parts: Sequence[Section]) -> str:
+def html(parts: Sequence[Section], title: str = TITLE) -> str:
     """One page with everything in it."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html.jinja").render(sections=parts)
+    return environment.get_template("page.html.jinja").render(sections=parts, title=title)

@@ -6,13 +6,13 @@ import html as escaping
 import re
 from collections.abc import Sequence
 
-from langgraph_speceyes.bench.report.page.blocks import Block, Drawn, Said, Section, Sheet, Tile
+from langgraph_speceyes.bench.report.page.blocks import TITLE, Block, Drawn, Said, Section, Sheet, Tile
 from langgraph_speceyes.bench.report.text import Text
 
 
-def markdown(parts: Sequence[Section]) -> str:
+def markdown(parts: Sequence[Section], title: str = TITLE) -> str:
     """The page for a repository or a pull request; pictures beside it."""
-    lines = ["# SpecEyes report", ""]
+    lines = [f"# {_escaped(title)}", ""]
     for part in parts:
         lines += [f"## {part.title}", ""]
         for block in part.blocks:
