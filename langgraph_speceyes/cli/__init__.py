@@ -9,6 +9,7 @@ from langgraph_speceyes.cli.endpoint import probe
 from langgraph_speceyes.cli.runs import calibrate, evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
 from langgraph_speceyes.cli.testbed import check, serve, write
+from langgraph_speceyes.cli.traffic import audit, gate, opening
 
 __all__ = ["app"]
 
@@ -21,6 +22,8 @@ app.command("eval")(evaluate)
 app.command("report")(report_runs)
 app.command("bench")(measure_speed)
 app.command()(calibrate)
+app.command()(audit)
+app.command()(gate)
 app.command()(probe)
 
 embedded = typer.Typer(help="The embedded world and pair.", no_args_is_help=True)
@@ -28,3 +31,4 @@ app.add_typer(embedded, name="testbed")
 embedded.command()(serve)
 embedded.command()(check)
 embedded.command()(write)
+embedded.command()(opening)
