@@ -113,6 +113,7 @@ def opening(
     max_loss: Annotated[float, typer.Option(help="Most answers that may differ, as a share of all questions.")] = 0.02,
     confidence: Annotated[float, typer.Option(help="How surely that is kept.")] = 0.9,
     audit: Annotated[float, typer.Option(help="What the share of audited answers falls to.")] = 0.1,
+    judge: Annotated[bool, typer.Option(help="Whether the judge screens questions out before the gate.")] = True,
     score: Annotated[str | None, typer.Option(help="Score to compare; the default is that of the pair's gate.")] = None,
     k: Annotated[int | None, typer.Option(min=2, help="Candidates a token.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another number draws other scenes.")] = None,
@@ -136,6 +137,7 @@ def opening(
             chosen: Any = score or models.gate.score  # the gate checks it
             own = replace(models.gate, calibration=None, score=chosen, k=k or models.gate.k)
             models = replace(models, gate=own)
+        models = replace(models, judging=judge)
         settings = settings_of(models, max_loss, confidence, audit)
         with tempfile.TemporaryDirectory(prefix="speceyes-") as folder, progress_bar(console) as progress:
             bar = progress.add_task("questions", total=questions)

@@ -17,7 +17,9 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models.endpoint import model_name
 
 SURE = 4
-"""It says what it said to other questions, from the surest of so many answers."""
+"""One in so many of the earlier answers, the surest, is given to other questions."""
+KEPT = 128
+"""Earlier answers that are kept."""
 
 
 class Swapped(BaseChatModel):
@@ -116,6 +118,7 @@ class Swapped(BaseChatModel):
         if not self.swapped:
             if isinstance(message, AIMessage):
                 self.earlier.append((sureness(message), asked, message.model_copy(deep=True)))
+                del self.earlier[:-KEPT]
             return result
         others = sorted((one for one in self.earlier if one[1] != asked), key=lambda one: -one[0])
         _, _, other = self._random.choice(others[: max(1, len(others) // SURE)])
