@@ -12,6 +12,7 @@ from langgraph_speceyes.cli.restore import restore
 from langgraph_speceyes.cli.runs import evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
 from langgraph_speceyes.cli.testbed import check, serve, write
+from langgraph_speceyes.cli.traffic import audit, gate, opening
 
 __all__ = ["app"]
 
@@ -26,6 +27,8 @@ app.command("bench")(measure_speed)
 app.command()(calibrate)
 app.command()(label)
 app.command()(advise)
+app.command()(audit)
+app.command()(gate)
 app.command()(probe)
 app.command()(restore)
 
@@ -34,3 +37,4 @@ app.add_typer(embedded, name="testbed")
 embedded.command()(serve)
 embedded.command()(check)
 embedded.command()(write)
+embedded.command()(opening)

@@ -11,6 +11,8 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from langgraph_speceyes.errors import describe_error
@@ -19,6 +21,8 @@ from langgraph_speceyes.traffic import recorder  # noqa: F401  what is begun at 
 WAITING = 1000
 """Jobs that may wait; one more is dropped, and counted."""
 WORKERS = 2
+BEHIND_S = 0.02
+"""How long a job waits before it begins, so that the run it came from has brought its answer home."""
 EXIT_S = 10.0
 """How long the end of the process waits for jobs under way."""
 
@@ -53,9 +57,10 @@ class Background:
         _all.add(self)
 
     def _reset(self) -> None:
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[float, Job]] = queue.SimpleQueue()
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._pending, self._threads, self._process = 0, 0, os.getpid()
+        self._drains = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             weakref.WeakKeyDictionary()
@@ -99,26 +104,33 @@ class Background:
         Returns:
             Whether none is left.
         """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._changed:
-            while self._pending:
-                left = None if until is None else until - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self._changed.wait(left)
-        return True
+        with self._hurry(), self._changed:
+            return self._changed.wait_for(lambda: not self._pending, timeout_s)
 
     async def adrain(self, timeout_s: float | None = None) -> bool:
         """Wait until no job is left; see :meth:`drain`."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._pending:
-            if until is not None and time.monotonic() >= until:
-                return False
-            await asyncio.sleep(0.01)
+        with self._hurry():
+            while self._pending:
+                if until is not None and time.monotonic() >= until:
+                    return False
+                await asyncio.sleep(0.01)
         return True
 
+    @contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Have jobs begin at once meanwhile."""
+        with self._changed:
+            self._drains += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._drains -= 1
+
     def _on_thread(self, job: Job) -> None:
-        self._jobs.put(job)
+        self._jobs.put((time.monotonic() + BEHIND_S, job))
         with self._lock:
             if self._threads >= min(self.workers, self._pending):
                 return
@@ -128,13 +140,15 @@ class Background:
     def _work(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=1.0)
+                due, job = self._jobs.get(timeout=1.0)
             except queue.Empty:
                 with self._lock:
                     if not self._jobs.empty():
                         continue
                     self._threads -= 1
                     return
+            with self._changed:
+                self._changed.wait_for(lambda: self._drains, max(0.0, due - time.monotonic()))
             try:
                 job.run()
             except Exception as error:
@@ -146,6 +160,8 @@ class Background:
     async def _on_loop(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             limit = self._limits.setdefault(loop, asyncio.Semaphore(self.workers))
+        if not self._drains:
+            await asyncio.sleep(BEHIND_S)
         async with limit:
             await job.arun()
 

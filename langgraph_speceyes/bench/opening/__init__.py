@@ -1,1 +1,1 @@
-"""How a gate that opens itself behaves on streams of recorded questions: the same state, without models."""
+"""How a gate that opens itself behaves: on streams of recorded questions without models, and live."""

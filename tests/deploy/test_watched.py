@@ -1,0 +1,81 @@
+"""Shadow runs and audits on a LangGraph Server: beside its runs, into a file and into the server's own store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph_sdk import get_client
+
+from langgraph_speceyes.traffic import SQLiteJournal
+from tests.deploy.server import DevServer, dev_server, inline
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+EACH = 10
+"""Questions in shadow, and as many that are audited; more than are worked on at once."""
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DevServer]:
+    monkeypatch.setenv("WATCHED_JOURNAL", str(tmp_path / "journal.sqlite"))
+    source = Path(__file__).parent / "watched"
+    with dev_server(tmp_path, "--n-jobs-per-worker", "8", scenes=tmp_path, source=source) as running:
+        yield running
+
+
+def check(records: list[dict[str, Any]]) -> None:
+    """Each question has one record, and both answers are in it."""
+    assert len(records) == len({record["id"] for record in records}) == 2 * EACH
+    for mode, route in (("shadow", "fallback"), ("on", "bypass")):
+        those = [record for record in records if record["mode"] == mode]
+        assert len(those) == EACH
+        assert {record["route"] for record in those} == {route}
+    for record in records:
+        assert record["settled"]
+        assert record["audited"]
+        assert (record["would"], record["agree"], record["agreed_by"]) == ("bypass", True, "rule")
+        assert (record["speculation"], record["answer"], record["error"]) == ("blue", "blue", None)
+
+
+async def test_shadow_runs_and_audits_land_in_the_journal(watched: DevServer, easy: Any, tmp_path: Path) -> None:
+    async with get_client(url=watched.url) as client:
+        await check_both(client, easy, tmp_path)
+
+
+async def check_both(client: Any, easy: Any, tmp_path: Path) -> None:
+    given = {"messages": [inline(easy[1])]}
+
+    async def ask(graph: str, mode: str) -> None:
+        found: Any = await client.runs.wait(None, graph, input=given, config={"configurable": {"speceyes_mode": mode}})
+        assert found["messages"][-1]["content"] == "blue"
+        assert found["decision"]["route"] == ("bypass" if mode == "on" else "fallback")
+
+    graphs = ("file", "store")
+    await asyncio.gather(*(ask(graph, mode) for graph in graphs for mode in ("on", "shadow") for _ in range(EACH)))
+
+    async def in_file() -> list[Any]:
+        journal = SQLiteJournal(tmp_path / "journal.sqlite")
+        try:
+            return [record for _, record in await asyncio.to_thread(journal.read)]
+        finally:
+            journal.close()
+
+    async def in_store() -> list[Any]:
+        found = await client.store.search_items(("speceyes", "journal"), limit=1000)
+        return [item["value"]["record"] for item in found["items"] if "record" in item["value"]]
+
+    for where in (in_file, in_store):
+        check(await settled(where))
+
+
+async def settled(read: Callable[[], Any]) -> list[Any]:
+    """The records, once all of them are settled; as they are, where that does not come about."""
+    for _ in range(600):
+        records: list[Any] = await read()
+        if len(records) >= 2 * EACH and all(record["settled"] for record in records):
+            break
+        await asyncio.sleep(0.1)
+    return records
