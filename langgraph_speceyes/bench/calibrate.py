@@ -156,7 +156,7 @@ def calibrate_run(
         method: `guarantee`, or `paper` (:func:`fastest`), for a run with all labels.
         max_loss: Most to lose against the agent, a share of all questions; of a guarantee.
         confidence: How surely; of a guarantee.
-        counted: What counts as lost, `net` or `harm`; of a guarantee.
+        counted: What counts as lost, `net` or `harm`; of a guarantee, and the same thing without labels.
         labels: `all`, `disagreements` or `none`; see :func:`~langgraph_speceyes.calibration.labelled_threshold`. The
             labels of a run are its own verdicts, or those of `speceyes label` once there is one.
         score: Which answer score; the default is the run's or journal's.
@@ -203,7 +203,8 @@ def terms_of(max_loss: float, confidence: float, counted: str, labels: str, by: 
         raise ArgumentError("counted", "one of " + ", ".join(METHODS), repr(counted))
     if labels not in LABELS:
         raise ArgumentError("labels", "one of " + ", ".join(LABELS), repr(labels))
-    return Terms(max_loss, confidence, counted, labels, by)
+    # without labels nothing is gained, so that both count the same; the exact test accepts more
+    return Terms(max_loss, confidence, "harm" if labels == "none" else counted, labels, by)
 
 
 def prepared(
@@ -236,7 +237,7 @@ def choose_composition(half: Evidence, terms: Terms, default: Composition) -> tu
     """The fastest composition that can be certified on a half, and all that were tried; the default where none can."""
     if terms.labels == "disagreements":
         # no labels are spent on choosing
-        terms = replace(terms, labels="none")
+        terms = replace(terms, labels="none", counted="harm")
     every = [certify(half, one, terms) for one in available(half)]
     best = chosen(every)
     shown = tuple(

@@ -284,11 +284,13 @@ def test_a_session_can_be_left_undone_and_taken_up_again(tmp_path: Path) -> None
 def test_who_cannot_tell_counts_it_as_lost(tmp_path: Path) -> None:
     rows = questions()
     for source in (run_of(tmp_path / "run", rows), journal_of(tmp_path / "j.db", rows)):
-        session = session_of(source)
+        session = session_of(source, counted="harm")
         while (pending := session.next()) is not None:
             session.tell(pending.id, "s")
-        found = calibrate_run(source, labels="disagreements", **LIMITS)
+        found = calibrate_run(source, labels="disagreements", counted="harm", **LIMITS)
         none = calibrate_run(source, labels="none", **LIMITS)
+        assert none.guarantee is not None
+        assert none.guarantee.method == "harm"
         assert found.gate is not None
         assert none.gate is not None
         assert found.gate.threshold == none.gate.threshold
