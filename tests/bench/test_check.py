@@ -18,6 +18,7 @@ from langgraph_speceyes.bench.report.data import load
 from langgraph_speceyes.bench.runs import Outcome, Run
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import SCORES
 from langgraph_speceyes.testbed.pair import Pair
 from langgraph_speceyes.testbed.questions import SPLITS, Question, questions
 
@@ -47,7 +48,7 @@ def test_every_question_goes_through_agent_bypass_and_speculator(outcomes: list[
         assert one.speculator["right"] == is_right(one.speculator["answer"])
         assert one.speculator["answer"]
         assert one.outcome["tool_need"] is not None
-        assert set(one.speculator.get("scores", {})) == {"min", "mean", "log", "bottom"}
+        assert set(one.speculator.get("scores", {})) == set(SCORES)
         if one.outcome["route"] == "bypass":
             assert one.outcome["answer"] == one.speculator["answer"]
 

@@ -104,7 +104,7 @@ def compared(items: Sequence[Item], found: Sequence[dict[str, Run]], alike: Alik
         "says": alike.says,
         "methods": {name: {key: _plain(value) for key, value in one.items()} for name, one in details.items()},
         "questions": [
-            {"id": item.id, "split": item.split, "runs": {name: runs[name].to_dict() for name in names}}
+            {"id": item.id, "split": item.split, "runs": {name: run.to_dict() for name, run in runs.items()}}
             | {"right": {name: right[name][k] for name in names}}
             for k, (item, runs) in enumerate(zip(items, found, strict=True))
         ],
