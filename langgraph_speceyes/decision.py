@@ -75,7 +75,7 @@ def decide(
         mode=settings["mode"] if settings else "on",
         route=route,
         decided_by=_decided_by(state),
-        reason=query["reason"] if query else None,
+        reason=_reason(state),
         follow_up=bool(query and query["follow_up"]),
         order=query["order"] if query else None,
         accepted=verdict["accepted"] if verdict else None,
@@ -113,6 +113,14 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return [_plain(one, depth + 1) for one in value]
     # an agent's own record of its steps may hold anything; bytes and arrays have no place in a decision
     return f"({type(value).__name__})"
+
+
+def _reason(state: SpecEyesState) -> str | None:
+    """Why intake left the question to the agent, and why the gate is shut where that is the reason."""
+    query, settings = state.get("speceyes_query"), settings_of(state)
+    reason = query["reason"] if query else None
+    shut = settings["shut"] if settings and settings["mode"] == "shadow" else None
+    return f"{reason}: {shut}" if reason and shut else reason
 
 
 def _decided_by(state: SpecEyesState) -> Phase:

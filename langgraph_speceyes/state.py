@@ -31,6 +31,7 @@ class RunSettings(TypedDict):
         audit_rate: Share of accepted answers that the agent answers again.
         audited: Whether this run is among them, should its answer be accepted; drawn before the question was read.
         group: The caller's name for the kind of question, or None.
+        shut: Why a gate that opens itself is shut; None for others and where it is open.
     """
 
     mode: Mode
@@ -39,6 +40,7 @@ class RunSettings(TypedDict):
     audit_rate: float
     audited: bool
     group: str | None
+    shut: str | None
 
 
 class OrderChoice(TypedDict):

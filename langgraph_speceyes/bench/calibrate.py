@@ -388,10 +388,9 @@ def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = Tru
     near = [point for point in found if point[0] <= 1.01 * min(found)[0]]
     _, threshold, at = max(near, key=lambda point: (point[1], -point[0]))
     record = {"method": "paper", "questions": len(columns.agent_s)}
-    found_gate = replace(gate, threshold=threshold, judge_threshold=at, calibration=record)
     one = swept(columns, score=gate.score, threshold=threshold, judge_threshold=at)
     return Calibrated(
-        gate=found_gate,
+        gate=replace(gate, threshold=threshold, judge_threshold=at, calibration=record),
         guarantee=None,
         questions=len(columns.agent_s),
         accepted=float(one.bypass.mean()),

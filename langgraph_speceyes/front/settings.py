@@ -46,10 +46,12 @@ class Standing:
     Attributes:
         threshold: From which score on answers are accepted; None while it is shut.
         audit_rate: Share of accepted answers that the agent must answer again.
+        shut: Why it is shut; None where it is open.
     """
 
     threshold: float | None
     audit_rate: float
+    shut: str | None
 
 
 class RunReader:
@@ -85,7 +87,7 @@ class RunReader:
         mode: Mode = given.get("speceyes_mode") or self.mode
         if mode not in MODES:
             raise ArgumentError("speceyes_mode", f"one of {', '.join(MODES)}", repr(mode))
-        threshold, audit_rate = self._threshold(given.get("speceyes_threshold"))
+        threshold, audit_rate, shut = self._threshold(given.get("speceyes_threshold"))
         if (own := given.get("speceyes_audit")) is not None:
             audit_rate = check_share("speceyes_audit", own)
         if mode == "on" and threshold is None:
@@ -97,16 +99,17 @@ class RunReader:
             audit_rate=audit_rate,
             audited=mode == "on" and random.random() < audit_rate,
             group=_group(given.get("speceyes_group")),
+            shut=shut,
         )
 
-    def _threshold(self, own: Any) -> tuple[float | None, float]:
+    def _threshold(self, own: Any) -> tuple[float | None, float, str | None]:
         if self.standing is None:
             at = self.gate.threshold if own is None else check_probability("speceyes_threshold", own)
-            return at, self.audit_rate
+            return at, self.audit_rate, None
         if own is not None:
             raise ArgumentError("speceyes_threshold", "none beside a gate that opens itself", own)
         standing = self.standing()
-        return standing.threshold, max(self.audit_rate, standing.audit_rate)
+        return standing.threshold, max(self.audit_rate, standing.audit_rate), standing.shut
 
     def _judge(self, own: Any) -> float | None:
         if own is None:

@@ -34,6 +34,7 @@ from langgraph_speceyes.traffic.shadow import Shadow
 OTHERS_S = 5.0
 """How old the evidence may get before what other processes have written is looked for."""
 FLUSH_S = 5.0
+NOT_YET = "the gate has not opened yet"
 _LONG_S = 1e6
 _logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Traffic:
         self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
         self.opener, self.background = opener, Background()
         self._folding, self._folded, self._said = False, 0.0, False
+        self._shut = NOT_YET
         self._lock = threading.Lock()
 
     @cached_property
@@ -82,11 +84,14 @@ class Traffic:
     def standing(self) -> Standing:
         """What a gate that opens itself allows now."""
         assert self.opener is not None, "asked of gates that open themselves only"
-        self._bind()
-        if time.monotonic() - self._folded > OTHERS_S:
-            self._fold()
+        try:
+            self._bind()
+            if time.monotonic() - self._folded > OTHERS_S:
+                self._fold()
+        except Exception as error:
+            _lost(error)
         terms = self.opener.terms
-        return Standing(terms.threshold, terms.rate)
+        return Standing(terms.threshold, terms.rate, self._shut if terms.threshold is None else None)
 
     def begun(self, state: Mapping[str, Any]) -> None:
         """Give a question its place in the journal before anything is known of it.
@@ -176,14 +181,13 @@ class Traffic:
         with self._lock:
             self._folding, self._folded = False, time.monotonic()
         self._written(FLUSH_S)
-        if self.opener is not None:
-            self.opener.refresh()
+        self._refresh()
 
     def resume(self) -> None:
         """Take up what earlier processes have found out, where the journal can be read already."""
         try:
-            if self.opener is not None and getattr(self.journal, "bound", True):
-                self.opener.refresh()
+            if getattr(self.journal, "bound", True):
+                self._refresh()
         except Exception as error:
             _logger.warning("a gate that opens itself begins shut: %s", describe_error(error))
 
@@ -192,7 +196,16 @@ class Traffic:
             if self._folding:
                 return
             self._folding = True
-        self.background.do(Fold(self), on_thread=True)
+        if not self.background.do(Fold(self), on_thread=True):
+            self._folding = False
+
+    def _refresh(self) -> None:
+        if self.opener is None:
+            return
+        for event in self.opener.refresh():
+            level = logging.WARNING if event["event"] in ("warned", "closed") else logging.INFO
+            _logger.log(level, "the gate %s: %s", event["event"], event["reason"])
+        self._shut = self.opener.status()["reason"] or NOT_YET
 
     def _record(self, state: Mapping[str, Any], decision: Decision) -> Record:
         self._bind()

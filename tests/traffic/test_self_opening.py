@@ -21,7 +21,9 @@ QUICK = {"max_loss": 0.2, "confidence": 0.6, "score": "min", "k": 64}
 
 
 @pytest.mark.parametrize("around", ["graph", "middleware"])
-def test_it_begins_in_shadow_opens_on_agreement_and_closes_on_disagreement(image: str, around: str) -> None:
+def test_it_begins_in_shadow_opens_on_agreement_and_closes_on_disagreement(
+    image: str, around: str, caplog: pytest.LogCaptureFixture
+) -> None:
     journal, model = memory(), Scripted(answer="blue")
     settings: Any = {"gate": SelfOpening(**QUICK, audit=1.0), "journal": journal}  # type: ignore[arg-type]
     if around == "middleware":
@@ -40,6 +42,7 @@ def test_it_begins_in_shadow_opens_on_agreement_and_closes_on_disagreement(image
 
     first = ask()
     assert (first["mode"], first["route"], first["threshold"]) == ("shadow", "fallback", None)
+    assert first["reason"] == "in shadow: the gate has not opened yet"
     asked_in_shadow = 1
     while traffic.opener.threshold is None and asked_in_shadow < 100:
         ask()
@@ -50,11 +53,16 @@ def test_it_begins_in_shadow_opens_on_agreement_and_closes_on_disagreement(image
     assert 1 < asked_in_shadow < 100
 
     model.answer = "red"
+    closed = None
     for _ in range(200):
-        if ask()["mode"] == "shadow":
+        decision = ask()
+        if decision["mode"] == "shadow":
+            closed = decision["reason"]
             break
-    else:
-        pytest.fail("it did not close")
+    assert closed is not None
+    assert "not opened" not in closed
+    assert closed.startswith("in shadow: ")
+    assert [record.levelname for record in caplog.records if "closed" in record.message] == ["WARNING"]
     assert traffic.opener.threshold is None
     assert any(event["event"] == "closed" for event in traffic.opener.status()["events"])
     seen = []
