@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD, Calibrated, certified, fastest
+from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD, certified, fastest
+from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.compositions import Composition, Terms
 from langgraph_speceyes.bench.evidence import evidence_of
 from langgraph_speceyes.bench.runs import Outcome

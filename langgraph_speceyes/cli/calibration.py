@@ -17,7 +17,7 @@ from langgraph_speceyes.cli.options import AsJson
 from langgraph_speceyes.cli.terminal import OUT, one_line_errors
 
 if TYPE_CHECKING:
-    from langgraph_speceyes.bench.calibrate import Calibrated
+    from langgraph_speceyes.bench.calibrated import Calibrated
     from langgraph_speceyes.bench.labelling import Labelling
 
 Source = Annotated[

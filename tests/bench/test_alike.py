@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langgraph_speceyes.bench.alike import Alike, calibrate_alike
-from langgraph_speceyes.bench.calibrate import Calibrated
+from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.bench.speed.comparison import compared

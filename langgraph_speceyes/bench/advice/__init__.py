@@ -16,7 +16,8 @@ from langgraph_speceyes.bench.advice.figures import Figures, figures
 from langgraph_speceyes.bench.advice.live import Live, live
 from langgraph_speceyes.bench.advice.steps import SHADOW, next_steps
 from langgraph_speceyes.bench.advice.verdict import WORTH, Verdict, judged, sentence
-from langgraph_speceyes.bench.calibrate import Calibrated, Tried, calibrated, choose_composition, terms_of
+from langgraph_speceyes.bench.calibrate import calibrated, choose_composition, terms_of
+from langgraph_speceyes.bench.calibrated import Calibrated, Tried
 from langgraph_speceyes.bench.compositions import Composition, Terms, available, certify, halves
 from langgraph_speceyes.bench.evidence import Evidence, read_evidence, records_of
 from langgraph_speceyes.calibration import Guarantee, smallest_sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph_speceyes.bench.advice.figures import Figures
 from langgraph_speceyes.bench.advice.live import Live
 from langgraph_speceyes.bench.advice.verdict import Verdict
-from langgraph_speceyes.bench.calibrate import Calibrated
+from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.compositions import Composition, Terms
 from langgraph_speceyes.bench.evidence import Evidence
 
