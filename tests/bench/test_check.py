@@ -23,7 +23,16 @@ from langgraph_speceyes.testbed.questions import SPLITS, Question, questions
 
 KEYS = {
     *("speculator_visible", "speculator_small", "agent_small", "agent", "within_5_steps", "judge_right"),
-    *("judge_tool_free_on_small", "auroc_min", "auroc_mean", "auroc_log", "auroc_bottom", "speceyes", "speedup"),
+    *(
+        "judge_tool_free_on_small",
+        "auroc_odds",
+        "auroc_min",
+        "auroc_mean",
+        "auroc_log",
+        "auroc_bottom",
+        "speceyes",
+        "speedup",
+    ),
     *("speedup_mean", "beta", "alpha", "depth_mean", "n"),
 }
 ASKED = [question for split in SPLITS for question in questions(split, "calibration", 2)]
@@ -47,7 +56,7 @@ def test_every_question_goes_through_agent_bypass_and_speculator(outcomes: list[
         assert one.speculator["right"] == is_right(one.speculator["answer"])
         assert one.speculator["answer"]
         assert one.outcome["tool_need"] is not None
-        assert set(one.speculator.get("scores", {})) == {"min", "mean", "log", "bottom"}
+        assert set(one.speculator.get("scores", {})) == {"odds", "min", "mean", "log", "bottom"}
         if one.outcome["route"] == "bypass":
             assert one.outcome["answer"] == one.speculator["answer"]
 
