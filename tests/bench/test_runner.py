@@ -232,7 +232,7 @@ def test_full_asks_each_side_once(models: Models, tmp_path: Path) -> None:
         if one["method"] == "speceyes":
             assert one["speculator"]
             assert one["agent"]
-            assert set(one["speculator"].get("scores", {})) == {"min", "mean", "bottom", "log"}
+            assert set(one["speculator"].get("scores", {})) == {"odds", "min", "mean", "bottom", "log"}
             if one["route"] == "bypass":
                 assert one["agent"] == agent[one["id"]]
                 assert one["answer"] == one["speculator"]["answer"]
