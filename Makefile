@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads soak journal opening-sim results plots bench docs lint format help
+.PHONY: demo test test-vllm threads soak journal opening shadow opening-sim results plots bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -54,6 +54,14 @@ format: $(STAMP) ## Let ruff format and mend
 
 plots: $(STAMP) ## Draw what separability misses; into docs/results
 	$(BIN)/python examples/plot_scores.py
+
+opening: $(STAMP) ## Live: a gate opens itself on 700 embedded questions, then its speculator goes wrong; into results/opening
+	rm -rf results/opening
+	$(BIN)/speceyes testbed opening --out results/opening --questions 700 --swap 600
+
+shadow: $(STAMP) ## What shadow costs those who wait; 5,000 queries with faults in front end and journal
+	$(BIN)/python -m tests.traffic.shadow_cost
+	SPECEYES_EXAMPLES=5000 $(BIN)/python -m pytest -q -p no:logging tests/traffic/test_shadow.py -k faults
 
 opening-sim: $(STAMP) ## 500 simulated gates that open themselves, drifting streams, detectors; the plot into docs/results
 	$(BIN)/python -m langgraph_speceyes.bench.opening tests/calibration/embedded_outcomes.csv --plot docs/results

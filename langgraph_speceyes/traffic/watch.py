@@ -133,8 +133,9 @@ class Traffic:
                     self.note({**record, "audit_rate": 0.0, "settled": True, "error": "too many are waiting"})
             elif record["settled"]:
                 self.note(record)
-            else:
-                self.background.do(Comparison(self, record, state, values, answer))
+            elif not self.background.do(Comparison(self, record, state, values, answer)):
+                # accepted answers are on record without a job: leaving out the others would make them look too many
+                self.note(record)
         except Exception as error:
             _lost(error)
 

@@ -35,6 +35,8 @@ def draw_opening(live: Live, folder: Path) -> Plot:
     """
 
     def draw(figure: Figure) -> None:
+        from matplotlib.ticker import FuncFormatter
+
         axes = figure.subplots(4, 1, sharex=True)
         at = [point.number for point in live.points]
         _threshold(axes[0], live, at)
@@ -49,6 +51,7 @@ def draw_opening(live: Live, folder: Path) -> Plot:
         axes[3].axhline(detector["warning_level"], color=COLOURS[4], lw=0.9, ls="--")
         axes[3].axhline(detector["alarm_level"], color=COLOURS[1], lw=0.9, ls="--")
         axes[3].set_yscale("log")
+        axes[3].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
         axes[3].set_title("level of the detector: it warns, and closes the gate, at the dashed lines", loc="left")
         axes[3].set_xlabel("questions answered")
         for ax in axes:

@@ -30,7 +30,7 @@ SEED = 14
 """Its scenes are no others': not those of training, of the shipped gate's calibration, or of the test part."""
 SWAPPED = "swapped"
 """Group of the questions asked behind the swap; before it, it is the split."""
-BACKLOG = 32
+BACKLOG = 8
 """Jobs in the background from which on the next question waits: people ask no faster than the machine can follow."""
 
 
@@ -120,6 +120,7 @@ async def run_live(
     questions: int,
     swap_at: int | None = None,
     concurrency: int = 8,
+    backlog: int = BACKLOG,
     report: Callable[[Point, Sequence[OpeningEvent], dict[str, Any]], None] = lambda point, events, status: None,
 ) -> Live:
     """Ask questions, and let the gate open.
@@ -132,6 +133,8 @@ async def run_live(
         questions: How many to ask.
         swap_at: Before which question the speculator is swapped for one that answers other questions; None: never.
         concurrency: Questions under way at once.
+        backlog: Jobs in the background from which on the next question waits; with 0 and one question at once, each
+            finds the gate as all questions before it have left it.
         report: Called after every question with the events since the last one and the gate's status.
 
     Raises:
@@ -156,7 +159,7 @@ async def run_live(
     stream = _Stream(built.compile(name="speceyes"), built.traffic, speculator, swap_at, report)
     began = time.perf_counter()
     try:
-        await stream.run(items, questions, concurrency)
+        await stream.run(items, questions, concurrency, backlog)
         await built.traffic.adrain()
         await asyncio.to_thread(stream.look)
         records = await asyncio.to_thread(lambda: tuple(_all(kept)))
@@ -193,7 +196,7 @@ class _Stream:
         self.answers: dict[str, list[str]] = {}
         self.status = self.opener.status()
 
-    async def run(self, items: Iterable[Item], questions: int, concurrency: int) -> None:
+    async def run(self, items: Iterable[Item], questions: int, concurrency: int, backlog: int) -> None:
         """Ask them."""
         waiting = iter(items)
         turns = iter(range(1, questions + 1))
@@ -208,7 +211,7 @@ class _Stream:
                     if number == self.swap_at:
                         self.speculator.swap()
                     swapped = self.speculator.swapped
-                while self.traffic.background.pending > BACKLOG:
+                while self.traffic.background.pending > backlog:
                     await asyncio.sleep(0.01)
                 await self._ask(item, swapped)
 
@@ -271,7 +274,7 @@ def summary(live: Live) -> dict[str, Any]:
 
 
 def lost(live: Live) -> list[str]:
-    """Questions, by the path of their image, that do not have exactly one answer and one settled record."""
+    """Questions, by the path of their image, without exactly one answer and one settled record."""
     records = Counter(image for record in live.records if record["settled"] for image in record["images"])
     return [
         image for image, answers in live.answers.items() if len(answers) != 1 or not answers[0] or records[image] != 1

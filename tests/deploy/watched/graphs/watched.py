@@ -27,7 +27,7 @@ _agent.add_edge(START, "act")
 
 def _watched(journal: Any) -> Any:
     speculator = Canned(say=lambda _: message("blue", content("blue")))
-    gate = Gate("min", 0.98, 64)
+    gate = Gate("odds", 0.98, 20)
     return create_speceyes(_agent.compile(), speculator=speculator, gate=gate, journal=journal, audit=1.0).compile()
 
 
