@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.errors import SpecEyesError
+from langgraph_speceyes.front.settings import SpecEyesContext
 from langgraph_speceyes.funnel import create_funnel
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import ImagePolicy
@@ -15,6 +16,7 @@ from langgraph_speceyes.prompts import Prompts, image_question
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState
 from langgraph_speceyes.tracing import feedback, mask_images, masked_client
+from langgraph_speceyes.traffic import SelfOpening
 
 if TYPE_CHECKING:
     from langgraph_speceyes.middleware import SpecEyesMiddleware
@@ -26,7 +28,9 @@ __all__ = [
     "ImagePolicy",
     "LocalChatModel",
     "Prompts",
+    "SelfOpening",
     "Slots",
+    "SpecEyesContext",
     "SpecEyesError",
     "SpecEyesMiddleware",
     "SpecEyesState",

@@ -71,48 +71,39 @@ class Comparison:
 
 
 @dataclass
-class ShadowRun:
+class ShadowRun(Comparison):
     """Finds out what the front end would have done, and compares its answer with the agent's."""
 
-    traffic: Traffic
-    record: Record
-    state: Mapping[str, Any]
-    values: Mapping[str, Any]
-    answer: Any
-
     def run(self) -> None:
-        """Run the front end."""
+        """Run the front end, then compare."""
         try:
             found = self.traffic.shadow.run(self.state)
         except Exception as error:
             self._failed(error)
             return
-        record = self._recorded(found)
-        if record["settled"]:
-            self.traffic.note(record)
-        else:
-            Comparison(self.traffic, record, self.state, self.values, self.answer).run()
+        if self._found(found):
+            super().run()
 
     async def arun(self) -> None:
-        """Run the front end; see :meth:`run`."""
+        """Run the front end, then compare; see :meth:`run`."""
         try:
             found = await self.traffic.shadow.arun(self.state)
         except Exception as error:
             self._failed(error)
             return
-        record = self._recorded(found)
-        if record["settled"]:
-            self.traffic.note(record)
-        else:
-            await Comparison(self.traffic, record, self.state, self.values, self.answer).arun()
+        if self._found(found):
+            await super().arun()
 
-    def _recorded(self, found: dict[str, Any]) -> Record:
+    def _found(self, found: dict[str, Any]) -> bool:
+        """Take the phases' records over; whether there is an answer to compare."""
         decision = decide(found, self.traffic.shadow.gate, "fallback")  # type: ignore[arg-type]
-        record = record_of(found, decision, self.record["gate"], question=self.record["question"])
+        record, asked = record_of(found, decision, self.record["gate"], question=self.record["question"]), self.record
         # what the run itself took, with the phases that were no part of it
-        seconds = {**record["seconds"], **self.record["seconds"]}
-        tokens = {**record["tokens"], **self.record["tokens"]}
-        return {**record, "seconds": seconds, "tokens": tokens, "images": self.record["images"]}
+        seconds, tokens = {**record["seconds"], **asked["seconds"]}, {**record["tokens"], **asked["tokens"]}
+        self.record = {**record, "seconds": seconds, "tokens": tokens, "images": asked["images"]}
+        if record["settled"]:
+            self.traffic.note(self.record)
+        return not record["settled"]
 
     def _failed(self, error: Exception) -> None:
         self.traffic.note({**self.record, "settled": True, "error": describe_error(error)})
