@@ -15,14 +15,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.advice import advise, material
+from langgraph_speceyes.bench.advice.against import Facts
 from langgraph_speceyes.bench.advice.costs import read_prices, tokens_of
 from langgraph_speceyes.bench.advice.figures import figures
 from langgraph_speceyes.bench.advice.live import live
 from langgraph_speceyes.bench.advice.replay import replay
+from langgraph_speceyes.bench.advice.verdict import judged
 from langgraph_speceyes.bench.calibrate import terms_of
 from langgraph_speceyes.bench.compositions import Certified, Composition, certify
 from langgraph_speceyes.bench.evidence import read_evidence
-from langgraph_speceyes.calibration import smallest_sample
+from langgraph_speceyes.bench.statistics import Estimate
+from langgraph_speceyes.calibration import Guarantee, smallest_sample
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate
@@ -120,6 +123,15 @@ def test_not_yet_where_more_questions_would_tell(tmp_path: Path) -> None:
     assert found.more_questions > 0
 
 
+@pytest.mark.parametrize(("hoped", "verdict", "more"), [(0.9, "do_not", None), (2.0, "not_yet", 500)])
+def test_more_questions_are_asked_for_where_they_could_pay_only(hoped: float, verdict: str, more: int | None) -> None:
+    nothing = Estimate(None, None, None, 0)
+    facts = Facts(300, 300, 0, {}, None, 1.0, None, 0.1, 0.6, 0.9, nothing, Estimate(10.0, 9.0, 11.0, 300), hoped)
+    guarantee = Guarantee(None, 0.02, 0.9, "harm", 300, 0.0, 0.0, 114, 500, 0)
+    found, _, questions = judged(facts, Composition("odds", None), guarantee, None, 1.05)
+    assert (found, questions) == (verdict, more)
+
+
 def test_without_log_probabilities_there_is_no_score(tmp_path: Path) -> None:
     silent = {"score": None, "scores": {}, "agree": None, "error": "MissingLogprobsError", "screened": True, "k": None}
     found = advise(written(tmp_path / "j.db", stream(150, **silent)))
@@ -160,6 +172,20 @@ def test_what_does_not_count_is_said(tmp_path: Path) -> None:
     assert nothing.more_questions == smallest_sample(0.02, 0.9, "harm")
     with pytest.raises(ArgumentError, match="journal"):
         advise(tmp_path / "missing.db")
+
+
+def test_questions_that_intake_leaves_to_the_agent_take_no_judge_away(tmp_path: Path) -> None:
+    records = stream(300)
+    for record in records[::10]:
+        record |= {"reason": "no image", "decided_by": "intake", "tool_need": None, "judge_threshold": None}  # type: ignore[typeddict-item]
+        record |= {"score": None, "scores": {}, "agree": None, "screened": True, "seconds": {"agent": 0.3}, "k": None}  # type: ignore[typeddict-item]
+    found = advise(written(tmp_path / "j.db", records))
+    assert found.composition == "judge, then odds"
+    assert found.facts is not None
+    assert found.facts.left == 30
+    assert found.figures is not None
+    # nine tenths of what it would be
+    assert found.figures.accepted.value == pytest.approx(0.9 * 0.55, abs=0.08)
 
 
 def test_a_run_speaks_of_accuracy(tmp_path: Path) -> None:

@@ -133,8 +133,8 @@ def useless(found: Facts) -> list[str]:
         why.append(_unanswered(found))
     elif found.ceiling.high is not None and found.ceiling.high <= 1:
         why.append(
-            f"the agent is as fast as what would stand in front of it: it takes {_ms(found.agent_s)} a question, "
-            f"speculation and gate {_ms(found.speculate_s)}"
+            f"the agent is as fast as what would stand in front of it: it takes {duration(found.agent_s)} a question, "
+            f"speculation and gate {duration(found.speculate_s)}"
         )
     return why
 
@@ -177,16 +177,17 @@ def described(found: Facts) -> list[str]:
 
 def too_slow(found: Facts, composition: Composition, gained: Estimate, accepted: float) -> str:
     """That the front end costs more than it saves."""
-    judge = f"{_ms(found.judge_s)} for the judge and " if composition.judge_threshold and found.judge_s else ""
+    judge = f"{duration(found.judge_s)} for the judge and " if composition.judge_threshold and found.judge_s else ""
     balance = "costs more than it saves" if (gained.value or 1.0) <= 1 else "saves hardly more than it costs"
     return (
         f"the front end {balance}: it accepts {accepted:.0%} of the questions, each of which saves "
-        f"{_ms(found.agent_s)} of the agent, and takes {judge}{_ms(found.speculate_s)} for speculation and gate; in "
-        f"total time that is {gained.value or 1.0:.2f} times the agent's speed"
+        f"{duration(found.agent_s)} of the agent, and takes {judge}{duration(found.speculate_s)} for speculation and "
+        f"gate; in total time that is {gained.value or 1.0:.2f} times the agent's speed"
         + (f" [{gained.low:.2f}, {gained.high:.2f}]" if gained.low is not None and gained.high is not None else "")
     )
 
 
-def _ms(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Seconds in words."""
     value = seconds or 0.0
     return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from langgraph_speceyes.bench.advice import Advice
+from langgraph_speceyes.bench.advice.against import duration
 from langgraph_speceyes.bench.advice.costs import SIDES, Savings
 from langgraph_speceyes.bench.report.text import NONE, Text, percent, shown
 from langgraph_speceyes.bench.statistics import Estimate
@@ -35,13 +36,11 @@ def main(advice: Advice) -> list[list[Text]]:
 def _saved(found: Savings) -> list[tuple[str, Text]]:
     alone = sum(found.tokens_alone.values())
     rows = [
-        (f"seconds saved, of {THOUSAND * found.seconds_alone:.3g} in 1,000 questions", _of(found.seconds_saved)),
-        (f"tokens saved, of {THOUSAND * alone:,.0f} in 1,000 questions", _of(found.tokens_saved)),
+        (f"seconds saved, of {_text(found.seconds_alone, 3)} in 1,000 questions", _of(found.seconds_saved)),
+        (f"tokens saved, of {_text(alone, 3)} in 1,000 questions", _of(found.tokens_saved)),
     ]
     if found.money_saved is not None and found.money_alone is not None:
-        rows.append(
-            (f"money saved, of {THOUSAND * found.money_alone:.4g} in 1,000 questions", _of(found.money_saved, 4))
-        )
+        rows.append((f"money saved, of {_text(found.money_alone, 4)} in 1,000 questions", _of(found.money_saved, 4)))
     return rows
 
 
@@ -50,12 +49,14 @@ def _of(found: Estimate, digits: int = 3) -> Text:
     if found.value is None:
         return NONE
 
-    def text(value: float) -> str:
-        value *= THOUSAND
-        return f"{value:,.0f}" if abs(value) >= THOUSAND else f"{value:.{digits}g}"
+    if found.low is None or found.high is None:
+        return _text(found.value, digits), ""
+    return _text(found.value, digits), f"[{_text(found.low, digits)}, {_text(found.high, digits)}]"
 
-    ends = "" if found.low is None or found.high is None else f"[{text(found.low)}, {text(found.high)}]"
-    return text(found.value), ends
+
+def _text(value: float, digits: int) -> str:
+    value *= THOUSAND
+    return f"{value:,.0f}" if abs(value) >= THOUSAND else f"{value:.{digits}g}"
 
 
 def groups(advice: Advice) -> Rows:
@@ -150,7 +151,7 @@ def basis(advice: Advice) -> list[str]:
     facts = advice.facts
     if facts is not None:
         took = [("judge", facts.judge_s), ("speculation and gate", facts.speculate_s), ("agent", facts.agent_s)]
-        times = ", ".join(f"{name} {1e3 * seconds:.3g} ms" for name, seconds in took if seconds)
+        times = ", ".join(f"{name} {duration(seconds)}" for name, seconds in took if seconds)
         said.append(f"Mean times: {times}.")
         if facts.left:
             said.append(f"The front end did not look at {facts.left} questions; they are the agent's at any threshold.")
