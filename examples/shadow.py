@@ -17,9 +17,7 @@ from langgraph_speceyes import SpecEyesMiddleware
 from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.pair import PROMPTS, Pair, load_pair
 from langgraph_speceyes.testbed.questions import Split, questions
-from langgraph_speceyes.traffic import SQLiteJournal
-from langgraph_speceyes.traffic.attach import drain
-from langgraph_speceyes.traffic.opening import SelfOpening
+from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal, drain
 
 
 def build(pair: Pair, journal: SQLiteJournal, promise: SelfOpening) -> tuple[Any, SpecEyesMiddleware]:
