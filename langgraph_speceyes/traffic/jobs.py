@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -121,22 +122,28 @@ class Audit:
     def run(self) -> None:
         """Run the agent."""
         assert self.traffic.again is not None, "an audit needs the agent"
+        began = time.perf_counter()
         try:
             values, answer = self.traffic.again.run(self.state, self.config)
         except Exception as error:
             self._failed(error)
         else:
-            Comparison(self.traffic, self.record, self.state, values, answer).run()
+            Comparison(self.traffic, self._timed(began), self.state, values, answer).run()
 
     async def arun(self) -> None:
         """Run the agent; see :meth:`run`."""
         assert self.traffic.again is not None, "an audit needs the agent"
+        began = time.perf_counter()
         try:
             values, answer = await self.traffic.again.arun(self.state, self.config)
         except Exception as error:
             self._failed(error)
         else:
-            await Comparison(self.traffic, self.record, self.state, values, answer).arun()
+            await Comparison(self.traffic, self._timed(began), self.state, values, answer).arun()
+
+    def _timed(self, began: float) -> Record:
+        """The record with what the agent took, which was no part of the run."""
+        return {**self.record, "seconds": {**self.record["seconds"], "agent": time.perf_counter() - began}}
 
     def _failed(self, error: Exception) -> None:
         # not settled: `speceyes audit` may yet find an answer
