@@ -57,6 +57,22 @@ def test_middleware(run: Run) -> None:
     assert "FRAGILE" in said
 
 
+def test_shadow(run: Run, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite"
+    said = run("shadow", "--questions", 16, "--journal", journal)
+    assert re.search(r"opened after \d+ questions", said)
+    rows = [line for line in said.splitlines() if re.search(r" (shadow|on) +(fallback|bypass)", line)]
+    assert len(rows) == 16
+    assert " shadow fallback" in rows[0]
+    audited = said.count("bypass, audited")
+    assert audited
+    assert f"16 records; {audited} answers audited" in said
+    # the next start goes on from there
+    again = run("shadow", "--questions", 1, "--journal", journal)
+    assert re.search(r" on +(bypass|fallback)", again)
+    assert "17 records" in again
+
+
 def test_other_state(run: Run) -> None:
     said = run("other_state")
     assert said.count("'signed_by': 'speculator'") == said.count("bypass, decided by the gate") == 2

@@ -135,7 +135,7 @@ def _later(differences: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def main() -> None:
-    """Measure every form, print the figures, and fail where a median is surely above the limit."""
+    """Measure every form, print the figures, and fail where clock and work are surely above the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--json", action="store_true")
@@ -151,8 +151,12 @@ def main() -> None:
                     f"{one['around']:<10} {one['form']:<5} {how:<8} {at['median_ms']:6.2f} ms later "
                     f"({at['low']:.2f} .. {at['high']:.2f}, {at['pairs']} pairs)"
                 )
-    late = [one for one in found if one["alone"]["low"] > MOST_MS]
-    sys.exit(f"surely more than {MOST_MS:g} ms later" if late else 0)
+    if late := [one for one in found if one["alone"]["low"] > MOST_MS]:
+        # on a busy machine the clock goes on while others compute
+        if all(one["work"]["low"] <= MOST_MS for one in late):
+            print(f"later than {MOST_MS:g} ms by the clock, with less work than that: ask again on a machine at rest")
+        else:
+            sys.exit(f"surely more than {MOST_MS:g} ms later")
 
 
 if __name__ == "__main__":
