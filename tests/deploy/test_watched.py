@@ -45,6 +45,23 @@ async def test_shadow_runs_and_audits_land_in_the_journal(watched: DevServer, ea
         await check_both(client, easy, tmp_path)
 
 
+async def test_a_server_that_stops_leaves_every_audit_settled_or_open(
+    easy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHED_JOURNAL", str(tmp_path / "journal.sqlite"))
+    source = Path(__file__).parent / "watched"
+    given = {"messages": [inline(easy[1])]}
+    with dev_server(tmp_path, "--n-jobs-per-worker", "8", scenes=tmp_path, source=source) as running:
+        async with get_client(url=running.url) as client:
+            await asyncio.gather(*(client.runs.wait(None, "file", input=given) for _ in range(EACH)))
+    journal = SQLiteJournal(tmp_path / "journal.sqlite")
+    records = [record for _, record in journal.read()]
+    journal.close()
+    assert len(records) == EACH
+    assert {(record["route"], record["audited"]) for record in records} == {("bypass", True)}
+    assert all(record["agree"] is True for record in records if record["settled"])
+
+
 async def check_both(client: Any, easy: Any, tmp_path: Path) -> None:
     given = {"messages": [inline(easy[1])]}
 

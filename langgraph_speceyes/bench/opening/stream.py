@@ -276,9 +276,7 @@ def summary(live: Live) -> dict[str, Any]:
 def lost(live: Live) -> list[str]:
     """Questions, by the path of their image, without exactly one answer and one settled record."""
     records = Counter(image for record in live.records if record["settled"] for image in record["images"])
-    return [
-        image for image, answers in live.answers.items() if len(answers) != 1 or not answers[0] or records[image] != 1
-    ]
+    return [image for image, answers in live.answers.items() if len(answers) != 1 or records[image] != 1]
 
 
 def _swap(live: Live, at: int) -> dict[str, Any]:
