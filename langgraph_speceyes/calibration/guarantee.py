@@ -11,46 +11,25 @@ hold at every sample size and whatever the score is worth: a poor score costs ac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.calibration.sequence import METHODS, Method, checked_terms, descend, smallest_sample
+from langgraph_speceyes.errors import ArgumentError
 
 __all__ = ["GRID", "METHODS", "Guarantee", "Method", "guaranteed_threshold", "smallest_sample"]
 
-Method = Literal["net", "harm"]
 _Floats = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
-_Losses = NDArray[np.int8]
-
-#: What may be counted as lost: see :func:`guaranteed_threshold`.
-METHODS: tuple[Method, ...] = get_args(Method)
 
 #: Thresholds to try when no others are given, descending, ``[501]``: even in the logit from 18 to -7, as scores are
 #: sigmoids and crowd below 1. They depend on no data.
 GRID: _Floats = 1 / (1 + np.exp(-np.linspace(18, -7, 501)))
 GRID.flags.writeable = False
-
-# The bets are sized for this level whatever is asked for, so that what a lower confidence refuses no higher one passes.
-_SIZED_FOR = math.log(1 / 0.05)
-
-# Largest share of the wealth that one lost question may take: below 1, so that none is ruin.
-_AT_STAKE = 0.8
-
-# The estimate of `more_needed`: how much of the operating point is hoped for, and how hard it is looked for.
-_HOPED_FOR = 0.9
-_RESAMPLES = 9
-_TRIED_THRESHOLDS = 8
-_GROWTH = 1.3
-_FURTHEST = 20
-
-_CELLS = 250_000  # losses tested at once, and the largest sample that is gone through bet by bet to count it
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,171 +125,45 @@ def guaranteed_threshold(
             values, or another argument is out of its range; the error names it.
         MissingExtraError: ``harm`` without SciPy.
     """
-    if method not in METHODS:
-        raise ArgumentError("method", "one of " + ", ".join(map(repr, METHODS)), repr(method))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ArgumentError("seed", "an integer of at least 0", repr(seed))
-    least = smallest_sample(max_loss, confidence, method)
+    least = checked_terms(max_loss, confidence, method, seed)
     s = checked_scores(scores)
     small = checked_truths("speculator_right", speculator_right, s.size)
     large = checked_truths("agent_right", agent_right, s.size)
     let_through = np.ones(s.size, dtype=bool) if eligible is None else checked_truths("eligible", eligible, s.size)
     thresholds = checked_grid(grid)
-
-    lost = large.astype(np.int8) - small.astype(np.int8)
-    if method == "harm":
-        lost = np.maximum(lost, 0)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(s.size)
-    s, lost = np.where(let_through, s, 0.0)[order], lost[order]
-
-    # thresholds with no score between them accept the same questions: one test does for all of them
-    counts = s.size - np.searchsorted(np.sort(s), thresholds)
-    accepted, firsts = np.unique(counts, return_index=True)
-    lasts = np.append(firsts[1:], thresholds.size) - 1
-    # at which of these steps down a question is first accepted
-    entry = np.searchsorted(-thresholds[firsts], -s)
-
-    passed = 0
-    at_once = max(1, _CELLS // s.size)
-    for start in range(0, accepted.size, at_once):
-        steps = np.arange(start, min(start + at_once, accepted.size))
-        certified = _certified(_table(entry, lost, steps), max_loss, confidence, method)
-        passed += int(certified.cumprod().sum())
-        if not certified.all():
-            break
-    losses = np.bincount(entry, lost, accepted.size + 1)[:-1].cumsum() / s.size
-    more = None
-    if extrapolate:
-        reachable = int((losses <= max_loss).cumprod().sum())
-        hoped_for = _HOPED_FOR * accepted[reachable - 1] if reachable else 0
-        wanted = int(np.searchsorted(accepted, hoped_for))
-        if hoped_for and passed > wanted:
-            more = 0
-        elif hoped_for:
-            tried = np.unique(np.linspace(0, wanted, _TRIED_THRESHOLDS).round().astype(int))
-            table = _table(entry, lost, tried)
-            more = _more_needed(table, max_loss, confidence, method, least, rng)
+    found = descend(
+        entries(np.where(let_through, s, 0.0), thresholds)[None],
+        losses(small, large, method)[None],
+        thresholds.size,
+        max_loss=max_loss,
+        confidence=confidence,
+        method=method,
+        seed=seed,
+        extrapolate=extrapolate,
+    )
     return Guarantee(
-        threshold=float(thresholds[lasts[passed - 1]]) if passed else None,
+        threshold=None if found.last is None else float(thresholds[found.last]),
         max_loss=float(max_loss),
         confidence=float(confidence),
         method=method,
         n=s.size,
-        accepted=float(accepted[passed - 1] / s.size) if passed else 0.0,
-        loss=float(losses[passed - 1]) if passed else 0.0,
+        accepted=found.accepted[0] / s.size,
+        loss=found.loss,
         least=least,
-        more_needed=more,
+        more_needed=found.more_needed,
         seed=seed,
     )
 
 
-def smallest_sample(max_loss: float, confidence: float, method: Method = "net") -> int:
-    """How many calibration questions it takes to certify a threshold at which none of them is lost.
-
-    For ``harm`` this is ``ln(1 - confidence) / ln(1 - max_loss)``, and fewer questions certify nothing. For ``net`` it
-    is a little more, as the bets do not stake everything; where the speculator gains on the agent, fewer may do.
-
-    Args:
-        max_loss: The limit, a share of all questions, strictly between 0 and 1.
-        confidence: How surely it is kept, strictly between 0 and 1.
-        method: What counts as lost.
-
-    Returns:
-        Questions, >= 1; for ``net`` above a quarter of a million correct to a few digits only.
-
-    Raises:
-        ArgumentError: An argument is out of its range.
-    """
-    for name, value in (("max_loss", max_loss), ("confidence", confidence)):
-        if not isinstance(value, Real) or not 0 < value < 1:
-            raise ArgumentError(name, "a number strictly between 0 and 1", repr(value))
-    if method not in METHODS:
-        raise ArgumentError("method", "one of " + ", ".join(map(repr, METHODS)), repr(method))
-    goal = -math.log1p(-confidence)
-    if method == "harm":
-        return max(1, math.ceil(goal / -math.log1p(-max_loss)))
-    # the growth of one bet, over the course of many
-    course = (np.arange(1000) + 0.5) / 1000
-    stakes = np.minimum(np.sqrt(2 * _SIZED_FOR * course), _AT_STAKE / (1 - max_loss))
-    n = max(1, math.ceil(goal / float(np.log1p(stakes * max_loss).mean())))
-
-    def enough(size: int) -> bool:
-        return bool(_certified(np.zeros((1, size), dtype=np.int8), max_loss, confidence, "net")[0])
-
-    while n <= _CELLS and not enough(n):
-        n += 1
-    while 1 < n <= _CELLS and enough(n - 1):
-        n -= 1
-    return n
+def entries(scores: _Floats, thresholds: _Floats) -> NDArray[np.intp]:
+    """The first of thresholds ``[m]``, descending, that accepts each score of ``[n]``; m where none does."""
+    return np.searchsorted(-thresholds, -scores)
 
 
-def _certified(losses: _Losses, max_loss: float, confidence: float, method: Method) -> _Mask:
-    """Which rows refute, at level ``1 - confidence``, that their mean loss exceeds ``max_loss``.
-
-    Args:
-        losses: Loss of each question at each threshold, ``[steps, n]``, in the order of the bets.
-        max_loss: The limit.
-        confidence: 1 - level.
-        method: Which test.
-
-    Returns:
-        ``[steps]``. What is refuted stays so at a higher ``max_loss`` and at a lower ``confidence``.
-    """
-    totals, n = losses.sum(axis=1), losses.shape[1]
-    if method == "harm":
-        refuted = _binomial().cdf(totals, n, max_loss) <= 1 - confidence
-    else:
-        refuted = _wealth(losses, max_loss).max(axis=1) >= -math.log1p(-confidence)
-    # a bet won early stands, but nobody should be promised what these very questions break
-    return np.asarray(refuted & (totals / n <= max_loss), dtype=np.bool_)
-
-
-def _wealth(losses: _Losses, max_loss: float) -> _Floats:
-    """Logarithm of what a bettor has made after each question by betting that the mean loss is below ``max_loss``.
-
-    ``W_i = W_(i-1) * (1 + b_i * (max_loss - loss_i))`` with the bet ``b_i = sqrt(2 ln(1/0.05) / (n v_i))`` (predictable
-    plug-in of Waudby-Smith and Ramdas), cut so that the wealth stays positive. ``v_i`` is the mean square
-    of the losses before i and of one 1. While the mean is above ``max_loss`` the expected wealth never grows, so it
-    ever reaches ``1 / delta`` with probability ``delta`` at most (Ville).
-
-    Args:
-        losses: ``[steps, n]``, in {-1, 0, 1}.
-        max_loss: The limit.
-
-    Returns:
-        ``ln W``, ``[steps, n]``; never falls when ``max_loss`` is raised.
-    """
-    n = losses.shape[1]
-    squares = np.cumsum(losses != 0, axis=1, dtype=np.float64)
-    seen = np.arange(1, n + 1, dtype=np.float64)
-    before = np.concatenate([np.ones((losses.shape[0], 1)), 1 + squares[:, :-1]], axis=1)
-    bets = np.minimum(np.sqrt(2 * _SIZED_FOR / n * seen / before), _AT_STAKE / (1 - max_loss))
-    return np.asarray(np.log1p(bets * (max_loss - losses)).cumsum(axis=1), dtype=np.float64)
-
-
-def _more_needed(
-    losses: _Losses, max_loss: float, confidence: float, method: Method, least: int, rng: np.random.Generator
-) -> int | None:
-    """Further questions until half the samples drawn from these columns certify every row; None: out of reach."""
-    n: int = losses.shape[1]
-    size = max(n + 1, least)
-    furthest = _FURTHEST * size
-    while size <= furthest:
-        certified = 0
-        for _ in range(_RESAMPLES):
-            drawn = rng.integers(0, n, size)
-            # the last row accepts most and is the likeliest to fail
-            certified += all(_certified(row[None, drawn], max_loss, confidence, method)[0] for row in losses[::-1])
-        if 2 * certified > _RESAMPLES:
-            return size - n
-        size = math.ceil(size * _GROWTH)
-    return None
-
-
-def _table(entry: NDArray[np.intp], lost: _Losses, steps: NDArray[np.intp]) -> _Losses:
-    """Losses at these steps, ``[steps, n]``: those of the questions accepted by then."""
-    return np.where(entry <= steps[:, None], lost, np.int8(0))
+def losses(speculator_right: _Mask, agent_right: _Mask, method: Method) -> NDArray[np.int8]:
+    """What is lost when the speculator answers, of the masks' shape, in {-1, 0, 1}; for ``harm`` in {0, 1}."""
+    lost = agent_right.astype(np.int8) - speculator_right.astype(np.int8)
+    return np.maximum(lost, 0) if method == "harm" else lost
 
 
 def checked_scores(scores: ArrayLike | Sequence[float | None]) -> _Floats:
@@ -346,12 +199,3 @@ def checked_grid(grid: ArrayLike) -> _Floats:
     if not np.all((thresholds > 0) & (thresholds < 1)):
         raise ArgumentError("grid", "numbers strictly between 0 and 1", f"{thresholds[-1]} to {thresholds[0]}")
     return thresholds
-
-
-def _binomial() -> Any:
-    """SciPy's binomial distribution, which only ``harm`` needs."""
-    try:
-        from scipy.stats import binom
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError("a guarantee on harm", "eval") from missing
-    return binom
