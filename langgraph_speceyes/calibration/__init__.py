@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from langgraph_speceyes.calibration.chain import Replay, replay
 from langgraph_speceyes.calibration.depths import DepthsGuarantee, guaranteed_thresholds, separate_thresholds
 from langgraph_speceyes.calibration.detector import Detector
 from langgraph_speceyes.calibration.guarantee import Guarantee, guaranteed_threshold, smallest_sample
@@ -9,7 +10,6 @@ from langgraph_speceyes.calibration.labels import LABELS, Labelled, Labels, labe
 from langgraph_speceyes.calibration.opening import Opening, Progress
 from langgraph_speceyes.calibration.paper import operating_points
 from langgraph_speceyes.calibration.paths import common_path, quantile_path
-from langgraph_speceyes.calibration.chain import Replay, replay
 from langgraph_speceyes.calibration.watched import Terms, WatchedOpening, audit_rate
 
 __all__ = [

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from langgraph_speceyes.calibration.chain import Scores, answered, first_accepting, outcomes
 from langgraph_speceyes.calibration.guarantee import (
     GRID,
     checked_grid,
@@ -33,7 +34,6 @@ from langgraph_speceyes.calibration.guarantee import (
     losses,
 )
 from langgraph_speceyes.calibration.paths import checked_path, common_path
-from langgraph_speceyes.calibration.chain import Scores, answered, first_accepting, outcomes
 from langgraph_speceyes.calibration.sequence import Descent, Method, checked_terms, descend
 from langgraph_speceyes.errors import ArgumentError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langgraph_speceyes.calibration.guarantee import GRID, checked_grid
 from langgraph_speceyes.calibration.chain import Scores, masks, rows
+from langgraph_speceyes.calibration.guarantee import GRID, checked_grid
 from langgraph_speceyes.errors import ArgumentError
 
 __all__ = ["checked_path", "common_path", "quantile_path"]

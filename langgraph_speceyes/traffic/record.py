@@ -41,8 +41,8 @@ class Record(TypedDict):
         settled: Whether nothing more is to come for this record.
         speculator_right: A person's label of the speculation; None without one.
         agent_right: A person's label of the agent's answer; None without one.
-        seconds: Wall time by phase, as in the decision; with the agent's where it answered again, and in shadow with that
-            of the phases, neither of which is part of the total.
+        seconds: Wall time by phase, as in the decision; with the agent's where it answered again, and in shadow with
+            that of the phases, neither of which is part of the total.
         tokens: Tokens read and written by phase, as in the decision.
         error: Trouble in a phase, in the agent's second answer or in comparing; None otherwise.
         question: The question's text; None where texts are not kept.

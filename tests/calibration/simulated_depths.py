@@ -8,7 +8,7 @@ least .9 on 98 to 100 % of all answers.
 * Five families: right with probability .99. Log-odds of right answers N(6, 1.6), of wrong ones N(1, 1.2).
 * A sixth, `deep`, 300 questions on which a quarter is not enough either. Depth 0 is that of recorded questions the
   judge says need tools, drawn with replacement; the agent is right with probability .93. Depth 1 is right with
-  probability .55 and doubts: log-odds of right answers N(2.6, 1.5), of wrong ones N(-.5, 1.5), which is an AUROC of .93.
+  probability .55 and doubts: log-odds of right answers N(2.6, 1.5), of wrong ones N(-.5, 1.5): an AUROC of .93.
 
 Assumed besides: within a family depth 1 is independent of depth 0 and of the agent.
 """
