@@ -57,7 +57,7 @@ plots: $(STAMP) ## Draw what separability misses; into docs/results
 
 opening: $(STAMP) ## Live: a gate opens itself on 700 embedded questions, then its speculator goes wrong; into results/opening
 	rm -rf results/opening
-	$(BIN)/speceyes testbed opening --out results/opening --questions 700 --swap 600
+	$(BIN)/speceyes testbed opening --out results/opening --questions 700 --swap 600 --no-judge
 
 shadow: $(STAMP) ## What shadow costs those who wait; 5,000 queries with faults in front end and journal
 	$(BIN)/python -m tests.traffic.shadow_cost
