@@ -48,7 +48,8 @@ class Record(TypedDict):
         question: The question's text; None where texts are not kept.
         speculation: The small model's answer; None where texts are not kept, or there is none.
         answer: The agent's answer; None where texts are not kept, or there is none.
-        images: References of the question's images (paths, URLs, digests; never data); empty where texts are not kept.
+        images: References of the question's images (paths, URLs, digests; never data); empty where texts are not kept,
+            or an image is inline.
     """
 
     id: str

@@ -87,5 +87,6 @@ def record_of(
         question=question,
         speculation=decision["speculation"],
         answer=None,
-        images=[image.uri for image in images if image.kind != "inline"],
+        # a part of them would be another question
+        images=[] if any(image.kind == "inline" for image in images) else [image.uri for image in images],
     )
