@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 from PIL import Image
 
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question, visual_tools
 from langgraph_speceyes.agent import is_user
 from langgraph_speceyes.errors import ArgumentError, PhaseError
 from langgraph_speceyes.middleware import images_behind_tools
-from tests.scripted import Scripted, judge, speculator
+from tests.scripted import Scripted, judge, peaked, speculator
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 REJECTED = 0.01
@@ -197,3 +199,44 @@ def test_images_move_behind_the_results_of_one_turn() -> None:
     assert not any(b["type"] == "image" for m in moved[2:4] for b in m.content)
     assert images_behind_tools(moved) == moved
     assert messages[2].content == [image]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_only_a_persons_time_is_a_wait_for_a_person(picture: str, waits: bool) -> None:
+    """A busy machine may pause between two steps for as long as it likes."""
+
+    class Between(AgentMiddleware[Any, Any, Any]):
+        def before_model(self, state: Any, runtime: Any) -> None:
+            time.sleep(0.3)
+            if waits and len(state["messages"]) > 1:
+                interrupt("may I go on?")
+
+    @tool
+    def look() -> str:
+        """Look again."""
+        return "teal"
+
+    model = Calling(content=[peaked("x", 20, 1.0)])
+    bypass = SpecEyesMiddleware(speculator(REJECTED))
+    agent: Any = create_agent(model, [look], middleware=[bypass, Between()], checkpointer=InMemorySaver())
+    found = agent.invoke({"messages": [image_question(picture, "What?")]}, CONFIG)
+    assert ("__interrupt__" in found) == waits
+    if waits:
+        found = agent.invoke(Command(resume=True), CONFIG)
+    seconds = found["decision"]["seconds"]
+    assert ("person" in seconds) == waits
+    assert found["decision"]["tool_steps"] == 1
+
+
+class Calling(Scripted):
+    """Calls a tool first, and answers then."""
+
+    def bind_tools(self, tools: Any, **options: Any) -> Any:
+        return self
+
+    def _generate(self, messages: Any, *args: Any, **options: Any) -> Any:
+        made = super()._generate(messages, *args, **options)
+        if messages[-1].type == "human":
+            call = {"name": "look", "args": {}, "id": "1"}
+            made.generations[0].message = AIMessage("", tool_calls=[call])
+        return made

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from langchain_core.messages import AIMessage
 from langchain_core.tracers.context import register_configure_hook
+from langgraph.runtime import get_runtime
 
 from langgraph_speceyes.behind.meter import MOST_PAUSED, Cost, Meter
 from langgraph_speceyes.state import Decision
@@ -19,9 +20,6 @@ from langgraph_speceyes.state import Decision
 _METER: ContextVar[Meter | None] = ContextVar("speceyes_meter", default=None)
 # whatever model or tool is called beneath an agent's step is counted, with whichever config it is called
 register_configure_hook(_METER, inheritable=True)
-
-IDLE_S = 0.25
-"""Between two of its steps an agent takes milliseconds; it waited for a person where it was idle for longer."""
 
 
 @dataclass
@@ -42,6 +40,7 @@ class Run:
     _steps: int = 0
     _idle: float = 0.0
     _since: float = field(default_factory=time.time)
+    _invocation: object = None
 
     @property
     def cost(self) -> Cost:
@@ -57,10 +56,12 @@ class Run:
         return min(self._idle, max(0.0, passed))
 
     def enter(self) -> None:
-        """Begin a step; steps may overlap."""
+        """Begin a step; steps may overlap. A run that goes on in another call of the graph waited for a person."""
         if self._steps == 0:
-            idle = time.time() - self._since
-            self._idle += idle if idle >= IDLE_S else 0.0
+            invocation = _invocation()
+            if self._invocation is not None and invocation is not self._invocation:
+                self._idle += time.time() - self._since
+            self._invocation = invocation
             self.meter.begin()
         self._steps += 1
 
@@ -130,3 +131,11 @@ class Runs:
     def _of(self, key: str) -> Run:
         with self._lock:
             return self._runs.setdefault(key, Run())
+
+
+def _invocation() -> object:
+    """What all steps of one call of the graph have in common, and no other call has; None outside of any."""
+    try:
+        return get_runtime().control
+    except (RuntimeError, KeyError, AttributeError):
+        return None

@@ -37,14 +37,24 @@ class Answered:
     """A question that enters a thread together with its answer, which no agent had to give."""
 
     question: HumanMessage
+    author: str | None = None
     answer: str = BLUE
 
 
-def thread(people: Mapping[str, Sequence[Input]] | None = None, answered: str | None = None) -> list[Input]:
-    """The questions of three turns, each with what people say to its interrupts."""
+def thread(
+    people: Mapping[str, Sequence[Input]] | None = None, answered: str | None = None, author: str | None = None
+) -> list[Input]:
+    """The questions of three turns, each with what people say to its interrupts.
+
+    Args:
+        people: What they say, by question.
+        answered: The question that enters with its answer.
+        author: Whose name is on that answer.
+    """
     inputs: list[Input] = []
     for turn in TURNS:
-        inputs += [Answered(question(turn)) if turn == answered else question(turn), *(people or {}).get(turn, ())]
+        asked = Answered(question(turn), author) if turn == answered else question(turn)
+        inputs += [asked, *(people or {}).get(turn, ())]
     return inputs
 
 
@@ -97,7 +107,10 @@ async def play(side: Side, inputs: Sequence[Input], way: Way, **options: Any) ->
     waiting: Any = ()
     for one in inputs:
         if isinstance(one, Answered):
-            messages = [one.question.model_copy(deep=True), AIMessage(one.answer, usage_metadata=USAGE)]
+            messages = [
+                one.question.model_copy(deep=True),
+                AIMessage(one.answer, name=one.author, usage_metadata=USAGE),
+            ]
             side.graph.update_state(CONFIG, {"messages": messages}, as_node=START)
             found.append(Seen(state=told(side.graph.get_state(CONFIG).values)))
             continue
