@@ -343,10 +343,48 @@ def test_gains_of_questions_an_earlier_depth_takes_pay_for_nothing() -> None:
     first = np.arange(n) < n // 2
     scores = np.array([np.where(first, 0.99, 0.0), np.full(n, 0.99)])
     right, agent = np.array([np.zeros(n, bool), first]), ~first
-    found = separate_thresholds(scores, right, agent, max_loss=0.1)
+    found = separate_thresholds(scores, right, agent, max_loss=0.2)
     assert found.accepted == (0.5, 0.0)
-    # alone it would pay
-    assert separate_thresholds(scores[1:], right[1:], agent, max_loss=0.1).accepted == (1.0,)
+    # nor with a depth between them that never accepts
+    between = (np.insert(scores, 1, 0.0, axis=0), np.insert(right, 1, False, axis=0), agent)
+    assert separate_thresholds(*between, max_loss=0.3).accepted == (0.5, 0.0, 0.0)
+    # they count where no earlier depth has anything to say
+    scores[0] = 0
+    assert separate_thresholds(scores, right, agent, max_loss=0.2).accepted == (0.0, 1.0)
+
+
+@given(outcomes(), st.lists(st.floats(0.05, 1), min_size=3, max_size=3), limits, confidences)
+@settings(deadline=None)
+def test_each_depth_has_its_share_of_the_limit_and_of_the_level(
+    case: TwoDepths, parts: list[float], max_loss: float, confidence: float
+) -> None:
+    depths = len(case.scores)
+    shares = np.array(parts[:depths]) / sum(parts[:depths])
+    found = separate_thresholds(
+        case.scores,
+        case.right,
+        case.agent,
+        eligible=case.eligible,
+        max_loss=max_loss,
+        confidence=confidence,
+        method="harm",
+        shares=shares,
+    )
+    # without gains a depth's loss is the same whoever is first
+    each = [
+        guaranteed_threshold(
+            case.scores[depth],
+            case.right[depth],
+            case.agent,
+            eligible=case.eligible[depth],
+            max_loss=max_loss * shares[depth],
+            confidence=confidence if depths == 1 else 1 - (1 - confidence) / depths,
+            method="harm",
+            extrapolate=False,
+        ).threshold
+        for depth in range(depths)
+    ]
+    assert list(found.thresholds) == each
 
 
 @given(outcomes(), st.floats(0.05, 0.6))
