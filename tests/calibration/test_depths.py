@@ -119,6 +119,20 @@ def campaign(way: str, judge: bool, n: int, max_loss: float, confidence: float, 
     )
 
 
+def test_the_simulated_depth_is_as_described() -> None:
+    whole = simulated(judge=True)
+    deep, scores, right = whole.family == "deep", whole.scores[1], whole.right[1]
+    assert set(whole.family) == {"attributes", "relations", "reading", "existence", "dense", "deep"}
+    for family in set(whole.family) - {"deep"}:
+        assert right[whole.family == family].mean() >= 0.97
+    assert (scores[~deep] >= 0.9).mean() >= 0.97
+    assert right[deep].mean() <= 0.6
+    doubt = scores[deep & right][:, None] - scores[deep & ~right]
+    assert ((doubt > 0).mean() + (doubt == 0).mean() / 2) == pytest.approx(0.93, abs=0.02)
+    assert whole.eligible[1].all()
+    assert not whole.eligible[0, deep].any()
+
+
 @pytest.mark.parametrize("judge", [True, False])
 def test_the_promise_is_kept_and_each_depth_accepts_nine_tenths_of_what_it_could(judge: bool) -> None:
     draws = 100
