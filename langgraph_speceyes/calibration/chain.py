@@ -119,17 +119,24 @@ def outcomes(
 
 def rows(scores: Scores) -> _Floats:
     """Scores ``[depths, n]``, 0 for None."""
-    if np.ndim(scores) == 0 or len(scores) == 0:  # type: ignore[arg-type]
+    try:
+        given = list(scores)  # type: ignore[arg-type]
+    except TypeError:
+        given = []
+    if not given:
         raise ArgumentError("scores", "an array [depths, n] of at least one depth", repr(scores))
-    rows = [checked_scores(row) for row in scores]  # type: ignore[union-attr]
-    if len({row.size for row in rows}) > 1:
-        raise ArgumentError("scores", "as many scores at each depth", repr([row.size for row in rows]))
-    return np.stack(rows)
+    found = [checked_scores(row) for row in given]
+    if len({row.size for row in found}) > 1:
+        raise ArgumentError("scores", "as many scores at each depth", repr([row.size for row in found]))
+    return np.stack(found)
 
 
 def masks(argument: str, values: ArrayLike, shape: tuple[int, ...]) -> _Mask:
     """Truth values ``[depths, n]``."""
-    given = np.asarray(values)
+    try:
+        given = np.asarray(values)
+    except ValueError:  # rows of unequal length
+        given = np.empty(0)
     if given.shape != shape:
         raise ArgumentError(argument, f"truth values of the scores' shape, {shape}", f"shape {given.shape}")
     return np.stack([checked_truths(argument, row, shape[1]) for row in given])

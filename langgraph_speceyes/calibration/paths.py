@@ -72,7 +72,7 @@ def quantile_path(scores: Scores, *, eligible: ArrayLike | None = None, steps: i
     if not let_through.any(axis=1).all():
         raise ArgumentError("eligible", "a question at each depth", "a depth without")
     shares = np.linspace(1, 0, steps)
-    columns = [np.quantile(row[may], shares, method="higher") for row, may in zip(s, let_through, strict=True)]
+    columns = [np.quantile(row[may], shares, method="inverted_cdf") for row, may in zip(s, let_through, strict=True)]
     path = np.clip(np.stack(columns, axis=1), GRID[-1], GRID[0])
     return np.concatenate([np.full((1, s.shape[0]), GRID[0]), path])
 
