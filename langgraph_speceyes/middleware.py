@@ -28,7 +28,7 @@ from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ArgumentError, ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.insides import author_in
-from langgraph_speceyes.front.look import alook, look
+from langgraph_speceyes.front.nested import arun_nested, run_nested
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
 from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
@@ -117,14 +117,14 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; end with its answer if it has one."""
         with self._beneath():
-            found = look(self.front, self._given(state))
+            found = run_nested(self.front, self._given(state))
         return self._begun(found, state)
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; see :meth:`before_agent`."""
         with self._beneath():
-            found = await alook(self.front, self._given(state))
+            found = await arun_nested(self.front, self._given(state))
         return self._begun(found, state)
 
     def after_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
