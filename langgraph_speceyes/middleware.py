@@ -34,7 +34,7 @@ from langgraph_speceyes.graph import front_graph
 from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
-from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict, query_id
+from langgraph_speceyes.state import Decision, Depth, Judgment, Query, Records, Speculation, Verdict, query_id
 from langgraph_speceyes.tracing import masked_beneath
 from langgraph_speceyes.traffic.attach import attach
 
@@ -55,6 +55,7 @@ class SpecEyesAgentState(AgentState[Any]):
     speceyes_judgment: NotRequired[Annotated[Judgment | None, PrivateStateAttr]]
     speceyes_speculation: NotRequired[Annotated[Speculation | None, PrivateStateAttr]]
     speceyes_verdict: NotRequired[Annotated[Verdict | None, PrivateStateAttr]]
+    speceyes_depths: NotRequired[Annotated[list[Depth] | None, PrivateStateAttr]]
     speceyes_agent_began: NotRequired[Annotated[float, PrivateStateAttr]]
 
 

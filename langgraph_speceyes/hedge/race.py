@@ -141,6 +141,8 @@ class Race:
         self, state: Any, config: RunnableConfig, last: dict[str, Any], hedge: Hedge, ran: Ran | None
     ) -> dict[str, Any]:
         found = {key: last.get(key) for key in FOUND}
+        if (depths := last.get("speceyes_depths")) is not None:
+            found["speceyes_depths"] = depths
         update: dict[str, Any] = {**found, "speceyes_query": {**state["speceyes_query"], "hedge": hedge}}
         if ran is not None:
             both: Any = {**state, **update}
