@@ -81,8 +81,9 @@ def table(order: str, looks: int = 0) -> Table:
         return grown
     if ("judge", "tools") in grown:
         grown["judge", "not_alone"] = grown["judge", "tools"]
-        grown["gate", "not_alone"] = (OTHERWISE,)
-        if grown["gate", "accepted"] == ("judge",):
+        if order == "parallel":
+            grown["gate", "not_alone"] = (OTHERWISE,)
+        if order == "speculate_first":
             grown["gate", "unjudged"] = ("judge",)
             grown["judge", "stands_alone"] = ("look_1",)
     for key in (("gate", "rejected"), ("judge", "tools")):
