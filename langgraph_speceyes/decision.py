@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
 
+from langgraph_speceyes.depths import at_depth, counted, depths_of, newest_depth
 from langgraph_speceyes.scoring import AnswerScore, Gate
-from langgraph_speceyes.state import Decision, Phase, Route, SpecEyesState, settings_of
+from langgraph_speceyes.state import Decision, Depth, DepthDecision, Phase, Route, SpecEyesState, settings_of
 
 _DEEPEST = 64
 
@@ -55,12 +56,10 @@ def decide(
     )
     scored = AnswerScore(**speculation["score"]) if speculation and speculation["score"] else None
     query, settings = state.get("speceyes_query"), settings_of(state)
-    seconds = {
-        phase: record["seconds"]
-        for phase, record in (("intake", query), ("judge", judgment), ("speculate", speculation), ("gate", verdict))
-        if record is not None
-    }
-    tokens = {name: r["tokens"] for name, r in (("judge", judgment), ("speculate", speculation)) if r is not None}
+    records, looks = _records(state), depths_of(state)
+    seconds = {phase: record["seconds"] for phase, record in records.items()}
+    tokens = {name: record["tokens"] for name, record in records.items() if "tokens" in record}
+    newest = newest_depth(state)
     if slot_seconds is not None:
         seconds["slot"] = slot_seconds
     if agent_seconds is not None:
@@ -70,7 +69,7 @@ def decide(
     if person_seconds:
         seconds["person"] = person_seconds
     by_token = zip(scored.tokens, scored.by_token(gate.score), strict=True) if scored else ()
-    errors = [record["error"] for record in (judgment, speculation, verdict) if record and record["error"]]
+    errors = [record["error"] for name, record in records.items() if name != "intake" and record["error"]]
     decision = Decision(
         mode=settings["mode"] if settings else "on",
         route=route,
@@ -84,7 +83,7 @@ def decide(
         score_name=gate.score,
         score=scored.scores[gate.score] if scored else None,
         scores=dict(scored.scores) if scored else {},
-        threshold=settings["threshold"] if settings else gate.threshold,
+        threshold=_threshold(gate, state, newest),
         k=scored.k_used if scored else None,
         speculation=speculation["answer"] if speculation and scored else None,
         answer_tokens=[[token, value] for token, value in by_token],
@@ -95,10 +94,58 @@ def decide(
         tool_calls=list(tool_calls),
         error=errors[0] if errors else None,
         hedge=query["hedge"] if query else None,
-        audited=route == "bypass" and settings is not None and settings["audited"],
+        # what the answers after a look are worth is not known to the journal
+        audited=route == "bypass" and settings is not None and settings["audited"] and newest == 0,
         cost=None,
     )
+    if looks:
+        decision["depth"] = newest if route == "bypass" else None
+        decision["depths"] = [_depth(number, one, gate, state) for number, one in enumerate(looks)]
     return cast("Decision", _plain(decision))
+
+
+def _records(state: SpecEyesState) -> dict[str, Any]:
+    """The records of the phases that ran, by the phase's name."""
+    found: dict[str, Any] = {"intake": state.get("speceyes_query"), "judge": state.get("speceyes_judgment")}
+    depths = depths_of(state)
+    first: Any = depths[0] if depths else {}
+    found["speculate"] = first.get("speculation") if depths else state.get("speceyes_speculation")
+    found["gate"] = first.get("verdict") if depths else state.get("speceyes_verdict")
+    for number, depth in enumerate(depths[1:], 1):
+        found[at_depth("look", number)] = {"seconds": depth["seconds"], "error": depth["error"]}
+        found[at_depth("speculate", number)] = depth["speculation"]
+        found[at_depth("gate", number)] = depth["verdict"]
+    return {name: record for name, record in found.items() if record is not None}
+
+
+def _threshold(gate: Gate, state: SpecEyesState, depth: int) -> float | None:
+    """The threshold that a depth was compared with; the run's own where the depth has none."""
+    settings = settings_of(state)
+    if settings is None or (depth and gate.depths is not None):
+        return gate.at(depth).threshold
+    return settings["threshold"]
+
+
+def _depth(number: int, depth: Depth, gate: Gate, state: SpecEyesState) -> DepthDecision:
+    speculation, verdict = depth["speculation"], depth["verdict"]
+    scored = AnswerScore(**speculation["score"]) if speculation and speculation["score"] else None
+    parts: list[Any] = [part for part in (depth, speculation, verdict) if part is not None]
+    shown = counted(depth["observations"])
+    return DepthDecision(
+        depth=number,
+        look=depth["look"],
+        images=shown["images"],
+        characters=shown["characters"],
+        speculation=speculation["answer"] if speculation and scored else None,
+        score=scored.scores[gate.score] if scored else None,
+        scores=dict(scored.scores) if scored else {},
+        k=scored.k_used if scored else None,
+        threshold=_threshold(gate, state, number),
+        accepted=verdict["accepted"] if verdict else None,
+        seconds=sum(part["seconds"] for part in parts),
+        tokens=speculation["tokens"] if speculation else {"input": 0, "output": 0},
+        error=next((part["error"] for part in parts if part["error"]), None),
+    )
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
@@ -130,6 +177,10 @@ def _decided_by(state: SpecEyesState) -> Phase:
         return "intake"
     if query and query["hedge"] and query["hedge"]["agent_first"]:
         return "agent"
+    if len(depths := depths_of(state)) > 1:
+        if not depths[-1]["observations"]:
+            return "look"
+        return "speculate" if speculation and speculation["error"] else "gate"
     if judgment and judgment["tools_needed"]:
         return "judge"
     if speculation and speculation["error"]:

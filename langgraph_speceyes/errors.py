@@ -34,6 +34,10 @@ class ImageError(InputError):
     """An image reference cannot be read, is over a limit, or is not allowed."""
 
 
+class LookError(ArgumentError):
+    """A look gave what is no observation, or too much of it."""
+
+
 class GateMismatchError(ArgumentError):
     """A threshold was calibrated for another score, another K or other models."""
 

@@ -12,7 +12,7 @@ def emit(event: str, record: Mapping[str, Any], state: Mapping[str, Any]) -> Non
     """Send a record to those who stream with `stream_mode="custom"`.
 
     Args:
-        event: ``"judge"``, ``"speculate"``, ``"gate"`` or ``"decision"``.
+        event: ``"judge"``, ``"look"``, ``"speculate"``, ``"gate"`` or ``"decision"``.
         record: What is sent: ``{"type": "speceyes", "event", "query": id, **record}``. The id is the same for all
             events of one query.
         state: The state, for the id.

@@ -4,6 +4,13 @@ START -> intake -> judge -> speculate -> gate -> bypass -> END
             |        |          |          |
             +--------+----------+----------+--> agent -> END
 
+With `looks=` what the gate rejects, or the judge says needs tools, is looked at again before it is the agent's, once
+for each look:
+
+judge, gate -> look_1 -> speculate_1 -> gate_1 -> bypass -> END
+                  |                        |
+                  +------------------------+--> look_2 ... agent -> END
+
 With `hedge=True` judge, speculator, gate and agent run at the same time in one node, which ends where they would:
 
 START -> intake -> race -> bypass -> END
@@ -27,8 +34,9 @@ from langgraph_speceyes.behind.fallback import OUTPUT_MODES, Fallback, OutputMod
 from langgraph_speceyes.behind.handoff import BypassGraph
 from langgraph_speceyes.behind.schema import extended, with_settings
 from langgraph_speceyes.behind.slots import Slots, resolve_slots
+from langgraph_speceyes.depths import at_depth
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.front.end import DEEPER, FrontEnd
 from langgraph_speceyes.front.insides import format_of
 from langgraph_speceyes.front.route import outcome
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
@@ -84,15 +92,16 @@ def create_speceyes(
             :class:`~langgraph_speceyes.options.Options`.
 
     Returns:
-        An uncompiled graph with the nodes `intake`, `judge`, `speculate`, `gate`, `bypass` and `agent`; with `hedge`
-        `race` is in the place of `judge`, `speculate` and `gate`. Compile it with your checkpointer and store (by
+        An uncompiled graph with the nodes `intake`, `judge`, `speculate`, `gate`, `bypass` and `agent`, and `look_n`,
+        `speculate_n` and `gate_n` for the n-th look; with `hedge` `race` is in the place of all between `intake` and
+        `bypass`. Compile it with your checkpointer and store (by
         default the agent's own), or add it compiled to a larger graph.
 
     Raises:
         ArgumentError: The agent's state lacks `messages` and there are no functions to read and write it; it has a key
             that the bypass needs; an unknown choice; a threshold outside (0, 1); K below 2 or above the speculator's
             vocabulary; an unknown score; `hedge` with an agent that keeps memory of its own.
-        GateMismatchError: The gate file was calibrated for other models.
+        GateMismatchError: The gate file was calibrated for other models, or has thresholds for more or fewer looks.
     """
     options = Options.of(speculator, settings)
     adapted = query_from_state is not None
@@ -100,7 +109,8 @@ def create_speceyes(
         raise ArgumentError("update_from_answer", "a function beside query_from_state", "None")
     check_choice("output_mode", output_mode, OUTPUT_MODES)
     behind = adopt(agent, options.policy, state_schema, adapted)
-    _check_keys(behind, HEDGED_NODES if hedge else NODES)
+    deeper = [at_depth(name, n) for n in range(1, len(options.looks) + 1) for name in DEEPER]
+    _check_keys(behind, HEDGED_NODES if hedge else (*NODES, *deeper))
     adapter = StateAdapter(query_from_state, update_from_answer, behind.keys, behind.answered)
     form = AnswerForm(format_of(behind.runnable) if STRUCTURED in behind.keys and not update_from_answer else None)
     front = FrontEnd(

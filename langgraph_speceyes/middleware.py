@@ -28,13 +28,13 @@ from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ArgumentError, ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.insides import author_in
-from langgraph_speceyes.front.look import alook, look
+from langgraph_speceyes.front.nested import arun_nested, run_nested
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
 from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
-from langgraph_speceyes.state import Decision, Judgment, Query, Records, Speculation, Verdict, query_id
+from langgraph_speceyes.state import Decision, Depth, Judgment, Query, Records, Speculation, Verdict, query_id
 from langgraph_speceyes.tracing import masked_beneath
 from langgraph_speceyes.traffic.attach import attach
 
@@ -55,6 +55,7 @@ class SpecEyesAgentState(AgentState[Any]):
     speceyes_judgment: NotRequired[Annotated[Judgment | None, PrivateStateAttr]]
     speceyes_speculation: NotRequired[Annotated[Speculation | None, PrivateStateAttr]]
     speceyes_verdict: NotRequired[Annotated[Verdict | None, PrivateStateAttr]]
+    speceyes_depths: NotRequired[Annotated[list[Depth] | None, PrivateStateAttr]]
     speceyes_agent_began: NotRequired[Annotated[float, PrivateStateAttr]]
 
 
@@ -117,14 +118,14 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
     def before_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; end with its answer if it has one."""
         with self._beneath():
-            found = look(self.front, self._given(state))
+            found = run_nested(self.front, self._given(state))
         return self._begun(found, state)
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Run the front end; see :meth:`before_agent`."""
         with self._beneath():
-            found = await alook(self.front, self._given(state))
+            found = await arun_nested(self.front, self._given(state))
         return self._begun(found, state)
 
     def after_agent(self, state: SpecEyesAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:

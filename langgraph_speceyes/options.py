@@ -13,6 +13,7 @@ from langgraph.types import CachePolicy, RetryPolicy
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.looks import Look, LookFunction, resolve_looks
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
@@ -71,6 +72,7 @@ class Settings(TypedDict, total=False):
     journal: Any
     audit: float
     agree: Any
+    looks: Sequence[Look | LookFunction]
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ class Options:
             tools are used again too.
         agree: What decides whether two longer answers say the same: a chat model, which is asked in one token, or a
             function of question, speculation and agent's answer. Without it they count as differing.
+        looks: What the small model is shown before it answers again, once for each: after an answer that the gate has
+            rejected, and at once where the judge says that tools are needed. Looks such as
+            :func:`~langgraph_speceyes.looks.tiles` and :func:`~langgraph_speceyes.looks.ocr`, and functions of an
+            image's reference and the question. None by default.
     """
 
     speculator: Model
@@ -137,6 +143,7 @@ class Options:
     journal: Any = None
     audit: float = 0.0
     agree: Any = None
+    looks: Sequence[Look | LookFunction] = ()
 
     @classmethod
     def of(cls, speculator: Model, settings: Mapping[str, Any]) -> Self:
@@ -161,6 +168,7 @@ class Options:
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ArgumentError("timeout_s", "more than 0 seconds, or None", self.timeout_s)
         check_prices(self.prices)
+        object.__setattr__(self, "looks", resolve_looks(self.looks))
         given = self.retries
         if not isinstance(given, Sequence) or not all(isinstance(one, RetryPolicy) for one in given):
             raise ArgumentError("retry_policy", "a RetryPolicy of LangGraph, or several", repr(self.retry_policy))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from string import ascii_uppercase
@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langgraph_speceyes.agent import with_instruction
+from langgraph_speceyes.images import is_image_block
 
 JUDGE = (
     "Decide whether this question can be answered reliably from the whole image as shown, or whether tools that crop, "
@@ -74,15 +75,34 @@ def lettered(question: str, options: Sequence[str]) -> str:
     return "\n".join([question, *(f"({one}) {option}" for one, option in zip(ascii_uppercase, options, strict=False))])
 
 
-def front_end_prompt(message: HumanMessage, front: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
+def front_end_prompt(
+    message: HumanMessage,
+    front: Sequence[BaseMessage],
+    instruction: str,
+    observations: Sequence[Mapping[str, Any]] = (),
+) -> list[BaseMessage]:
     """A prompt about a question: what the model is told beforehand, images and text as they stand, an instruction.
 
     Args:
         message: The question, with its images.
         front: Messages before it; the agent's own, and the two prompts share their tokens up to the instruction.
         instruction: What is asked behind the question, at the very end.
+        observations: What a look has found, as content blocks. They stand right behind the question's last image, so
+            that the prompt begins as it does without them.
     """
+    if observations:
+        content = message.content if isinstance(message.content, list) else [message.content]
+        last = max((index for index, block in enumerate(content) if is_image_block(block)), default=-1)
+        shown = [_shown(block) for block in observations]
+        message = HumanMessage([*content[: last + 1], *shown, *content[last + 1 :]])
     return [*front, with_instruction(message, instruction)]
+
+
+def _shown(block: Mapping[str, Any]) -> dict[str, Any]:
+    """An observation as the model reads it: text in the tags in which models learn what tools say."""
+    if block["type"] != "text":
+        return dict(block)
+    return {"type": "text", "text": f"<tool_response>{block['text']}</tool_response>\n"}
 
 
 def system_message(text: str | None) -> list[BaseMessage]:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from langgraph_speceyes.images import MessagesChannel
 from langgraph_speceyes.scoring import ScoreName
 
-Phase = Literal["intake", "judge", "speculate", "gate", "agent"]
+Phase = Literal["intake", "judge", "look", "speculate", "gate", "agent"]
 Route = Literal["bypass", "fallback"]
 Order = Literal["judge_first", "speculate_first", "parallel", "auto"]
 ORDERS: tuple[Order, ...] = ("judge_first", "speculate_first", "parallel", "auto")
@@ -194,6 +194,60 @@ class Verdict(TypedDict):
     error: str | None
 
 
+class Depth(TypedDict):
+    """What one depth came to: depth 0 sees the images as they are, each further one what another look adds.
+
+    Attributes:
+        look: The look's name; None at depth 0.
+        observations: What it gave, as content blocks: images as references, text.
+        seconds: Wall time of the look.
+        error: Why the look failed, or None.
+        speculation: The small model's answer at this depth; None where it was not asked.
+        verdict: What the gate made of it; None where there was nothing to compare.
+    """
+
+    look: str | None
+    observations: list[dict[str, Any]]
+    seconds: float
+    error: str | None
+    speculation: Speculation | None
+    verdict: Verdict | None
+
+
+class DepthDecision(TypedDict):
+    """One depth in a decision.
+
+    Attributes:
+        depth: From 0.
+        look: The look's name; None at depth 0.
+        images: How many images the look added.
+        characters: How many characters of text it added.
+        speculation: The small model's answer; None without a scored one.
+        score: Its score; None without a scored speculation.
+        scores: All answer scores by name.
+        k: Candidates that each token has.
+        threshold: The gate's threshold at this depth.
+        accepted: Whether the gate accepted; None where it was not asked.
+        seconds: Wall time of look, speculation and gate together.
+        tokens: Tokens that the speculator read and wrote.
+        error: Trouble at this depth, or None.
+    """
+
+    depth: int
+    look: str | None
+    images: int
+    characters: int
+    speculation: str | None
+    score: float | None
+    scores: dict[ScoreName, float | None]
+    k: int | None
+    threshold: float | None
+    accepted: bool | None
+    seconds: float
+    tokens: dict[str, int]
+    error: str | None
+
+
 class Cost(TypedDict):
     """What a question cost, at the prices given.
 
@@ -245,6 +299,10 @@ class Decision(TypedDict):
         hedge: What the agent did while the front end was still at work; None where it did not run beside it.
         audited: Whether the agent answers the question again, after this answer.
         cost: What it cost, and what the agent would have; None without prices.
+        depth: With looks only: the depth whose answer was returned, from 0; None on fallback. `accepted`, `score`,
+            `scores`, `threshold`, `k`, `speculation` and `answer_tokens` are those of the deepest one that was asked;
+            `seconds` and `tokens` have `look_1`, `speculate_1`, `gate_1` and so on beside depth 0's.
+        depths: With looks only: each depth that was reached, from 0 on.
     """
 
     mode: Mode
@@ -272,6 +330,8 @@ class Decision(TypedDict):
     hedge: Hedge | None
     audited: bool
     cost: Cost | None
+    depth: NotRequired[int | None]
+    depths: NotRequired[list[DepthDecision]]
 
 
 class Records(TypedDict):
@@ -281,6 +341,7 @@ class Records(TypedDict):
     speceyes_judgment: NotRequired[Judgment | None]
     speceyes_speculation: NotRequired[Speculation | None]
     speceyes_verdict: NotRequired[Verdict | None]
+    speceyes_depths: NotRequired[list[Depth] | None]
     speceyes_agent: NotRequired[AgentMemory]
 
 

@@ -14,6 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langgraph_speceyes import create_funnel
 from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.looks import tiles
 from langgraph_speceyes.models import batcher as batcher_module
 from langgraph_speceyes.testbed.pair import Pair, load_pair
 from tests.waiting import auntil
@@ -163,3 +164,35 @@ def test_a_run_of_the_pair_with_tool_steps_keeps_small_checkpoints(pair: Pair, a
     result = graph.invoke({"messages": [reading]}, {"configurable": {"thread_id": "1"}})
     assert result["decision"]["tool_steps"] >= 1
     assert stored(saver) < 100_000
+
+
+def test_the_pair_takes_a_second_look(pair: Pair, ask: Ask) -> None:
+    questions = ask("attributes", 6)
+    pair.speculator.clear_caches()
+    decoder = pair.speculator._engine.decoder
+    assert decoder is not None
+    plain = results(pair.speceyes().compile(), questions)
+    shut = replace(pair.gate, threshold=CLOSED, depths=(OPEN,))
+    pair.speculator.clear_caches()
+    before = decoder.reused
+    looked = results(pair.speceyes(gate=shut, looks=[tiles(2, 2)]).compile(), questions)
+    # the second prompt begins like the first one, which is not computed again
+    assert decoder.reused > before
+    for alone, result in zip(plain, looked, strict=True):
+        decision = result["decision"]
+        assert (decision["route"], decision["depth"], decision["error"]) == ("bypass", 1, None)
+        first, second = decision["depths"]
+        assert second["look"] == "tiles"
+        assert second["images"] == 4
+        # without the look, the same to the last bit
+        assert (first["speculation"], first["score"]) == (
+            alone["decision"]["speculation"],
+            alone["decision"]["score"],
+        )
+        assert result["messages"][-1].text == second["speculation"]
+        if first["speculation"] is not None:
+            # 36 tokens a view and two around it
+            assert second["tokens"]["input"] == first["tokens"]["input"] + 4 * 38
+    behind = results(pair.speceyes(gate=replace(shut, depths=(CLOSED,)), looks=[tiles(2, 2)]).compile(), questions[:2])
+    assert [r["decision"]["route"] for r in behind] == ["fallback"] * 2
+    assert [r["decision"]["depth"] for r in behind] == [None] * 2

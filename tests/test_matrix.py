@@ -21,6 +21,7 @@ from PIL import Image
 from typing_extensions import TypedDict
 
 from langgraph_speceyes import create_speceyes, image_question
+from langgraph_speceyes.looks import tiles
 from tests.scripted import Scripted, judge, peaked
 
 ANSWER = "blue"
@@ -130,10 +131,12 @@ def agent_of(channel: str) -> StateGraph[Any, Any, Any, Any]:
 
 
 class ByTurn(Scripted):
-    """Sure of its answer where the question is marked as easy."""
+    """Sure of its answer where the question is marked as easy, and a look has shown something if one must."""
+
+    needs: str = ""
 
     def _generate(self, messages: Any, *args: Any, **options: Any) -> Any:
-        easy = "easy" in str(messages[-1].content)
+        easy = "easy" in str(messages[-1].content) and self.needs in str(messages[-1].content)
         content = [peaked(ANSWER, 64, 40.0 if easy else 0.01)]
         return Scripted(answer=ANSWER, content=content)._generate(messages, *args, **options)
 
@@ -149,7 +152,7 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: one(v) for k, v in values.items() if k != "decision" and not k.startswith("speceyes_")}
 
 
-ROUTES = ("bypass", "fallback", "failed phase", "hedge", "in turn", "audited", "shadow", "off")
+ROUTES = ("bypass", "fallback", "failed phase", "hedge", "in turn", "audited", "shadow", "off", "looks")
 FORMS = ("uncompiled", "compiled", "remote")
 CELLS = [
     (channel, route, form)
@@ -177,19 +180,20 @@ async def test_the_state_is_the_agents_own(
     failing = Scripted(error="down")
     wrapped = create_speceyes(
         behind,
-        speculator=failing if route == "failed phase" else ByTurn(),
+        speculator=failing if route == "failed phase" else ByTurn(needs="seen" if route == "looks" else ""),
         judge=judge(0.1),
         follow_ups="bypass",
         hedge=route == "hedge",
         mode=route if route in ("shadow", "off") else "on",
         audit=1.0 if route == "audited" else 0.0,
+        looks=[tiles(1, 2), lambda image, question: "seen"] if route == "looks" else (),
         state_schema=schema_of(channel) if form == "remote" else None,
     ).compile(checkpointer=saver)
     alone = agent_of(channel).compile(checkpointer=alone_saver)
     config: Any = {"configurable": {"thread_id": "1"}}
     ran = False
     for turn in range(1, TURNS + 1):
-        easy = route in ("bypass", "audited") or (route == "in turn" and turn == 2)
+        easy = route in ("bypass", "audited") or (route in ("in turn", "looks") and turn == 2)
         # in shadow the front end would answer, which must make no difference
         mark = "easy" if easy or route == "shadow" else "hard"
         question = image_question(str(tmp_path / "one.png"), f"question {turn} {mark}")
@@ -202,6 +206,7 @@ async def test_the_state_is_the_agents_own(
             result = wrapped.invoke(given, config)
         decision = result["decision"]
         assert decision["route"] == ("bypass" if easy else "fallback")
+        assert decision.get("depth") == (2 if easy and route == "looks" else None)
         if channel == "messages without reducer" and turn > 1:
             given = {"messages": [*alone.get_state(config).values["messages"], question]}
         if not easy:

@@ -20,6 +20,7 @@ from PIL import Image
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question, visual_tools
 from langgraph_speceyes.agent import is_user
 from langgraph_speceyes.errors import ArgumentError, PhaseError
+from langgraph_speceyes.looks import tiles
 from langgraph_speceyes.middleware import images_behind_tools
 from tests.scripted import Scripted, judge, peaked, speculator
 
@@ -63,10 +64,29 @@ def pair_of(options: dict[str, Any], saver: bool = False) -> tuple[Any, Any, Loo
 
 def told(result: dict[str, Any]) -> Any:
     decision = {key: value for key, value in result["decision"].items() if key not in ("seconds", "tokens")}
+    if "depths" in decision:
+        decision["depths"] = [{**depth, "seconds": None} for depth in decision["depths"]]
     phases = set(result["decision"]["seconds"])
     tokens = result["decision"]["tokens"]
     messages = [(m.type, m.content, "speceyes" in m.response_metadata) for m in result["messages"]]
     return decision, phases, tokens, messages, set(result)
+
+
+class Seeing(Scripted):
+    """Sure of its answer once a function's look has shown something."""
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        sure = "here it is" in str(messages[-1].content)
+        self.content = [peaked("blue", 64, 40.0 if sure else REJECTED)]
+        return super()._generate(messages, *args, **kwargs)
+
+
+def shown(image: str, question: str) -> str:
+    return "here it is"
+
+
+def broken(image: str, question: str) -> str:
+    raise RuntimeError("the detector is down")
 
 
 CASES: dict[str, Any] = {
@@ -76,6 +96,10 @@ CASES: dict[str, Any] = {
     "no judge": lambda: {"speculator": speculator()},
     "speculator first": lambda: {"speculator": speculator(), "judge": judge(0.1), "order": "speculate_first"},
     "speculator broken": lambda: {"speculator": Scripted(error="refused"), "judge": judge(0.1)},
+    "looked at, accepted": lambda: {"speculator": Seeing(), "judge": judge(0.1), "looks": [shown]},
+    "screened and looked at": lambda: {"speculator": Seeing(), "judge": judge(0.9), "looks": [tiles(1, 2), shown]},
+    "looked at, rejected": lambda: {"speculator": speculator(REJECTED), "judge": judge(0.1), "looks": [tiles(2, 2)]},
+    "look broken": lambda: {"speculator": Seeing(), "judge": judge(0.1), "looks": [broken]},
     "judge broken": lambda: {"speculator": speculator(), "judge": Scripted(error="refused")},
 }
 

@@ -14,7 +14,7 @@ from langgraph_speceyes.bench.datasets import embedded
 from langgraph_speceyes.bench.methods import METHODS, Models
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome
-from langgraph_speceyes.bench.statistics import predicted_latency
+from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.errors import SpecEyesError
 from langgraph_speceyes.testbed.questions import SPLITS
 
@@ -83,7 +83,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "rejected": len(gated) - len(accepted),
         },
         "tool_calls": dict(sorted(Counter(tool for o in speceyes for tool in _tools(o)).items())),
-        "predicted_latency_s": predicted_latency(cost_judge, cost_speculate, one["latency_mean_s"], beta, alpha),
+        "predicted_latency_s": expected_latency(cost_judge, beta, [(cost_speculate, alpha)], one["latency_mean_s"]),
         "threshold": speceyes[0]["threshold"],
         "score": speceyes[0]["score"],
     }

@@ -87,19 +87,6 @@ def auroc(scores: NDArray[Any], right: NDArray[Any]) -> float:
     return float((ranks[good].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
-def predicted_latency(judge_s: float, speculate_s: float, agent_s: float, beta: float, alpha: float) -> float:
-    """``c_J + beta * c_S + (1 - beta * alpha) * L_agent``: mean seconds of a bypass (paper, section 3).
-
-    Args:
-        judge_s: ``c_J``, seconds of the judgment.
-        speculate_s: ``c_S``, seconds of speculation and gate.
-        agent_s: ``L_agent``, seconds of the agent.
-        beta: Screening ratio, the share that the judge lets pass.
-        alpha: Acceptance rate, the share of those that the gate accepts.
-    """
-    return judge_s + beta * speculate_s + (1 - beta * alpha) * agent_s
-
-
 def sums(columns: Sequence[ArrayLike], groups: Sequence[str] | None = None) -> Floats:
     """Columns added up within what is drawn together.
 

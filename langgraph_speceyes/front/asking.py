@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -36,6 +36,8 @@ class AskingPhase(ABC):
     """
 
     name: ClassVar[Phase]
+    key: ClassVar[str]
+    """Where the phase's record is in the state."""
 
     def __init__(self, call: ModelCall, front: Sequence[BaseMessage], adapter: StateAdapter, *, strict: bool) -> None:
         self.call, self.front, self.adapter, self.strict = call, front, adapter, strict
@@ -61,23 +63,37 @@ class AskingPhase(ABC):
         return self._shown(update, state)
 
     def _shown(self, update: dict[str, Any], state: SpecEyesState) -> dict[str, Any]:
-        for record in update.values():
-            emit(self.name, record, state)
+        emit(self.name, {**update[self.key], **self._where(state)}, state)
         return update
+
+    def _where(self, state: SpecEyesState) -> dict[str, Any]:
+        """What else an event of the phase tells."""
+        return {}
 
     def _prompt(self, state: SpecEyesState) -> list[BaseMessage]:
         query = query_of(state)
         assert query["turn"], "intake leaves what holds no question to the agent"
         asked = question_at(self.adapter.messages(state), query["turn"])
-        return front_end_prompt(asked.message, self.front, self._instruction(asked.follow_up))
+        return front_end_prompt(
+            asked.message, self.front, self._instruction(asked.follow_up), self._observations(state)
+        )
+
+    def _observations(self, state: SpecEyesState) -> Sequence[Mapping[str, Any]]:
+        """What a look has found for this phase."""
+        return ()
 
     def _key(self, state: SpecEyesState) -> str:
-        return call_key(self.name, query_of(state)["id"])
+        return call_key(self.node, query_of(state)["id"])
+
+    @property
+    def node(self) -> str:
+        """The phase's name in a graph, and that of its calls."""
+        return self.name
 
     def _failed(self, error: Exception, began: float, said: AIMessage | None, state: SpecEyesState) -> dict[str, Any]:
         says = explain(error, self.call.top_logprobs) or describe_error(error)
         if self.strict:
-            raise PhaseError(f"{self.name}: {says}") from error
+            raise PhaseError(f"{self.node}: {says}") from error
         # what was said costs what it costs, whatever it is good for
         return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began, state)
 

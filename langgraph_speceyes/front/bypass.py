@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.decision import decide, signed
+from langgraph_speceyes.depths import depths_of
 from langgraph_speceyes.front.calling import usage_metadata
 from langgraph_speceyes.front.settled import Settled
 from langgraph_speceyes.front.structured import AnswerForm
@@ -55,7 +56,7 @@ class Bypass:
             id=str(uuid.uuid4()),
             name=self.author,
             response_metadata=metadata,
-            usage_metadata=usage_metadata(speculation["tokens"]),
+            usage_metadata=usage_metadata(_written(state, speculation["tokens"])),
         )
         old = self.stale(state) if self.stale else {}
         formed = self.form.read(speculation["answer"])
@@ -64,3 +65,11 @@ class Bypass:
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Add the answer."""
         return self(state)
+
+
+def _written(state: SpecEyesState, tokens: dict[str, int]) -> dict[str, int]:
+    """Tokens of all the speculator's calls: those without looks, or of every depth."""
+    asked = [depth["speculation"] for depth in depths_of(state)]
+    if not any(asked):
+        return tokens
+    return {kind: sum(one["tokens"][kind] for one in asked if one is not None) for kind in tokens}

@@ -55,7 +55,7 @@ class Costs:
 
     def _cost(self, phase: str, tokens: Mapping[str, int], decision: Decision) -> float | None:
         prices: Mapping[str, Any] = self.prices or {}
-        price: Price | None = prices.get(_MODELS[phase])
+        price: Price | None = prices.get(_MODELS[phase.partition("_")[0]])
         if price is None or (not any(tokens.values()) and _silent(phase, decision)):
             return None
         return (tokens["input"] * price["input"] + tokens["output"] * price["output"]) / MILLION

@@ -12,6 +12,7 @@ from langgraph.graph import START, StateGraph
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.depths import at_depth, split_depth
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
 from langgraph_speceyes.front.calling import ModelCall, check_use
@@ -20,6 +21,7 @@ from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.insides import author_of
 from langgraph_speceyes.front.intake import GivenUp, Intake
 from langgraph_speceyes.front.judge import Judge
+from langgraph_speceyes.front.looking import Looking
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.route import ANSWERED, CHOSEN, OTHERWISE, TABLES, WATCHING, destinations, next_phases
 from langgraph_speceyes.front.scope import CallScope
@@ -27,6 +29,7 @@ from langgraph_speceyes.front.settings import RunReader
 from langgraph_speceyes.front.settled import Settled
 from langgraph_speceyes.front.speculate import Speculate
 from langgraph_speceyes.front.structured import AnswerForm
+from langgraph_speceyes.looks import Look, resolve_looks
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.nodes import DualNode, Route
@@ -38,6 +41,9 @@ from langgraph_speceyes.tracing import RunNotes, trace_policy
 
 JUDGE_CANDIDATES = 20
 """Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
+
+DEEPER = ("look", "speculate", "gate")
+"""The phases of each depth from 1 on."""
 
 
 class FrontEnd:
@@ -69,6 +75,11 @@ class FrontEnd:
         self.options, self.agent, gate = options, agent, options.gate
         # the threshold of a gate that opens itself is that of the run; this one is for the checks at the beginning
         self.gate = gate.gate(DEFAULT_THRESHOLD) if isinstance(gate, OpensItself) else resolve_gate(gate)
+        if isinstance(gate, OpensItself) and options.looks:
+            found = f"{type(gate).__name__}, which learns about answers without a look only"
+            raise ArgumentError("gate", "one with thresholds beside looks", found)
+        self.gate.check_looks(len(options.looks))
+        self.looks = resolve_looks(options.looks) if order != WATCHING else ()
         self.adapter = adapter = adapter or StateAdapter()
         prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
@@ -111,7 +122,8 @@ class FrontEnd:
         )
         warn_if_uncalibrated(self.gate, stacklevel=3)  # at the line that calls create_speceyes or SpecEyesMiddleware
         calls = {"speculate": self.small} | ({"judge": self.large} if self.large else {})
-        self.scope, order = CallScope(calls), (order or options.order) if judge is not None else "no_judge"
+        later = {at_depth("speculate", depth): self.small for depth in self._depths}
+        self.scope, order = CallScope(calls, later), (order or options.order) if judge is not None else "no_judge"
         self.orders = CHOSEN if order == "auto" else (order,)
         self.chooser = OrderChooser(keep_judge=self.gate.judge_threshold is not None) if order == "auto" else None
         firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders))
@@ -126,14 +138,32 @@ class FrontEnd:
             [calls[name] for name in sorted(firsts)] or list(calls.values()),
             strict=options.strict or opens_images,
             given_up=given_up,
+            looks=bool(self.looks),
         )
         self.settled = Settled(self.chooser, costs=Costs(options.prices))
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
+        self.deeper: dict[str, Any] = {}
+        """The phases of the depths from 1 on, by node."""
+        for depth, look in zip(self._depths, self.looks, strict=True):
+            self.deeper |= self._deeper(depth, look, prompts)
         self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.settled, stale, self.form, author_of(agent))
         models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
         self.notes = RunNotes(self.gate.score, models)
+
+    @property
+    def _depths(self) -> range:
+        return range(1, len(self.looks) + 1)
+
+    def _deeper(self, depth: int, look: Look, prompts: Prompts) -> dict[str, Any]:
+        options, strict = self.options, self.options.strict
+        looking = Looking(
+            look, depth, self.adapter, self.scope, options.policy, timeout_s=options.timeout_s, strict=strict
+        )
+        speculate = Speculate(self.small, prompts, self.adapter, self.gate, strict=strict, depth=depth)
+        gate = GatePhase(self.gate, strict=strict, form=self.form, depth=depth)
+        return {at_depth(name, depth): one for name, one in zip(DEEPER, (looking, speculate, gate), strict=True)}
 
     def watching(self) -> FrontEnd:
         """The same phases for questions whose answer nobody waits for: each has its say, and trouble is on record."""
@@ -157,9 +187,17 @@ class FrontEnd:
         graph.add_edge("speculate", "gate")
         if self.large is not None:
             self.add(graph, "judge", self.judge, speceyes_model=self.large.model_id)
+        for depth in self._depths:
+            look, speculate, gate = (at_depth(name, depth) for name in DEEPER)
+            self.add(graph, look, self.deeper[look], speceyes_depth=depth)
+            self.add(graph, speculate, self.deeper[speculate], speceyes_model=self.small.model_id, speceyes_depth=depth)
+            tau = self.gate.at(depth).threshold
+            self.add(graph, gate, self.deeper[gate], speceyes_threshold=tau, speceyes_depth=depth)
+            graph.add_edge(speculate, gate)
         ends = {ANSWERED: answered, OTHERWISE: otherwise}
-        for phase in ("intake", "judge", "gate"):
-            reached = destinations(phase, self.orders)
+        deciding = [at_depth(name, depth) for depth in self._depths for name in ("look", "gate")]
+        for phase in ("intake", "judge", "gate", *deciding):
+            reached = destinations(phase, self.orders, len(self.looks))
             if phase == "intake" and begin == START:
                 reached -= {OTHERWISE}
                 if len(self.orders) == 1:
@@ -197,13 +235,16 @@ class FrontEnd:
 
     def _router(self, phase: str, ends: dict[str, str]) -> Callable[[Any], Any]:
         def route(state: Any) -> Any:
-            following = next_phases(phase, state)
-            if following in ((ANSWERED,), (OTHERWISE,)):
+            following = next_phases(phase, state, len(self.looks))
+            # a look announces the call that follows it, and no other one does
+            if following in ((ANSWERED,), (OTHERWISE,)) or (following and following[0].startswith("look_")):
                 self.scope.leave(query_id(state))
             found = [ends.get(node, node) for node in following]
             return found[0] if len(found) == 1 else found
 
-        route.__name__ = {"intake": "taken", "judge": "judged", "gate": "gated"}[phase]
+        name, depth = split_depth(phase)
+        said = {"intake": "taken", "judge": "judged", "look": "looked", "gate": "gated"}[name]
+        route.__name__ = at_depth(said, depth)
         return route
 
 

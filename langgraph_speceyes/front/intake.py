@@ -52,6 +52,7 @@ class Intake:
         strict: Raise where an image cannot be opened: the agent, this package's own, would fail on it as well, or the
             caller wants to know.
         given_up: What the agent had done in a run that nobody went on with; it becomes part of the state.
+        looks: Whether there are looks, whose record is begun here.
     """
 
     def __init__(
@@ -67,10 +68,11 @@ class Intake:
         *,
         strict: bool = False,
         given_up: GivenUp | None = None,
+        looks: bool = False,
     ) -> None:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
-        self.settings, self.given_up = settings, given_up
+        self.settings, self.given_up, self.looks = settings, given_up, looks
         self.begun: Callable[[Mapping[str, Any]], None] | None = None
         """Told of every question that the front end looks at or watches, before anything is known of it."""
 
@@ -86,7 +88,14 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = self._check(full, settings)
-        return self._told(full, {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)})
+        return self._told(
+            full,
+            {
+                **update,
+                **self._depths(state),
+                **self._update(key, began, time.perf_counter() - clock, settings, *found),
+            },
+        )
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
@@ -96,7 +105,20 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = await asyncio.to_thread(self._check, full, settings)
-        return self._told(full, {**update, **self._update(key, began, time.perf_counter() - clock, settings, *found)})
+        return self._told(
+            full,
+            {
+                **update,
+                **self._depths(state),
+                **self._update(key, began, time.perf_counter() - clock, settings, *found),
+            },
+        )
+
+    def _depths(self, state: SpecEyesState) -> dict[str, Any]:
+        """The record of the depths at its beginning; without looks, none, nor one that a graph with looks has left."""
+        if self.looks:
+            return {"speceyes_depths": []}
+        return {"speceyes_depths": None} if state.get("speceyes_depths") is not None else {}
 
     def _told(self, state: Any, update: dict[str, Any]) -> dict[str, Any]:
         if self.begun is not None and update["speceyes_query"]["reason"] in (None, WATCHED):

@@ -35,6 +35,7 @@ class Judge(AskingPhase):
     """
 
     name = "judge"
+    key = "speceyes_judgment"
 
     def __init__(
         self,

@@ -111,7 +111,10 @@ class OrderChooser:
             self._tried[order] += 1
             if decision["error"] is not None:
                 return
-            need, at, accepted = decision["tool_need"], decision["judge_threshold"], decision["accepted"]
+            need, at = decision["tool_need"], decision["judge_threshold"]
+            # what the order is about is over before the first look
+            depths = decision.get("depths")
+            accepted = depths[0]["accepted"] if depths else decision["accepted"]
             screened = need < at if need is not None and at is not None else None
             if order == "judge_first" and screened is not None:
                 self._judge_first(seconds, screened, accepted)

@@ -18,10 +18,11 @@ class CallScope:
 
     Args:
         calls: The front end's model calls by phase.
+        later: Calls that only some queries come to, by phase: they are announced when they are certain.
     """
 
-    def __init__(self, calls: Mapping[str, ModelCall]) -> None:
-        self.calls = calls
+    def __init__(self, calls: Mapping[str, ModelCall], later: Mapping[str, ModelCall] | None = None) -> None:
+        self.calls, self.later = calls, later or {}
 
     def enter(self, query: str) -> None:
         """Announce all calls of a query, until it leaves or the run of the graph around it ends."""
@@ -31,6 +32,12 @@ class CallScope:
         for phase, call in self.calls.items():
             call.expect(call_key(phase, query))
 
+    def announce(self, phase: str, query: str) -> None:
+        """Announce a call that has become certain."""
+        run = _RUN.get()
+        if run is None or run.add(self, query):
+            self.later[phase].expect(call_key(phase, query))
+
     def leave(self, query: str, keep: Collection[str] = ()) -> None:
         """Take the announcements back that no call has followed.
 
@@ -38,7 +45,7 @@ class CallScope:
             query: The query's id.
             keep: Phases that are still to come.
         """
-        for phase, call in self.calls.items():
+        for phase, call in [*self.calls.items(), *self.later.items()]:
             if phase not in keep:
                 call.dismiss(call_key(phase, query))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
 from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.depths import at_depth, depth_shown, depth_update, depths_of
 from langgraph_speceyes.front.asking import AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart, usage
 from langgraph_speceyes.prompts import Prompts, system_message
@@ -30,13 +32,35 @@ class Speculate(AskingPhase):
         adapter: Where the question is in the state.
         gate: Which score and K will be compared.
         strict: Raise instead of falling back.
+        depth: How many looks there were: from the first on, what the last one found stands in the prompt.
     """
 
     name = "speculate"
+    key = "speceyes_speculation"
 
-    def __init__(self, call: ModelCall, prompts: Prompts, adapter: StateAdapter, gate: Gate, *, strict: bool) -> None:
+    def __init__(
+        self,
+        call: ModelCall,
+        prompts: Prompts,
+        adapter: StateAdapter,
+        gate: Gate,
+        *,
+        strict: bool,
+        depth: int = 0,
+    ) -> None:
         super().__init__(call, system_message(prompts.speculate_system), adapter, strict=strict)
-        self.prompts, self.gate = prompts, gate
+        self.prompts, self.gate, self.depth = prompts, gate, depth
+
+    @property
+    def node(self) -> str:
+        """The phase's name in a graph, and that of its calls."""
+        return at_depth(self.name, self.depth)
+
+    def _observations(self, state: SpecEyesState) -> Sequence[Mapping[str, Any]]:
+        return depths_of(state)[self.depth]["observations"] if self.depth else ()
+
+    def _where(self, state: SpecEyesState) -> dict[str, Any]:
+        return depth_shown(state, self.depth)
 
     def _instruction(self, follow_up: bool) -> str:
         return self.prompts.speculate
@@ -53,15 +77,21 @@ class Speculate(AskingPhase):
             apart=thought_apart(message),
         )
         score = score_answer(said.content, self.gate.score, self.gate.k, drop=())
-        return self._update(said.text, asdict(score), usage(message), began, None)
+        return self._update(said.text, asdict(score), usage(message), began, None, state)
 
     def _trouble(self, error: str, tokens: dict[str, int], began: float, state: SpecEyesState) -> dict[str, Any]:
-        return self._update("", None, tokens, began, error)
+        return self._update("", None, tokens, began, error, state)
 
     def _update(
-        self, answer: str, score: dict[str, Any] | None, tokens: dict[str, int], began: float, error: str | None
+        self,
+        answer: str,
+        score: dict[str, Any] | None,
+        tokens: dict[str, int],
+        began: float,
+        error: str | None,
+        state: SpecEyesState,
     ) -> dict[str, Any]:
         speculation = Speculation(
             answer=answer, score=score, tokens=tokens, seconds=time.perf_counter() - began, error=error
         )
-        return {"speceyes_speculation": speculation}
+        return {self.key: speculation, **depth_update(state, self.depth, speculation=speculation)}

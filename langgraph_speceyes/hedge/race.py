@@ -21,7 +21,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.alone import alone
 from langgraph_speceyes.front.calling import on_thread
 from langgraph_speceyes.front.end import FrontEnd
-from langgraph_speceyes.front.look import Look, alook, look
+from langgraph_speceyes.front.nested import NestedRun, arun_nested, run_nested
 from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.nodes import SubgraphNode
@@ -58,8 +58,8 @@ class Race:
         return SubgraphNode(self._run, self._arun, self.fallback.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        meter, held, run = Meter(), HeldStream(), Look()
-        front = on_thread(lambda: look(self.front, state, _apart(config), run))
+        meter, held, run = Meter(), HeldStream(), NestedRun()
+        front = on_thread(lambda: run_nested(self.front, state, _apart(config), run))
         agent = on_thread(lambda: self._watched(state, held.config(meter.config(config)), meter))
         ran: Ran | None = None
         try:
@@ -83,8 +83,8 @@ class Race:
         return self._update(state, config, run.values, hedge, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        meter, held, run = Meter(), HeldStream(), Look()
-        front = asyncio.create_task(alook(self.front, state, _apart(config), run))
+        meter, held, run = Meter(), HeldStream(), NestedRun()
+        front = asyncio.create_task(arun_nested(self.front, state, _apart(config), run))
         agent = asyncio.create_task(self._awatched(state, held.config(meter.config(config)), meter))
         ran: Ran | None = None
         try:
@@ -107,7 +107,7 @@ class Race:
                 await _cancelled(agent)
         return self._update(state, config, run.values, hedge, ran)
 
-    def _settled(self, front: Any, agent: Any, meter: Meter, run: Look) -> Hedge:
+    def _settled(self, front: Any, agent: Any, meter: Meter, run: NestedRun) -> Hedge:
         """Which side settles the question: an agent that has its answer first, else the front end."""
         if _answered(agent) and not front.done():
             run.abandoned = True
@@ -115,7 +115,7 @@ class Race:
         front.result()
         return meter.hedge(cancelled=accepted(run.values), interrupted=_interrupted(agent))
 
-    def _abandon(self, state: Any, run: Look) -> None:
+    def _abandon(self, state: Any, run: NestedRun) -> None:
         run.abandoned = True
         self.scope.leave(query_id(state))
 
@@ -141,6 +141,8 @@ class Race:
         self, state: Any, config: RunnableConfig, last: dict[str, Any], hedge: Hedge, ran: Ran | None
     ) -> dict[str, Any]:
         found = {key: last.get(key) for key in FOUND}
+        if (depths := last.get("speceyes_depths")) is not None:
+            found["speceyes_depths"] = depths
         update: dict[str, Any] = {**found, "speceyes_query": {**state["speceyes_query"], "hedge": hedge}}
         if ran is not None:
             both: Any = {**state, **update}

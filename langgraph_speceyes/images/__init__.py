@@ -20,6 +20,7 @@ from langgraph_speceyes.images.intern import intern_images, intern_reference, re
 from langgraph_speceyes.images.load import (
     aload_image,
     check_image,
+    check_region,
     clear_cache,
     configure_cache,
     encoded,
@@ -54,6 +55,7 @@ __all__ = [
     "aload_image",
     "block_of",
     "check_image",
+    "check_region",
     "clear_cache",
     "configure_cache",
     "crop_reference",

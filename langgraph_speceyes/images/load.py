@@ -163,6 +163,32 @@ def check_image(
     return _size_of(_whole(ref, lambda size: True, policy, store, argument, None))
 
 
+def check_region(
+    image: ImageRef | Mapping[str, Any] | str,
+    policy: ImagePolicy = DEFAULT_POLICY,
+    store: ImageStoreProtocol | None = None,
+    *,
+    argument: str = "messages",
+) -> tuple[int, int]:
+    """Check that an image is sound and a region inside it, both within the limits, without cutting the region out.
+
+    Args:
+        image: A reference, its text form, or an image block.
+        policy: Limits.
+        store: Where ``sha256:`` images are; ``None`` for the default store.
+        argument: Name of the argument that errors blame.
+
+    Returns:
+        (width, height) of what :func:`load_image` would return.
+
+    Raises:
+        ImageError: As :func:`load_image`.
+    """
+    ref = as_reference(image, argument)
+    size = check_image(ref.whole, policy, store, argument=argument)
+    return size if ref.region is None else _inside(ref.region, size, policy, argument, ref).size
+
+
 def encoded(
     image: ImageRef | Mapping[str, Any] | str,
     policy: ImagePolicy = DEFAULT_POLICY,

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class Gate:
         calibration: How the threshold was found: anything JSON can hold, for the reader of the file.
         prompts: Digest of the instructions it was chosen with, if known.
         max_answer_tokens: How long answers could get when it was chosen, if known.
+        depths: Thresholds of the answers after the first, second and further look, each strictly between 0 and 1; None
+            for `threshold` at every depth.
 
     Raises:
         ArgumentError: An attribute is out of its range; the error names it.
@@ -70,14 +72,16 @@ class Gate:
     calibration: dict[str, Any] | None = field(default=None, hash=False)
     prompts: str | None = None
     max_answer_tokens: int | None = None
+    depths: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check every attribute and bring numbers to plain Python types."""
         check_score(self.score)
-        threshold = _number("threshold", self.threshold, "a number strictly between 0 and 1")
-        if not 0 < threshold < 1:
-            raise ArgumentError("threshold", "a number strictly between 0 and 1", self.threshold)
-        object.__setattr__(self, "threshold", threshold)
+        object.__setattr__(self, "threshold", _threshold("threshold", self.threshold))
+        if self.depths is not None:
+            if not isinstance(self.depths, list | tuple):
+                raise ArgumentError("depths", "thresholds of the depths from 1 on, or None", repr(self.depths))
+            object.__setattr__(self, "depths", tuple(_threshold("depths", one) for one in self.depths))
         object.__setattr__(self, "k", check_k_for(self.score, self.k))
         for name, model in (("speculator", self.speculator), ("agent", self.agent)):
             if model is not None and (not isinstance(model, str) or not model):
@@ -94,6 +98,16 @@ class Gate:
             raise ArgumentError("max_answer_tokens", "a whole number of at least 1, or None", repr(most))
         if self.calibration is not None:
             object.__setattr__(self, "calibration", _plain(self.calibration))
+
+    def at(self, depth: int) -> Gate:
+        """The gate of a depth: this one with that depth's threshold.
+
+        Args:
+            depth: 0 for the first answer, n for the one after n looks.
+        """
+        if depth == 0 or self.depths is None:
+            return self
+        return replace(self, threshold=self.depths[depth - 1])
 
     def accepts(self, answer: AnswerScore) -> bool:
         """Decide about one answer: ``score >= tau``. No other place compares a score with the threshold.
@@ -150,6 +164,19 @@ class Gate:
             if calibrated is not None and used is not None and calibrated != used:
                 raise GateMismatchError(name, f"{calibrated!r}, which the gate was calibrated for", repr(used))
 
+    def check_looks(self, looks: int) -> None:
+        """Check that there is a threshold for every depth.
+
+        Args:
+            looks: How many looks are in use.
+
+        Raises:
+            GateMismatchError: The gate has thresholds for more or fewer.
+        """
+        if self.depths is not None and len(self.depths) != looks:
+            expected = f"{len(self.depths)}, for which the gate has thresholds (depths)"
+            raise GateMismatchError("looks", expected, looks)
+
     def check_settings(
         self, *, judge_threshold: float | None, prompts: str | None = None, max_answer_tokens: int | None = None
     ) -> None:
@@ -179,7 +206,7 @@ class Gate:
             raise GateMismatchError("max_answer_tokens", expected, max_answer_tokens)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a gate file: a JSON object of the attributes and ``"format": 1``.
+        """Write a gate file: a JSON object of the attributes and ``"format": 1``; of `depths` only where there are any.
 
         Args:
             path: Where to write; an existing file is replaced.
@@ -188,6 +215,9 @@ class Gate:
             OSError: The file cannot be written.
         """
         content = {"format": FORMAT, **{item.name: getattr(self, item.name) for item in fields(self)}}
+        if self.depths is None:
+            # as it was before there were depths, for the versions that know none
+            del content["depths"]
         Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -310,6 +340,14 @@ def _number(argument: str, value: object, expected: str) -> float:
         raise ArgumentError(argument, expected, type(value).__name__) from None
     if math.isnan(number):
         raise ArgumentError(argument, expected, "NaN")
+    return number
+
+
+def _threshold(argument: str, value: object) -> float:
+    expected = "a number strictly between 0 and 1" if argument == "threshold" else "numbers strictly between 0 and 1"
+    number = _number(argument, value, expected)
+    if not 0 < number < 1:
+        raise ArgumentError(argument, expected, value)
     return number
 
 

@@ -20,7 +20,7 @@ ROUTE_TAGS = {"bypass": "speceyes:bypass", "agent": "speceyes:fallback", END: "s
 
 _DECIDED = (
     *("route", "decided_by", "reason", "follow_up", "tool_need", "judge_threshold", "accepted"),
-    *("score_name", "score", "threshold", "k", "tool_steps", "error"),
+    *("score_name", "score", "threshold", "k", "tool_steps", "error", "depth"),
 )
 
 
@@ -71,6 +71,8 @@ class RunNotes:
             if (speculation := state.get("speceyes_speculation")) is not None:
                 facts |= self._scored(speculation)
             facts |= {"accepted": verdict["accepted"], "error": verdict["error"]}
+        if (depths := update.get("speceyes_depths")) and not depths[-1]["speculation"]:
+            facts |= {"look": depths[-1]["look"], "error": depths[-1]["error"]}
         if (decision := update.get("decision")) is not None:
             facts |= {name: decision.get(name) for name in _DECIDED}
             if (cost := decision.get("cost")) is not None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from langgraph_speceyes.front.route import accepted, needs_tools
+from langgraph_speceyes.front.route import needs_tools
 from langgraph_speceyes.images import ImageRef
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, settings_of
@@ -52,8 +52,11 @@ def record_of(
     query, settings = state["speceyes_query"], settings_of(state)
     order = decision["order"]
     bypassed = decision["route"] == "bypass"
-    verdict = state.get("speceyes_verdict")
-    scored = decision["score"] is not None
+    # of depth 0, with looks too: what is learnt from traffic is learnt of answers without a look
+    depths = decision.get("depths")
+    first: Any = depths[0] if depths else decision
+    scored = first["score"] is not None
+    accepted = bool(first["accepted"]) and not needs_tools(state)
     return Record(
         id=query["id"],
         at=query["began"],
@@ -61,7 +64,7 @@ def record_of(
         group=settings["group"] if settings else None,
         mode=decision["mode"],
         route=decision["route"],
-        would="bypass" if verdict is not None and accepted(state) else "fallback",
+        would="bypass" if accepted else "fallback",
         decided_by=decision["decided_by"],
         reason=decision["reason"],
         order=order["order"] if order else None,
@@ -69,10 +72,10 @@ def record_of(
         judge_threshold=settings["judge_threshold"] if settings else decision["judge_threshold"],
         screened=needs_tools(state) or not scored,
         score_name=decision["score_name"],
-        score=decision["score"],
-        scores={str(name): value for name, value in decision["scores"].items()},
-        threshold=decision["threshold"],
-        k=decision["k"],
+        score=first["score"],
+        scores={str(name): value for name, value in first["scores"].items()},
+        threshold=first["threshold"],
+        k=first["k"],
         audit_rate=settings["audit_rate"] if decision["mode"] == "on" and settings else 1.0,
         audited=decision["audited"] or not bypassed,
         agree=None,
@@ -85,7 +88,7 @@ def record_of(
         tokens={phase: dict(counts) for phase, counts in decision["tokens"].items()},
         error=decision["error"],
         question=question,
-        speculation=decision["speculation"],
+        speculation=first["speculation"],
         answer=None,
         # a part of them would be another question
         images=[] if any(image.kind == "inline" for image in images) else [image.uri for image in images],

@@ -175,7 +175,7 @@ def test_check_settings() -> None:
     Gate().check_settings(judge_threshold=None, prompts="any", max_answer_tokens=1)
 
 
-@pytest.mark.parametrize("gate", [Gate(), FULL])
+@pytest.mark.parametrize("gate", [Gate(), FULL, dataclasses.replace(FULL, depths=(0.5, 0.75))])
 def test_file_round_trip(gate: Gate, tmp_path: Path) -> None:
     path = tmp_path / "gate.json"
     gate.save(path)
@@ -193,12 +193,43 @@ def test_file_round_trip(gate: Gate, tmp_path: Path) -> None:
         speculator=st.none() | st.text(st.characters(codec="utf-8"), min_size=1),
         judge_threshold=st.none() | st.floats(0, 1),
         calibration=st.none() | st.dictionaries(st.text(st.characters(codec="utf-8")), st.floats(0, 1)),
+        depths=st.none() | st.lists(st.floats(0, 1, exclude_min=True, exclude_max=True)),
     )
 )
 def test_any_gate_survives_its_file(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> None:
     path = tmp_path_factory.mktemp("gate") / "gate.json"
     gate.save(path)
     assert Gate.load(path) == gate
+
+
+def test_the_file_of_a_gate_without_depths_is_as_it_was(tmp_path: Path) -> None:
+    FULL.save(tmp_path / "gate.json")
+    assert "depths" not in json.loads((tmp_path / "gate.json").read_text())
+
+
+def test_each_depth_has_its_own_threshold_or_that_of_all() -> None:
+    gate = Gate(threshold=0.9, depths=(0.5, 0.7))
+    assert [gate.at(depth).threshold for depth in range(3)] == [0.9, 0.5, 0.7]
+    assert [Gate(threshold=0.6).at(depth).threshold for depth in range(3)] == [0.6] * 3
+    scored = answer(0.6)
+    assert [gate.at(depth).accepts(scored) for depth in range(3)] == [False, True, False]
+    assert dataclasses.replace(gate.at(1), threshold=0.9) == gate
+    assert len({gate, Gate(threshold=0.9, depths=[0.5, 0.7])}) == 1  # type: ignore[arg-type]
+
+
+def test_thresholds_are_for_as_many_looks_as_there_are() -> None:
+    Gate().check_looks(3)
+    Gate(depths=(0.5, 0.7)).check_looks(2)
+    for looks in (0, 1, 3):
+        with pytest.raises(GateMismatchError) as caught:
+            Gate(depths=(0.5, 0.7)).check_looks(looks)
+        assert caught.value.argument == "looks"
+
+
+@pytest.mark.parametrize("depths", [0.5, "high", (1.0,), (0.5, 0), (None,), (math.nan,), (True,)])
+def test_thresholds_of_depths_are_shares(depths: Any) -> None:
+    with pytest.raises(ArgumentError, match="depths"):
+        Gate(depths=depths)
 
 
 def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
@@ -223,6 +254,8 @@ def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
         ({"k": 1}, "'k' .*found 1"),
         ({"tau": 0.9}, "'tau'"),
         ({"calibration": [1]}, "'calibration'"),
+        ({"depths": [0.9, 1.5]}, "'depths'.*1.5"),
+        ({"depths": 0.9}, "'depths'"),
     ],
 )
 def test_bad_files_name_path_and_key(change: dict[str, Any], named: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langgraph_speceyes import create_funnel, create_speceyes, create_visual_agent
 from langgraph_speceyes.hedge import race
+from langgraph_speceyes.looks import tiles
 from langgraph_speceyes.middleware import SpecEyesMiddleware
 from langgraph_speceyes.tracing import feedback, masked_client
 from tests.scripted import Scripted, judge, speculator
@@ -206,6 +207,57 @@ async def test_the_deciding_phase_is_tagged(
         by: [f"speceyes:{route}"],
     }
     assert metadata(captured.root)["route"] == route
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("source", ["path", "inline"])
+async def test_looks_are_runs_of_their_own(traced: Traced, image: bytes, path: str, mode: str, source: str) -> None:
+    captured = traced(mask_root=source == "inline")
+    small = speculator(0.01)
+
+    def sure(picture: str, question: str) -> str:
+        small.content = speculator().content
+        return "look here"
+
+    graph = create_speceyes(looking()[0], speculator=small, looks=[lambda *_: None, tiles(2, 2), sure])
+    block = inline(image) if source == "inline" else {"type": "image", "url": path}
+    await run(graph.compile(), asked(block), mode)
+    sent(captured)
+    names = [
+        "intake",
+        "speculate",
+        "gate",
+        "look_1",
+        "look_2",
+        "speculate_2",
+        "gate_2",
+        "look_3",
+        "speculate_3",
+        "gate_3",
+    ]
+    assert [one if isinstance(one, str) else one[0] for one in captured.tree()[1:]] == [*names, "bypass"]
+    assert not holds_image(captured, image)
+    for name in names[3:]:
+        assert metadata(captured.named(name)[0])["depth"] == int(name[-1])
+    assert metadata(captured.named("look_2")[0])["look"] == "tiles"
+    root = metadata(captured.root)
+    assert (root["depth"], root["route"]) == (3, "bypass")
+    tagged = {run["name"] for run in captured.runs.values() if "speceyes:bypass" in (run.get("tags") or ())}
+    assert tagged == {"LangGraph", "gate_3"}
+
+
+async def test_a_look_that_fails_is_noted(traced: Traced, path: str) -> None:
+    captured = traced()
+
+    def broken(picture: str, question: str) -> str:
+        raise RuntimeError("the detector is down")
+
+    graph = create_speceyes(looking()[0], speculator=speculator(0.01), looks=[broken]).compile()
+    graph.invoke(asked({"type": "image", "url": path}))
+    sent(captured)
+    assert "detector is down" in metadata(captured.named("look_1")[0])["error"]
+    assert metadata(captured.root)["decided_by"] == "look"
+    assert "depth" not in metadata(captured.root)
 
 
 async def test_models_are_named(traced: Traced, path: str) -> None:

@@ -25,11 +25,11 @@ from langgraph_speceyes.bench.statistics import (
     estimate,
     mean_of,
     mean_speedup,
-    predicted_latency,
     share,
     sums,
     total_speedup,
 )
+from langgraph_speceyes.calibration.latency import expected_latency
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | N
     speculate = float(np.mean(front)) if front else 0.0
     alone = float(np.mean(agent_s)) if agent_s else None
     passed, accepted = beta.value or 0.0, alpha.value or 0.0
-    predicted = None if alone is None else predicted_latency(judge, speculate, alone, passed, accepted)
+    predicted = None if alone is None else expected_latency(judge, passed, [(speculate, accepted)], alone)
     return Routes(
         beta, alpha, judge, speculate, alone, predicted, trouble=sum(o["trouble"] is not None for o in decided)
     )

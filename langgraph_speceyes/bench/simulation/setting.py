@@ -9,7 +9,7 @@ import numpy as np
 from langgraph_speceyes.bench.simulation.assumed import SPREAD, TOOL_S
 from langgraph_speceyes.bench.simulation.fleet import Call
 from langgraph_speceyes.bench.simulation.query import Query, Tool, Turn
-from langgraph_speceyes.bench.statistics import predicted_latency
+from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.errors import ArgumentError
 
 MAX_DEPTH = 5
@@ -75,7 +75,7 @@ class Setting:
     @property
     def latency_s(self) -> float:
         """Mean seconds of one query after another, by the paper's formula."""
-        return predicted_latency(self.judge.alone_s, self.speculate.alone_s, self.agent_s, self.beta, self.alpha)
+        return expected_latency(self.judge.alone_s, self.beta, [(self.speculate.alone_s, self.alpha)], self.agent_s)
 
     def scaled(self, agent_s: float) -> Setting:
         """The same setting on a machine whose agent takes other seconds; no ratio changes."""

@@ -11,7 +11,7 @@ from langgraph.config import get_stream_writer
 from langgraph.pregel import Pregel
 
 
-class Look:
+class NestedRun:
     """A run of the front end: its newest values; its custom events go on at once, until it is abandoned."""
 
     def __init__(self) -> None:
@@ -31,8 +31,8 @@ class Look:
             self.values = data
 
 
-def look(
-    front: Pregel[Any, Any, Any, Any], given: Any, config: RunnableConfig | None = None, run: Look | None = None
+def run_nested(
+    front: Pregel[Any, Any, Any, Any], given: Any, config: RunnableConfig | None = None, run: NestedRun | None = None
 ) -> dict[str, Any]:
     """Run a front end.
 
@@ -45,7 +45,7 @@ def look(
     Returns:
         Its last state.
     """
-    last, modes = run or Look(), ["custom", "values"]
+    last, modes = run or NestedRun(), ["custom", "values"]
     for part in front.stream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
         if last.abandoned:
             break  # what it has not begun is not begun any more
@@ -53,11 +53,11 @@ def look(
     return last.values
 
 
-async def alook(
-    front: Pregel[Any, Any, Any, Any], given: Any, config: RunnableConfig | None = None, run: Look | None = None
+async def arun_nested(
+    front: Pregel[Any, Any, Any, Any], given: Any, config: RunnableConfig | None = None, run: NestedRun | None = None
 ) -> dict[str, Any]:
-    """Run a front end; see :func:`look`."""
-    last, modes = run or Look(), ["custom", "values"]
+    """Run a front end; see :func:`run_nested`."""
+    last, modes = run or NestedRun(), ["custom", "values"]
     async for part in front.astream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
         if last.abandoned:
             break  # what it has not begun is not begun any more

@@ -1,0 +1,36 @@
+"""Looks: what turns an image and a question into observations, without the large model."""
+
+from __future__ import annotations
+
+from langgraph_speceyes.looks.function import FunctionLook, LookFunction
+from langgraph_speceyes.looks.look import (
+    MOST_CHARACTERS,
+    MOST_OBSERVATIONS,
+    Block,
+    Look,
+    Observation,
+    Observations,
+    Sight,
+    observed,
+    resolve_looks,
+)
+from langgraph_speceyes.looks.ocr import OcrLook, ocr
+from langgraph_speceyes.looks.tiles import Tiles, tiles
+
+__all__ = [
+    "MOST_CHARACTERS",
+    "MOST_OBSERVATIONS",
+    "Block",
+    "FunctionLook",
+    "Look",
+    "LookFunction",
+    "Observation",
+    "Observations",
+    "OcrLook",
+    "Sight",
+    "Tiles",
+    "observed",
+    "ocr",
+    "resolve_looks",
+    "tiles",
+]

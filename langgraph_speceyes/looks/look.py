@@ -1,0 +1,127 @@
+"""What a look is, and what it may give: regions of images as references, and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from langgraph_speceyes.errors import ArgumentError, LookError
+from langgraph_speceyes.images import (
+    DEFAULT_POLICY,
+    ImagePolicy,
+    ImageRef,
+    block_of,
+    check_region,
+    intern_reference,
+    is_image_block,
+    parse_block,
+)
+
+MOST_OBSERVATIONS = 64
+"""Most observations of one look."""
+MOST_CHARACTERS = 20_000
+"""Most characters of text that one look gives."""
+
+Block = dict[str, Any]
+"""A content block of a message: an image as a reference, or text."""
+Observation = str | ImageRef | Mapping[str, Any]
+"""What a look may give: text, a reference to an image or a region of one, or a content block of either."""
+Observations = Observation | Sequence[Observation] | None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a look is given.
+
+    Attributes:
+        images: The question's images, in order; at least one.
+        question: The question's text.
+        policy: Limits of loading.
+    """
+
+    images: tuple[ImageRef, ...]
+    question: str
+    policy: ImagePolicy = DEFAULT_POLICY
+
+
+@runtime_checkable
+class Look(Protocol):
+    """Something that looks at a question's images; what it raises is a failed look."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in events, decisions and traces."""
+
+    def __call__(self, sight: Sight) -> Observations:
+        """Look."""
+
+    async def acall(self, sight: Sight) -> Observations:
+        """Look, without blocking the event loop."""
+
+
+def observed(found: object, policy: ImagePolicy = DEFAULT_POLICY) -> list[Block]:
+    """The observations of a look as content blocks that a state can hold.
+
+    Args:
+        found: What a look gave.
+        policy: Limits of loading.
+
+    Returns:
+        Image blocks whose `url` is a reference, never inline data, and text blocks, in their order. Every image has
+        been opened within the policy. Empty text is left out.
+
+    Raises:
+        LookError: It gave something else, or too much.
+        ImageError: An image cannot be opened, is over a limit or is not allowed, or a region lies outside its image.
+    """
+    if found is None:
+        return []
+    given: list[Any] = [*found] if isinstance(found, list | tuple) else [found]
+    if len(given) > MOST_OBSERVATIONS:
+        raise LookError("observations", f"at most {MOST_OBSERVATIONS}", len(given))
+    blocks = [block for one in given if (block := _block(one, policy)) is not None]
+    if (length := sum(len(block.get("text", "")) for block in blocks)) > MOST_CHARACTERS:
+        raise LookError("observations", f"at most {MOST_CHARACTERS} characters of text", length)
+    return blocks
+
+
+def _block(one: object, policy: ImagePolicy) -> Block | None:
+    if isinstance(one, Mapping) and one.get("type") == "text":
+        one = one.get("text")
+    if isinstance(one, str):
+        return {"type": "text", "text": one.strip()} if one.strip() else None
+    ref = one if isinstance(one, ImageRef) else None
+    if isinstance(one, Mapping) and is_image_block(one):
+        ref = parse_block(one, "observations")
+    if ref is None:
+        expected = "text, references to images (ImageRef), or content blocks of either"
+        raise LookError("observations", expected, type(one).__name__ if not isinstance(one, Mapping) else "a block")
+    check_region(ref, policy, argument="observations")
+    # bytes have no place in a state
+    ref = intern_reference(ref)
+    if ref.kind == "inline":
+        raise LookError("observations", "an image store to keep inline images in (set_default_store)", "none")
+    return block_of(ref)
+
+
+def resolve_looks(given: object) -> tuple[Look, ...]:
+    """Make looks of what a caller gives.
+
+    Args:
+        given: A sequence of looks, and of functions of an image's reference and the question.
+
+    Raises:
+        ArgumentError: It is none, or holds something else.
+    """
+    from langgraph_speceyes.looks.function import FunctionLook
+
+    expected = "a list of looks, or of functions (image reference, question) -> observations"
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence):
+        raise ArgumentError("looks", expected, type(given).__name__)
+    looks: list[Look] = []
+    for one in given:
+        if isinstance(one, type) or not callable(one):
+            raise ArgumentError("looks", expected, f"{one!r:.100}")
+        looks.append(one if isinstance(one, Look) else FunctionLook(one))
+    return tuple(looks)

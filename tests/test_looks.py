@@ -1,0 +1,579 @@
+"""A second look before the agent: every way a question can go, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import threading
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langgraph.cache.memory import InMemoryCache
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import CachePolicy, RetryPolicy
+from PIL import Image
+from pydantic import Field
+
+from langgraph_speceyes import Gate, ImagePolicy, Prompts, create_funnel, create_speceyes, image_question
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError, PhaseError
+from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.hedge import race
+from langgraph_speceyes.looks import tiles
+from langgraph_speceyes.models.batcher import MicroBatcher
+from langgraph_speceyes.prompts import front_end_prompt
+from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal
+from tests.scripted import Agent, Scripted, judge, peaked, speculator
+from tests.waiting import PATIENCE_S
+
+SURE, UNSURE = 40.0, 0.01
+ORDERS = ("judge_first", "speculate_first", "parallel")
+NEEDS = ("no tools", "tools", "failed")
+ANSWERS = ("accepted", "rejected", "failed")
+LOOKS = ("shows", "nothing", "broken", "no observation")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    Image.new("RGB", (80, 60), "teal").save(tmp_path / "image.png")
+    return str(tmp_path / "image.png")
+
+
+def asked(image: str, text: str = "What colour?") -> dict[str, Any]:
+    return {"messages": [image_question(image, text)]}
+
+
+class ByDepth(Scripted):
+    """At depth n, which it knows from the text of the n-th look, its n-th answer is sure, unsure or none."""
+
+    outcomes: list[str] = Field(default_factory=list)
+    asked_at: list[int] = Field(default_factory=list)
+
+    def _generate(self, messages: Any, *args: Any, **options: Any) -> Any:
+        text = str(messages[-1].content)
+        depth = next((n for n in (3, 2, 1) if f"shown by {n}" in text), 0)
+        self.asked_at.append(depth)
+        self.calls.append((messages, options))
+        found = self.outcomes[depth]
+        if found == "failed":
+            raise ConnectionError("the small model is down")
+        content = [peaked(f"answer {depth}", 64, SURE if found == "accepted" else UNSURE)]
+        return Scripted(answer=f"answer {depth}", content=content)._generate(messages, *args, **options)
+
+
+def look(number: int, kind: str = "shows") -> Any:
+    def taken(image: str, question: str) -> Any:
+        if kind == "broken":
+            raise RuntimeError("the detector is down")
+        if kind == "no observation":
+            return 7
+        return [{"type": "image", "url": f"{image}#xywh=0,0,40,30"}, f"shown by {number}"] if kind == "shows" else None
+
+    taken.__name__ = f"look {number}"
+    return taken
+
+
+def judge_of(need: str) -> Scripted:
+    return Scripted(error="the judge is down") if need == "failed" else judge(0.9 if need == "tools" else 0.1)
+
+
+def expected(order: str, need: str, first: str, looks: list[tuple[str, str]]) -> tuple[list[str], int | None]:
+    """The nodes that a question visits, and the depth of its answer, from the words of the specification."""
+    screened = need == "no tools"
+    nodes = ["intake"]
+    if order == "judge_first":
+        nodes += ["judge", "speculate", "gate"] if screened else ["judge"]
+    elif order == "parallel":
+        nodes += ["judge", "speculate", "gate"]
+    else:
+        nodes += ["speculate", "gate", "judge"] if first == "accepted" else ["speculate", "gate"]
+    if screened and first == "accepted":
+        return [*nodes, "bypass"], 0
+    for number, (kind, answer) in enumerate(looks, 1):
+        nodes.append(f"look_{number}")
+        if kind != "shows":
+            continue
+        nodes += [f"speculate_{number}", f"gate_{number}"]
+        if answer == "accepted":
+            return [*nodes, "bypass"], number
+    return [*nodes, "agent"], None
+
+
+def visited(graph: Any, given: Any, config: Any = None) -> tuple[list[str], dict[str, Any]]:
+    nodes, last = [], {}
+    for mode, part in graph.stream(given, config, stream_mode=["updates", "values"]):
+        if mode == "updates":
+            nodes += list(part)
+        else:
+            last = part
+    return nodes, last
+
+
+async def avisited(graph: Any, given: Any) -> tuple[list[str], dict[str, Any]]:
+    nodes, last = [], {}
+    async for mode, part in graph.astream(given, stream_mode=["updates", "values"]):
+        if mode == "updates":
+            nodes += list(part)
+        else:
+            last = part
+    return nodes, last
+
+
+def in_one_order(nodes: list[str]) -> list[str]:
+    """Judge and speculator of one step, which may end in either order."""
+    if nodes[1:3] == ["speculate", "judge"]:
+        nodes[1:3] = ["judge", "speculate"]
+    return nodes
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("need", NEEDS)
+def test_every_way_of_a_question_with_one_look(image: str, order: Any, need: str, asynchronous: bool) -> None:
+    for first, kind, second in product(ANSWERS, LOOKS, ANSWERS):
+        small, agent = ByDepth(outcomes=[first, second]), Agent()
+        graph = create_speceyes(
+            agent.graph, speculator=small, judge=judge_of(need), order=order, looks=[look(1, kind)]
+        ).compile()
+        run = asyncio.run(avisited(graph, asked(image))) if asynchronous else visited(graph, asked(image))
+        nodes, result = in_one_order(run[0]), run[1]
+        case = (order, need, first, kind, second)
+        wanted, depth = expected(order, need, first, [(kind, second)])
+        assert nodes == wanted, case
+        decision = result["decision"]
+        assert decision["depth"] == depth, case
+        assert decision["route"] == ("fallback" if depth is None else "bypass"), case
+        assert result["messages"][-1].text == ("from the agent" if depth is None else f"answer {depth}"), case
+        assert len(agent.runs) == (depth is None)
+        # nothing of a look is among the messages
+        assert len(result["messages"]) == 2
+        assert "shown by" not in str(result["messages"])
+        records = decision["depths"]
+        assert [one["depth"] for one in records] == list(range(1 + ("look_1" in nodes)))
+        json.dumps(decision, allow_nan=False)
+        if "look_1" in nodes:
+            shown = (1, len("shown by 1")) if kind == "shows" else (0, 0)
+            assert (records[1]["look"], records[1]["images"], records[1]["characters"]) == ("look 1", *shown)
+            assert bool(records[1]["error"]) == (
+                kind in ("broken", "no observation") or (kind == "shows" and second == "failed")
+            )
+            if kind == "shows":
+                assert records[1]["accepted"] == (second == "accepted")
+                assert records[1]["threshold"] == 0.9
+                assert decision["decided_by"] == ("speculate" if second == "failed" else "gate")
+            else:
+                assert records[1]["accepted"] is None
+                assert decision["decided_by"] == "look"
+            assert {"look_1"} <= set(decision["seconds"])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_looks_follow_each_other(image: str, order: Any) -> None:
+    for kinds, answers in product(product(LOOKS[:3], repeat=2), product(ANSWERS[:2], repeat=2)):
+        steps = list(zip(kinds, answers, strict=True))
+        small = ByDepth(outcomes=["rejected", *answers])
+        looks = [look(number, kind) for number, kind in enumerate(kinds, 1)]
+        graph = create_speceyes(Agent().graph, speculator=small, judge=judge(0.1), order=order, looks=looks).compile()
+        nodes, result = visited(graph, asked(image))
+        wanted, depth = expected(order, "no tools", "rejected", steps)
+        assert sorted(nodes) == sorted(wanted)
+        assert nodes[-1] == wanted[-1]
+        assert result["decision"]["depth"] == depth
+        # what an earlier look has shown is not shown again
+        assert all(str(messages).count("shown by") <= 1 for messages, _ in small.calls)
+
+
+def test_the_graph_without_looks_is_as_before(image: str) -> None:
+    graph = create_speceyes(Agent().graph, speculator=speculator(UNSURE), judge=judge(0.1)).compile()
+    assert set(graph.nodes) == {"__start__", "intake", "judge", "speculate", "gate", "bypass", "agent"}
+    events, last = [], {}
+    for mode, part in graph.stream(asked(image), stream_mode=["custom", "updates"]):
+        if mode == "custom":
+            events.append(part)
+        else:
+            last |= part
+    assert not {"depth", "depths"} & set(last["agent"]["decision"])
+    assert not any("depth" in event for event in events)
+    assert all("speceyes_depths" not in (update or {}) for update in last.values())
+
+
+def test_the_nodes_of_each_depth_are_in_the_graph(image: str) -> None:
+    graph = create_speceyes(Agent().graph, speculator=speculator(), judge=judge(0.1), looks=[tiles(2, 2), tiles(1, 2)])
+    drawn = graph.compile().get_graph()
+    edges = {(edge.source, edge.target) for edge in drawn.edges}
+    assert {("judge", "look_1"), ("gate", "look_1"), ("look_1", "speculate_1"), ("speculate_1", "gate_1")} <= edges
+    assert {("look_1", "look_2"), ("gate_1", "look_2"), ("gate_1", "bypass"), ("gate_2", "agent")} <= edges
+    # a follow-up that does not stand alone is the agent's at once
+    assert {source for source, target in edges if target == "agent"} == {"intake", "judge", "look_2", "gate_2"}
+
+
+def test_the_prompt_begins_as_it_does_without_a_look(image: str) -> None:
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    prompts = Prompts(speculate_system="Look closely.", speculate="Be brief.")
+    create_speceyes(Agent().graph, speculator=small, prompts=prompts, looks=[look(1)]).compile().invoke(asked(image))
+    plain, shown = (messages for messages, _ in small.calls)
+    assert plain[0].content == shown[0].content == "Look closely."
+    assert shown[-1].content[0] == plain[-1].content[0]
+    assert shown[-1].content[-1] == plain[-1].content[-1] == {"type": "text", "text": "What colour?\nBe brief."}
+    crop, text = shown[-1].content[1:-1]
+    assert crop["type"] == "image"
+    assert text == {"type": "text", "text": "<tool_response>shown by 1</tool_response>\n"}
+
+
+def test_observations_stand_behind_the_last_image() -> None:
+    one, two = ({"type": "image", "url": f"{name}.png"} for name in "ab")
+    text, found = {"type": "text", "text": "Which?"}, {"type": "image", "url": "a.png#xywh=0,0,1,1"}
+    front = [SystemMessage("system")]
+
+    def blocks(content: Any) -> Any:
+        return front_end_prompt(HumanMessage(content), front, "Be brief.", [found])[-1].content
+
+    assert blocks([one, two, text]) == [one, two, found, {"type": "text", "text": "Which?\nBe brief."}]
+    assert blocks([text, one]) == [text, one, found, {"type": "text", "text": "\nBe brief."}]
+    assert blocks([one, text, two, text]) == [one, text, two, found, {"type": "text", "text": "Which?\nBe brief."}]
+
+
+def test_each_depth_has_a_threshold_of_its_own(image: str) -> None:
+    scores = []
+    for tau in (0.001, 0.999999):
+        small = ByDepth(outcomes=["rejected", "rejected"])
+        gate = Gate(threshold=0.9, depths=(tau,), calibration={})
+        graph = create_speceyes(Agent().graph, speculator=small, gate=gate, looks=[look(1)]).compile()
+        decision = graph.invoke(asked(image))["decision"]
+        assert [one["threshold"] for one in decision["depths"]] == [0.9, tau]
+        assert decision["threshold"] == tau
+        scores.append((decision["depth"], decision["accepted"]))
+    assert scores == [(1, True), (None, False)]
+
+
+def test_a_run_sets_the_threshold_of_depths_that_have_none(image: str) -> None:
+    loose: Any = {"configurable": {"speceyes_threshold": 0.001}}
+    for depths, accepted in ((None, 0), ((0.999,), 0)):
+        gate = Gate(threshold=0.9, depths=depths, calibration={})
+        small = ByDepth(outcomes=["rejected", "rejected"])
+        graph = create_speceyes(Agent().graph, speculator=small, gate=gate, looks=[look(1)]).compile()
+        assert graph.invoke(asked(image), loose)["decision"]["depth"] == accepted
+        screened = create_speceyes(
+            Agent().graph, speculator=small, judge=judge(0.9), gate=gate, looks=[look(1)]
+        ).compile()
+        assert screened.invoke(asked(image), loose)["decision"]["depth"] == (1 if depths is None else None)
+
+
+@pytest.mark.parametrize(("depths", "looks"), [((0.5,), 0), ((0.5,), 2), ((0.5, 0.6), 1)])
+def test_a_gate_has_a_threshold_for_each_look(depths: tuple[float, ...], looks: int) -> None:
+    gate = Gate(depths=depths, calibration={})
+    with pytest.raises(GateMismatchError, match="looks"):
+        create_speceyes(Agent().graph, speculator=speculator(), gate=gate, looks=[tiles(2, 2)] * looks)
+
+
+def test_a_gate_that_opens_itself_takes_no_looks() -> None:
+    with pytest.raises(ArgumentError, match="SelfOpening"):
+        create_speceyes(Agent().graph, speculator=speculator(), gate=SelfOpening(), looks=[tiles(2, 2)])
+
+
+def test_an_agent_with_a_key_of_a_looks_name_is_refused() -> None:
+    class State(MessagesState):
+        look_1: str
+
+    agent = StateGraph(State)
+    agent.add_node("act", lambda state: {"messages": [AIMessage("x")]})
+    agent.add_edge(START, "act")
+    agent.add_edge("act", END)
+    create_speceyes(agent, speculator=speculator())
+    with pytest.raises(ArgumentError, match="look_1"):
+        create_speceyes(agent, speculator=speculator(), looks=[tiles(2, 2)])
+
+
+@pytest.mark.parametrize("kind", ["broken", "no observation"])
+def test_strict_raises_where_a_look_fails(image: str, kind: str) -> None:
+    options: Any = {"speculator": speculator(UNSURE), "looks": [look(1, kind)], "strict": True}
+    graph = create_speceyes(Agent().graph, **options).compile()
+    with pytest.raises(PhaseError, match="look_1"):
+        graph.invoke(asked(image))
+    with pytest.raises(PhaseError, match="look_1"):
+        asyncio.run(graph.ainvoke(asked(image)))
+
+
+def test_a_look_that_takes_too_long_is_given_up(image: str) -> None:
+    over = threading.Event()
+
+    def slow(image: str, question: str) -> str:
+        over.wait(PATIENCE_S)
+        return "late"
+
+    graph = create_speceyes(Agent().graph, speculator=speculator(UNSURE), looks=[slow], timeout_s=0.05).compile()
+    try:
+        for decision in (
+            graph.invoke(asked(image))["decision"],
+            asyncio.run(_result(graph, asked(image), over))["decision"],
+        ):
+            assert decision["route"] == "fallback"
+            assert "TimeoutError" in decision["depths"][1]["error"]
+    finally:
+        over.set()
+
+
+async def _result(graph: Any, given: Any, over: Any) -> Any:
+    found = await graph.ainvoke(given)
+    over.set()  # the loop's end waits for its threads
+    return found
+
+
+def test_what_a_look_shows_counts_under_the_policy(image: str, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "other.png")
+    large = {"type": "image", "url": f"{image}#xywh=0,0,80,60&scale=10"}
+    outside = {"type": "image", "url": "/etc/passwd"}
+    for found in (large, outside):
+        policy = ImagePolicy(max_pixels=100_000, roots=(tmp_path,))
+        small = ByDepth(outcomes=["rejected", "accepted"])
+        looks: Any = [lambda image, question, found=found: [found, "shown by 1"]]
+        graph = create_speceyes(Agent().graph, speculator=small, policy=policy, looks=looks).compile()
+        decision = graph.invoke(asked(image))["decision"]
+        assert decision["route"] == "fallback"
+        assert "ImageError" in decision["depths"][1]["error"]
+        assert small.asked_at == [0]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("need", "depth"), [(0.1, 1), (0.9, None)])
+def test_a_follow_up_that_does_not_stand_alone_is_the_agents(
+    image: str, order: Any, need: float, depth: int | None
+) -> None:
+    large, small = judge(need), ByDepth(outcomes=["rejected", "accepted"])
+    graph = create_speceyes(Agent().graph, speculator=small, judge=large, order=order, looks=[look(1)])
+    compiled, config = graph.compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "1"}}
+    compiled.invoke(asked(image), config)
+    large.calls.clear()
+    decision = compiled.invoke(asked(image, "And this one?"), config)["decision"]
+    assert (decision["follow_up"], decision["depth"]) == (True, depth)
+    # no look without the judge's word, in any order
+    assert len(large.calls) == 1
+    assert decision["decided_by"] == ("gate" if depth else "judge")
+
+
+def test_in_the_order_without_a_judge_a_rejected_follow_up_is_looked_at(image: str) -> None:
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    graph = create_speceyes(Agent().graph, speculator=small, follow_ups="bypass", looks=[look(1)])
+    compiled, config = graph.compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "1"}}
+    for text in ("What?", "And this?"):
+        assert compiled.invoke(asked(image, text), config)["decision"]["depth"] == 1
+
+
+def test_a_new_turn_begins_at_depth_0(image: str) -> None:
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    options: Any = {"speculator": small, "follow_ups": "bypass"}
+    looking = create_speceyes(Agent().graph, **options, looks=[look(1)]).compile(checkpointer=saver)
+    looking.invoke(asked(image), config)
+    assert len(looking.get_state(config).values["speceyes_depths"]) == 2
+    small.outcomes = ["accepted"]
+    assert looking.invoke(asked(image), config)["decision"]["depth"] == 0
+    assert looking.get_state(config).values["speceyes_depths"] == []
+    # a graph without looks takes nothing over from one with them
+    small.outcomes = ["rejected", "accepted"]
+    looking.invoke(asked(image), config)
+    plain = create_speceyes(Agent().graph, **options).compile(checkpointer=saver)
+    decision = plain.invoke(asked(image), config)["decision"]
+    assert (decision["route"], "depth" in decision) == ("fallback", False)
+
+
+def test_events_tell_the_depth(image: str) -> None:
+    small = ByDepth(outcomes=["rejected", "rejected", "accepted"])
+    graph = create_speceyes(
+        Agent().graph, speculator=small, judge=judge(0.1), looks=[look(1, "nothing"), look(2)]
+    ).compile()
+    events = list(graph.stream(asked(image), stream_mode="custom"))
+    told = [(event["event"], event.get("depth")) for event in events]
+    assert told == [
+        *(("judge", None), ("speculate", 0), ("gate", 0), ("look", 1)),
+        *(("look", 2), ("speculate", 2), ("gate", 2), ("decision", 2)),
+    ]
+    shown = {key: events[4][key] for key in ("look", "images", "characters", "error")}
+    assert shown == {"look": "look 2", "images": 1, "characters": 10, "error": None}
+    assert len({event["query"] for event in events}) == 1
+    assert "#xywh" not in str(events)
+
+
+def test_seconds_and_tokens_are_those_of_each_phase(image: str) -> None:
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    prices: Any = {name: {"input": 1.0, "output": 2.0} for name in ("judge", "speculator", "agent")}
+    graph = create_speceyes(Agent().graph, speculator=small, judge=judge(0.1), looks=[look(1)], prices=prices)
+    result = graph.compile().invoke(asked(image))
+    decision, answer = result["decision"], result["messages"][-1]
+    assert list(decision["seconds"]) == [
+        *("intake", "judge", "speculate", "gate", "look_1", "speculate_1", "gate_1", "total")
+    ]
+    assert list(decision["tokens"]) == ["judge", "speculate", "speculate_1"]
+    seconds = decision["seconds"]
+    assert math.isclose(decision["depths"][0]["seconds"], seconds["speculate"] + seconds["gate"])
+    assert math.isclose(
+        decision["depths"][1]["seconds"], seconds["look_1"] + seconds["speculate_1"] + seconds["gate_1"]
+    )
+    # both calls of the small model, 7 and 1 tokens each
+    assert answer.usage_metadata == {"input_tokens": 14, "output_tokens": 2, "total_tokens": 16}
+    assert set(decision["cost"]["spent"]) == {"judge", "speculate", "speculate_1"}
+    assert math.isclose(decision["cost"]["total"], 3 * (7 * 1.0 + 1 * 2.0) / 1e6)
+
+
+def test_checkpoints_hold_references_only(image: str) -> None:
+    data = Path(image).read_bytes()
+    block = {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": "image/png"}
+    given = {"messages": [HumanMessage([block, {"type": "text", "text": "What?"}])]}
+    graph = create_speceyes(Agent().graph, speculator=speculator(UNSURE), looks=[tiles(2, 2), look(2)]).compile(
+        checkpointer=InMemorySaver()
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    result = graph.invoke(given, config)
+    depths = graph.get_state(config).values["speceyes_depths"]
+    urls = [one["url"] for depth in depths for one in depth["observations"] if one["type"] == "image"]
+    assert len(urls) == 5
+    assert all(url.startswith("sha256:") and "#xywh=" in url for url in urls)
+    assert block["base64"] not in json.dumps(depths)
+    assert result["messages"][0].content == given["messages"][0].content
+
+
+def test_the_hedged_graph_goes_the_same_ways(image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the front end is done before the agent's answer counts
+    monkeypatch.setattr(race, "_answered", lambda agent: False)
+    for need, first, second in product(NEEDS[:2], ANSWERS[:2], ANSWERS):
+        small = ByDepth(outcomes=[first, second])
+        graph = create_speceyes(
+            Agent().graph, speculator=small, judge=judge_of(need), hedge=True, looks=[look(1)]
+        ).compile()
+        assert set(graph.nodes) == {"__start__", "intake", "race", "bypass", "agent"}
+        _, depth = expected("judge_first", need, first, [("shows", second)])
+        for result in (graph.invoke(asked(image)), asyncio.run(graph.ainvoke(asked(image)))):
+            decision = result["decision"]
+            assert (decision["depth"], decision["hedge"]["cancelled"]) == (depth, depth is not None)
+            assert result["messages"][-1].text == ("from the agent" if depth is None else f"answer {depth}")
+
+
+async def test_many_questions_each_on_its_way(image: str) -> None:
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    funnel = create_funnel(create_speceyes(Agent().graph, speculator=small, looks=[look(1)])).compile()
+    result = await funnel.ainvoke({"queries": [asked(image)["messages"]] * 5})
+    assert [one["decision"]["depth"] for one in result["outcomes"]] == [1] * 5
+    assert [one["answer"] for one in result["outcomes"]] == ["answer 1"] * 5
+
+
+def test_the_order_that_chooses_itself_learns_of_depth_0(image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[bool] = []
+    first = OrderChooser._judge_first
+
+    def noted(self: Any, seconds: Any, screened: bool, accepted: bool | None) -> None:
+        learned.append(bool(accepted))
+        first(self, seconds, screened, accepted)
+
+    monkeypatch.setattr(OrderChooser, "_judge_first", noted)
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    graph = create_speceyes(Agent().graph, speculator=small, judge=judge(0.1), order="auto", looks=[look(1)]).compile()
+    found = [graph.invoke(asked(image))["decision"] for _ in range(12)]
+    assert [one["depth"] for one in found] == [1] * 12
+    assert learned
+    assert not any(learned)
+
+
+class Batching(ByDepth):
+    """Announced calls, as a model that batches keeps them."""
+
+    batcher: Any = Field(default_factory=lambda: MicroBatcher(lambda items, feed: feed.done(0, None)))
+    kept: list[tuple[str, bool]] = Field(default_factory=list)
+
+    def expect(self, key: str) -> None:
+        self.batcher.expect(key)
+
+    def dismiss(self, key: str) -> None:
+        self.batcher.dismiss(key)
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        key = kwargs["batch_key"]
+        self.kept.append((key.partition(" ")[0], key in self.batcher._expected))
+        self.batcher.submit(None, key).result()
+        return super()._generate(messages, *args, **kwargs)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("need", [0.1, 0.9])
+def test_a_call_is_announced_when_it_is_certain(image: str, order: Any, need: float) -> None:
+    during: list[set[Any]] = []
+    small = Batching(outcomes=["rejected", "rejected", "accepted"])
+
+    def watched(image: str, question: str) -> str:
+        during.append(set(small.batcher._expected))
+        return "shown by 2"
+
+    looks = [look(1), watched, look(3)]
+    graph = create_speceyes(Agent().graph, speculator=small, judge=judge(need), order=order, looks=looks).compile()
+    decision = graph.invoke(asked(image))["decision"]
+    assert decision["depth"] == 2
+    assert all(announced for _, announced in small.kept)
+    assert [name for name, _ in small.kept][-2:] == ["speculate_1", "speculate_2"]
+    # nobody waits for a query that is only looking
+    assert during == [set()]
+    assert set(small.batcher._expected) == set()
+
+
+def test_retries_and_caches_serve_every_depth(image: str) -> None:
+    class Failing(ByDepth):
+        left: int = 1
+
+        def _generate(self, messages: Any, *args: Any, **options: Any) -> Any:
+            if "shown by 1" in str(messages[-1].content) and self.left:
+                self.left -= 1
+                raise ConnectionError("once")
+            return super()._generate(messages, *args, **options)
+
+    small = Failing(outcomes=["rejected", "accepted"])
+    retry = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=ConnectionError)
+    graph = create_speceyes(
+        Agent().graph, speculator=small, looks=[look(1)], retry_policy=retry, cache_policy=CachePolicy()
+    ).compile(cache=InMemoryCache())
+    first = graph.invoke(asked(image))["decision"]
+    assert (first["depth"], first["error"], small.left) == (1, None, 0)
+    calls = len(small.calls)
+    second = graph.invoke(asked(image))["decision"]
+    assert second["depth"] == 1
+    assert len(small.calls) == calls
+    assert second["tokens"]["speculate_1"] == {"input": 0, "output": 0}
+
+
+def test_a_journal_records_depth_0(image: str, tmp_path: Path) -> None:
+    journal = SQLiteJournal(tmp_path / "journal.sqlite", texts=True)
+    agent = Agent(answer="answer 0")
+    graph = create_speceyes(
+        agent.graph,
+        speculator=ByDepth(outcomes=["rejected", "accepted"]),
+        judge=judge(0.1),
+        looks=[look(1)],
+        journal=journal,
+        audit=1.0,
+    )
+    decision = graph.compile().invoke(asked(image))["decision"]
+    assert (decision["depth"], decision["audited"]) == (1, False)
+    assert graph.traffic.drain(PATIENCE_S)
+    ((_, record),) = journal.read(None)
+    journal.close()
+    assert record["score"] == decision["depths"][0]["score"] != decision["score"]
+    assert (record["would"], record["route"], record["speculation"]) == ("fallback", "bypass", "answer 0")
+    # the answer after a look is not audited
+    assert agent.runs == []
+
+
+@pytest.mark.parametrize("mode", ["shadow", "off"])
+def test_a_watched_agent_is_alone(image: str, mode: Any) -> None:
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    taken: list[str] = []
+    graph = create_speceyes(
+        Agent().graph, speculator=small, looks=[lambda image, question: taken.append(image)], mode=mode
+    )
+    result = graph.compile().invoke(asked(image))
+    assert graph.traffic.drain(PATIENCE_S)
+    assert result["messages"][-1].text == "from the agent"
+    assert result["decision"]["depth"] is None
+    # shadow runs know depth 0 only
+    assert (taken, set(small.asked_at)) == ([], {0} if mode == "shadow" else set())
