@@ -118,8 +118,9 @@ class Options:
             function of question, speculation and agent's answer. Without it they count as differing.
         looks: What the small model is shown before it answers again, once for each: after an answer that the gate has
             rejected, and at once where the judge says that tools are needed. Looks such as
-            :func:`~langgraph_speceyes.looks.tiles` and :func:`~langgraph_speceyes.looks.ocr`, and functions of an
-            image's reference and the question. None by default.
+            :func:`~langgraph_speceyes.looks.tiles`, :func:`~langgraph_speceyes.looks.ocr` and
+            :func:`~langgraph_speceyes.looks.own_calls`, and functions of an image's reference and the question. None by
+            default.
     """
 
     speculator: Model

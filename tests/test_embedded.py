@@ -13,9 +13,11 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langgraph_speceyes import create_funnel
+from langgraph_speceyes.agent import DeepEyesProtocol
 from langgraph_speceyes.images import load_image, parse_reference
-from langgraph_speceyes.looks import tiles
+from langgraph_speceyes.looks import own_calls, tiles
 from langgraph_speceyes.models import batcher as batcher_module
+from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair, load_pair
 from tests.waiting import auntil
 
@@ -196,3 +198,19 @@ def test_the_pair_takes_a_second_look(pair: Pair, ask: Ask) -> None:
     behind = results(pair.speceyes(gate=replace(shut, depths=(CLOSED,)), looks=[tiles(2, 2)]).compile(), questions[:2])
     assert [r["decision"]["route"] for r in behind] == ["fallback"] * 2
     assert [r["decision"]["depth"] for r in behind] == [None] * 2
+
+
+def test_a_model_that_knows_its_tools_directs_a_look(pair: Pair, ask: Ask) -> None:
+    protocol = DeepEyesProtocol(system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={})
+    look = own_calls(pair.large, protocol=protocol, coordinates="resized", tools=("crop", "zoom", "ocr"))
+    gate = replace(pair.gate, threshold=CLOSED, depths=(OPEN,))
+    questions = ask("reading", 3)
+    for (_, message), result in zip(
+        questions, results(pair.speceyes(gate=gate, looks=[look]).compile(), questions), strict=True
+    ):
+        decision = result["decision"]
+        assert (decision["depths"][1]["look"], decision["depths"][1]["error"]) == ("own_calls", None)
+        # a label is never readable as it stands: the model always looks, once
+        assert decision["depths"][1]["images"] + decision["depths"][1]["characters"] > 0
+        assert (decision["route"], decision["depth"]) == ("bypass", 1)
+        assert [block["type"] for block in result["messages"][0].content] == [b["type"] for b in message.content]

@@ -34,11 +34,13 @@ class VisualAgent(StateGraph[VisualAgentState, None, VisualAgentInput, VisualAge
     """The visual agent's graph, which knows how its prompts begin.
 
     Attributes:
+        loop: What its nodes do.
         model: The model without tools.
         front: Messages before the conversation.
         bound: Tools that go to the model by ``bind_tools``, in OpenAI's format; those that are part of `front` do not.
     """
 
+    loop: VisualLoop
     model: Runnable[Any, Any]
     front: tuple[BaseMessage, ...]
     bound: tuple[dict[str, Any], ...]
@@ -121,7 +123,7 @@ def create_visual_agent(
         name=name,
     )
     graph = VisualAgent(VisualAgentState, input_schema=VisualAgentInput, output_schema=VisualAgentOutput)
-    graph.model, graph.front = model, tuple(speaks.front(schemas))
+    graph.loop, graph.model, graph.front = loop, model, tuple(speaks.front(schemas))
     graph.bound = () if loop.bound is model else tuple(schemas)
     shown = trace_policy(trace_images)
     graph.add_node("question", loop.begin, trace_policy=shown)

@@ -15,6 +15,7 @@ from langgraph_speceyes.looks.look import (
     resolve_looks,
 )
 from langgraph_speceyes.looks.ocr import OcrLook, ocr
+from langgraph_speceyes.looks.own_calls import OwnCalls, own_calls
 from langgraph_speceyes.looks.tiles import Tiles, tiles
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "Observation",
     "Observations",
     "OcrLook",
+    "OwnCalls",
     "Sight",
     "Tiles",
     "observed",
     "ocr",
+    "own_calls",
     "resolve_looks",
     "tiles",
 ]

@@ -36,7 +36,7 @@ from langgraph_speceyes.bench.simulation.fleet import EAGER, MODELS, Fleet, Mode
 from langgraph_speceyes.bench.simulation.kernel import Clock, Cores, Places, Process
 from langgraph_speceyes.bench.simulation.paper import PUBLISHED
 from langgraph_speceyes.bench.simulation.validation import Figures
-from langgraph_speceyes.bench.statistics import predicted_latency
+from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models import decoder
 from langgraph_speceyes.testbed.pair import Pair
@@ -408,7 +408,7 @@ def test_one_at_a_time_is_the_papers_formula(setting: Setting, design: Design) -
     # the formula takes the agent's cost to be the same for all
     alike = [replace(q, turns=(Turn(Call(agent, 0.0)),)) for q in queries]
     made = simulate(alike, design, Machine(max_wait_s=0.0), 1)
-    assert made.latency_mean_s == pytest.approx(predicted_latency(judge, small, agent, beta, alpha))
+    assert made.latency_mean_s == pytest.approx(expected_latency(judge, beta, [(small, alpha)], agent))
 
 
 @given(settings_, designs, st.integers(0, 3))

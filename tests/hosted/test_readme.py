@@ -15,7 +15,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langgraph_speceyes import Gate, SpecEyesMiddleware, image_question, visual_tools
-from langgraph_speceyes.images import inline_images
+from langgraph_speceyes.images import inline_images, load_image, parse_reference
+from langgraph_speceyes.looks import Sight, observed, own_calls
 from langgraph_speceyes.testbed.pair import Pair
 from langgraph_speceyes.testbed.server import ModelServer
 from tests.docs.blocks import ROOT, read_page
@@ -99,3 +100,17 @@ def test_so_does_the_middleware_of_the_table_below_it(pasted: Paste, model: Any,
         result = agent.invoke({"messages": [image_question(image, question)]})
         assert result["messages"][-1].text == answer
         assert result["decision"]["route"] == ("bypass" if image == EASY[0] else "fallback")
+
+
+def test_a_hosted_model_looks_where_it_calls(server: ModelServer, model: Any, pair: Pair, tmp_path: Path) -> None:
+    images(pair, tmp_path)
+    large = cast("Any", pair.large)
+    look = own_calls(model, tools=("crop", "zoom", "ocr"), coordinates="resized", resize=large.resize_rule)
+    scene = parse_reference(str(tmp_path / HARD[0]))
+    blocks = observed(look(Sight((scene,), HARD[1])))
+    whole = load_image(scene)
+    regions = [load_image(block) for block in blocks if block["type"] == "image"]
+    # it goes where the label is, with a call that came over HTTP
+    assert regions or any("GAMMA" in block["text"] for block in blocks)
+    assert all(part.size != whole.size for part in regions)
+    assert all(block["url"].startswith(f"{scene.uri}#xywh=") for block in blocks if block["type"] == "image")
