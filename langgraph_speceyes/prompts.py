@@ -99,10 +99,12 @@ def front_end_prompt(
 
 
 def _shown(block: Mapping[str, Any]) -> dict[str, Any]:
-    """An observation as the model reads it: text in the tags in which models learn what tools say."""
+    """An observation as the model reads it: text in the tags in which models learn what tools say, and not beyond."""
     if block["type"] != "text":
         return dict(block)
-    return {"type": "text", "text": f"<tool_response>{block['text']}</tool_response>\n"}
+    begin, end = "<tool_response>", "</tool_response>"
+    text = block["text"].replace(begin, "").replace(end, "")
+    return {"type": "text", "text": f"{begin}{text}{end}\n"}
 
 
 def system_message(text: str | None) -> list[BaseMessage]:

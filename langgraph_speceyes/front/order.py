@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from langgraph_speceyes.state import Decision, OrderChoice
+from langgraph_speceyes.state import Decision, DepthDecision, OrderChoice
 
 TRIED = ("judge_first", "speculate_first", "parallel")
 WINDOW = 200
@@ -109,12 +109,12 @@ class OrderChooser:
                 return
             order = made["order"]
             self._tried[order] += 1
-            if decision["error"] is not None:
-                return
-            need, at = decision["tool_need"], decision["judge_threshold"]
-            # what the order is about is over before the first look
+            # what the order is about is over before the first look; a judge that failed has no tool need
             depths = decision.get("depths")
-            accepted = depths[0]["accepted"] if depths else decision["accepted"]
+            first: Decision | DepthDecision = depths[0] if depths else decision
+            if first["error"] is not None:
+                return
+            need, at, accepted = decision["tool_need"], decision["judge_threshold"], first["accepted"]
             screened = need < at if need is not None and at is not None else None
             if order == "judge_first" and screened is not None:
                 self._judge_first(seconds, screened, accepted)
