@@ -53,14 +53,14 @@ def create_cascade(
     Returns:
         A graph that runs with `ainvoke`; `decision` beside the messages is the record of the question.
     """
-    told = prompts or Prompts()
-    system = system_message(told.speculate_system)
+    words = prompts or Prompts()
+    system = system_message(words.speculate_system)
     settings: dict[str, Any] = {"logprobs": True, "max_tokens": MAX_ANSWER_TOKENS, "temperature": 0.0}
 
     async def answer(state: CascadeState) -> dict[str, Any]:
         began, question = time.perf_counter(), state["messages"][-1]
         assert isinstance(question, HumanMessage), "a question comes last"
-        prompt = front_end_prompt(question, system, told.speculate)
+        prompt = front_end_prompt(question, system, words.speculate)
         if not getattr(small, "accepts_image_references", False):
             prompt = inline_images(prompt, policy)
         said = await small.ainvoke(prompt, **settings)

@@ -161,8 +161,8 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
             "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
             f"{len(rows) - len(kept)} of {len(rows)} outcomes without",
         )
-    told = _told(folder / LABELS_FILE)
-    return evidence_of(kept, _gate(manifest, kept, _ks(kept)), folder, told=told, people=people)
+    person_labels = _person_labels(folder / LABELS_FILE)
+    return evidence_of(kept, _gate(manifest, kept, _ks(kept)), folder, person_labels=person_labels, people=people)
 
 
 def evidence_of(
@@ -170,7 +170,7 @@ def evidence_of(
     gate: Gate,
     source: Path,
     *,
-    told: Mapping[str, tuple[bool | None, bool | None]] | None = None,
+    person_labels: Mapping[str, tuple[bool | None, bool | None]] | None = None,
     people: bool = False,
 ) -> Evidence:
     """The evidence of outcomes of a bypass.
@@ -179,7 +179,7 @@ def evidence_of(
         outcomes: Each with both sides.
         gate: Score, K, models and settings behind them.
         source: Where they are from.
-        told: A person's labels of speculator and agent by question, which take the place of the rule's.
+        person_labels: A person's labels of speculator and agent by question, which take the place of the rule's.
         people: Whether only a person's labels count.
 
     Raises:
@@ -188,11 +188,11 @@ def evidence_of(
     columns = table(outcomes)
     small = [o["speculator"] or Part() for o in outcomes]  # type: ignore[typeddict-item]
     large = [o["agent"] or Part() for o in outcomes]  # type: ignore[typeddict-item]
-    told = told or {}
+    person_labels = person_labels or {}
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
     # the mean probability of the chosen tokens rests on no candidates
     ks = _ks(outcomes)
-    labels = [told.get(o["id"], (None, None)) for o in outcomes] if told or people else rights
+    labels = [person_labels.get(o["id"], (None, None)) for o in outcomes] if person_labels or people else rights
     return Evidence(
         source=source,
         ids=tuple(o["id"] for o in outcomes),
@@ -204,7 +204,7 @@ def evidence_of(
         ),
         speculator_right=tuple(one for one, _ in labels),
         agent_right=tuple(two for _, two in labels),
-        passed_over=np.array([told.get(o["id"]) == (None, None) for o in outcomes]),
+        passed_over=np.array([person_labels.get(o["id"]) == (None, None) for o in outcomes]),
         gate=gate,
         ks=ks,
         by={name: tuple(str(o[name]) for o in outcomes) for name in BY_RUN},  # type: ignore[literal-required]
@@ -254,7 +254,7 @@ def _failed(outcome: Outcome) -> Outcome:
     return {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
 
 
-def _told(file: Path) -> dict[str, tuple[bool | None, bool | None]]:
+def _person_labels(file: Path) -> dict[str, tuple[bool | None, bool | None]]:
     """A person's labels by question; two Nones for one that was passed over."""
     found: dict[str, tuple[bool | None, bool | None]] = {}
     for line in json_lines(file, "labels"):

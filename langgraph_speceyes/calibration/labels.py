@@ -129,12 +129,14 @@ def labelled_threshold(
             s, small, large, **limits, method=method, grid=grid, seed=seed, extrapolate=extrapolate
         )
 
-    right_s, told_s = _known("speculator_right", speculator_right, s.size)
-    right_a, told_a = _known("agent_right", agent_right, s.size)
-    told = told_s & told_a
+    right_s, labels_s = _known("speculator_right", speculator_right, s.size)
+    right_a, labels_a = _known("agent_right", agent_right, s.size)
+    has_both = labels_s & labels_a
     if labels == "all":
-        if not told.all():
-            raise ArgumentError("speculator_right", "labels of both answers to every question", f"{told.sum()} of them")
+        if not has_both.all():
+            raise ArgumentError(
+                "speculator_right", "labels of both answers to every question", f"{has_both.sum()} of them"
+            )
         return Labelled(tested(right_s, right_a, thresholds, extrapolate), labels, (), 0, 0)
     if agree is None:
         raise ArgumentError("agree", "whether the answers agree, for each question", "None")
@@ -145,11 +147,11 @@ def labelled_threshold(
     if labels == "none":
         return Labelled(tested(small, large, thresholds, extrapolate), labels, (), int(differs.sum()), 0)
 
-    small, large = np.where(~same & told, right_s, small), np.where(~same & told, right_a, large)
+    small, large = np.where(~same & has_both, right_s, small), np.where(~same & has_both, right_a, large)
     if passed_over is not None:
-        told = told | checked_truths("passed_over", passed_over, s.size)
-    missing = differs & ~told
-    labelled = int((differs & told).sum())
+        has_both = has_both | checked_truths("passed_over", passed_over, s.size)
+    missing = differs & ~has_both
+    labelled = int((differs & has_both).sum())
     # with `harm` a loss less never fails what a loss more passed, so that missing labels may count as lost at first
     known = thresholds if method == "harm" else thresholds[thresholds > np.max(s, where=missing, initial=0.0)]
     found = tested(small, large, known, extrapolate) if known.size else None

@@ -73,7 +73,7 @@ class Intake:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
         self.settings, self.given_up, self.looks = settings, given_up, looks
-        self.begun: Callable[[Mapping[str, Any]], None] | None = None
+        self.on_question: Callable[[Mapping[str, Any]], None] | None = None
         """Told of every question that the front end looks at or watches, before anything is known of it."""
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = self._check(full, settings)
-        return self._told(
+        return self._noticed(
             full,
             {
                 **update,
@@ -105,7 +105,7 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = await asyncio.to_thread(self._check, full, settings)
-        return self._told(
+        return self._noticed(
             full,
             {
                 **update,
@@ -120,9 +120,9 @@ class Intake:
             return {"speceyes_depths": []}
         return {"speceyes_depths": None} if state.get("speceyes_depths") is not None else {}
 
-    def _told(self, state: Any, update: dict[str, Any]) -> dict[str, Any]:
-        if self.begun is not None and update["speceyes_query"]["reason"] in (None, WATCHED):
-            self.begun({**state, **update})
+    def _noticed(self, state: Any, update: dict[str, Any]) -> dict[str, Any]:
+        if self.on_question is not None and update["speceyes_query"]["reason"] in (None, WATCHED):
+            self.on_question({**state, **update})
         return update
 
     def _announced(self, settings: RunSettings) -> str:

@@ -96,8 +96,8 @@ class Looking:
         )
         if blocks:
             self.scope.announce(at_depth("speculate", self.depth), query_of(state)["id"])
-        told = {"depth": self.depth, "look": self.look.name, **counted(blocks)}
-        emit("look", {**told, "seconds": depth["seconds"], "error": error}, state)
+        shown = {"depth": self.depth, "look": self.look.name, **counted(blocks)}
+        emit("look", {**shown, "seconds": depth["seconds"], "error": error}, state)
         # a checkpoint of a graph without looks, which goes on in one with them, has no list
         before = depths_of({**state, "speceyes_depths": state.get("speceyes_depths") or []})
         return {"speceyes_depths": [*before, depth]}

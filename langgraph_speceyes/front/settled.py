@@ -47,13 +47,13 @@ class Settled:
 
     def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
         """The speculation is the answer."""
-        self._told(state, decision)
+        self._publish(state, decision)
         if self.watcher is not None:
             self.watcher.bypassed(state, decision)
 
     def answered(self, state: Mapping[str, Any], decision: Decision, values: Mapping[str, Any], answer: Any) -> None:
         """The agent has answered; see :meth:`Watcher.answered`."""
-        self._told(state, decision)
+        self._publish(state, decision)
         if self.watcher is not None:
             self.watcher.answered(state, decision, values, answer)
 
@@ -62,7 +62,7 @@ class Settled:
         if self.watcher is not None:
             self.watcher.failed(state, decision, error)
 
-    def _told(self, state: Mapping[str, Any], decision: Decision) -> None:
+    def _publish(self, state: Mapping[str, Any], decision: Decision) -> None:
         if self.chooser:
             self.chooser.learn(decision)
         emit("decision", decision, state)

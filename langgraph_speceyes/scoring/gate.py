@@ -285,7 +285,7 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
 
 
 # gates that were warned about, and whether a measurement is under way that needs no warning
-_told: set[Gate] = set()
+_warned_about: set[Gate] = set()
 _telling = threading.Lock()
 _on_purpose: ContextVar[bool] = ContextVar("speceyes_uncalibrated_on_purpose", default=False)
 
@@ -300,9 +300,9 @@ def warn_if_uncalibrated(gate: Gate, stacklevel: int = 2) -> None:
     if gate.calibration is not None or _on_purpose.get():
         return
     with _telling:
-        if gate in _told:
+        if gate in _warned_about:
             return
-        _told.add(gate)
+        _warned_about.add(gate)
     warnings.warn(
         f"Nobody calibrated this gate ({gate.score} >= {gate.threshold:g}): how much accuracy it costs with these "
         "models and your questions is not known. Calibrate it on recorded questions (speceyes eval --full, then "

@@ -116,7 +116,7 @@ def spoken(
         squeezed = [_squeezed(token) for token in tokens]
         for align in (_backwards,) if apart else (_backwards, _forwards):
             spans = align(entries, squeezed, part)
-            if spans is not None and (said := _told(part, entries, squeezed, spans, thought)):
+            if spans is not None and (said := _answer_part(part, entries, squeezed, spans, thought)):
                 return said
     if apart or thought or text[begin:end] != text.strip():
         raise AnswerError("the answer's tokens cannot be told from those around it")
@@ -289,7 +289,7 @@ def _thought(tokens: Sequence[bytes]) -> int:
     return bisect_right(list(accumulate(map(len, tokens))), begin) if begin else 0
 
 
-def _told(
+def _answer_part(
     part: _Part, entries: Sequence[Mapping[str, Any]], tokens: Sequence[bytes], spans: _Spans, thought: int
 ) -> Spoken | None:
     """The answer of which each token's place is known; None where all of it is in a thought."""

@@ -61,7 +61,7 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
     )
     front.settled.watcher = traffic
     if opener is not None:
-        front.intake.settings.standing, front.intake.begun = traffic.standing, traffic.begun
+        front.intake.settings.standing, front.intake.on_question = traffic.standing, traffic.reserve
         traffic.resume()
     _all.add(traffic)
     return traffic

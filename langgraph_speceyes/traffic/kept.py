@@ -25,7 +25,7 @@ MOST_IMAGES = 100
 """References kept of a record."""
 
 _FIELDS = tuple(Record.__annotations__)
-_UNFIT = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _TYPE = re.compile(r"\w+(?:\.\w+)*(?=:|$)")
 
 
@@ -64,7 +64,7 @@ def check_name(argument: str, name: object) -> None:
     Raises:
         ArgumentError: It is no text, empty, too long or holds characters that stores cannot keep.
     """
-    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME or _UNFIT.search(name):
+    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME or _UNSTORABLE.search(name):
         raise ArgumentError(argument, f"a text of 1 to {MOST_NAME} characters", repr(name)[:MOST_NAME])
 
 
@@ -89,7 +89,7 @@ def _plain(value: Any, most: int) -> Any:
 def _text(text: str, most: int) -> str:
     # cut with room for an image in front of what is kept, so that megabytes are not searched
     text = mask_images(text[: most + MOST_TEXT])[:most]
-    return _UNFIT.sub("\ufffd", text) if _UNFIT.search(text) else text
+    return _UNSTORABLE.sub("\ufffd", text) if _UNSTORABLE.search(text) else text
 
 
 def _error(error: Any, texts: bool) -> str | None:

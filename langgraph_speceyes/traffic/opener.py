@@ -86,8 +86,8 @@ class Opener:
         self._held: tuple[str, float] | None = None
         self._events: list[OpeningEvent] = []
         self._unreported: list[OpeningEvent] = []
-        self._begun: dict[str, Any] | None = None  # how the present start began; None for the first
-        self._told = True  # whether the journal has that
+        self._start_event: dict[str, Any] | None = None  # how the present start began; None for the first
+        self._start_saved = True  # whether the journal has that
         self._known = False  # whether the journal was ever read
         self._terms = Terms(None, 1.0, 1)
 
@@ -148,7 +148,7 @@ class Opener:
         """
         with self._lock:
             self._refresh()
-            begun = self._begun
+            begun = self._start_event
             if begun is None or begun["before"] is None:
                 raise ArgumentError("reopen", "a gate that its detector has closed", "none")
             before = WatchedOpening.from_dict(begun["before"])
@@ -175,13 +175,13 @@ class Opener:
                 },
                 "records": {"read": self._folded, "passed_over": self._skipped, "overdue": self._overdue},
                 "held_by": None if held is None else {"id": held[0], "asked_at": held[1]},
-                "reason": None if self._begun is None else self._begun["event"]["reason"],
+                "reason": None if self._start_event is None else self._start_event["event"]["reason"],
                 "events": list(self._events),
             }
 
     def _refresh(self) -> None:
         try:
-            self._tell()
+            self._save_start()
             self._follow()
             if not self._known:
                 self._index()
@@ -281,7 +281,7 @@ class Opener:
         self._terms = anew.terms
         self._held, self._overdue = None, 0
         event = self._note(what, at, reason, ended)
-        self._begun = {
+        self._start_event = {
             "event": event,
             "position": self._position,
             "folded": self._folded,
@@ -289,8 +289,8 @@ class Opener:
             "watched": anew.to_dict(),
             "before": None if closed is None else closed.to_dict(),
         }
-        self._told = False
-        self._tell()
+        self._start_saved = False
+        self._save_start()
         return event
 
     def _note(self, what: EventName, at: float, reason: str, ended: WatchedOpening | None = None) -> OpeningEvent:
@@ -309,23 +309,23 @@ class Opener:
         self._unreported.append(event)
         return event
 
-    def _tell(self) -> None:
+    def _save_start(self) -> None:
         """Have the journal know how the present start began, unless it knows of as late a one."""
-        if self._told or self._begun is None:
+        if self._start_saved or self._start_event is None:
             return
         known = self.journal.load(self._start_name)
         if known is None or known["watched"]["start"] < self._watched.start:
-            self.journal.save(self._start_name, self._begun)
-        self._told = True
+            self.journal.save(self._start_name, self._start_event)
+        self._start_saved = True
 
     def _follow(self) -> None:
         """Begin anew where another process has, or a person."""
         begun = self.journal.load(self._start_name)
         if begun is None or begun["watched"]["start"] <= self._watched.start:
             if begun is not None and begun["watched"]["start"] == self._watched.start:
-                self._begun = begun
+                self._start_event = begun
             return
-        self._begun, self._held, self._overdue = begun, None, 0
+        self._start_event, self._held, self._overdue = begun, None, 0
         self._take(begun)
         self._events = [*self._events, begun["event"]][-_EVENTS:]
         if self._known:

@@ -70,7 +70,7 @@ class Traffic:
         self.gate, self.journal, self._spare = gate, journal, spare
         self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
         self.opener, self.background = opener, Background()
-        self._folding, self._folded, self._said = False, 0.0, False
+        self._folding, self._folded, self._warned = False, 0.0, False
         self._shut = NOT_YET
         self._lock = threading.Lock()
 
@@ -89,11 +89,11 @@ class Traffic:
             if time.monotonic() - self._folded > OTHERS_S:
                 self._fold()
         except Exception as error:
-            _lost(error)
+            _log_loss(error)
         terms = self.opener.terms
         return Standing(terms.threshold, terms.rate, self._shut if terms.threshold is None else None)
 
-    def begun(self, state: Mapping[str, Any]) -> None:
+    def reserve(self, state: Mapping[str, Any]) -> None:
         """Give a question its place in the journal before anything is known of it.
 
         Evidence in the order of the answers would miss, at any moment, the questions that take long, which are not like
@@ -104,7 +104,7 @@ class Traffic:
             unknown: Any = {"reason": None, "screened": False, "settled": False}
             self.recorder.record({**self._record(state, decision), **unknown})
         except Exception as error:
-            _lost(error)
+            _log_loss(error)
 
     def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
         """Record a question that the speculation answers; ask the agent as well where it is audited."""
@@ -115,11 +115,11 @@ class Traffic:
             self.note(record)
             if decision["audited"] and self.again is not None:
                 self.background.do(Audit(self, record, state, self.again.config(state)))
-            elif decision["audited"] and not self._said:
-                self._said = True
+            elif decision["audited"] and not self._warned:
+                self._warned = True
                 _logger.warning("audits wait for an agent to ask: give it to SpecEyesMiddleware.audit_with(agent)")
         except Exception as error:
-            _lost(error)
+            _log_loss(error)
 
     def answered(self, state: Mapping[str, Any], decision: Decision, values: Mapping[str, Any], answer: Any) -> None:
         """Record a question that the agent has answered, with what the front end says or would have said."""
@@ -137,7 +137,7 @@ class Traffic:
                 # accepted answers are on record without a job: leaving out the others would make them look too many
                 self.note(record)
         except Exception as error:
-            _lost(error)
+            _log_loss(error)
 
     def failed(self, state: Mapping[str, Any], decision: Decision, error: Exception) -> None:
         """Record a question on which the agent failed: nothing can be compared, so the answers count as differing."""
@@ -149,7 +149,7 @@ class Traffic:
                 record |= {"agreed_by": "undecided", "settled": True}
             self.note({**record, "error": record["error"] or describe_error(error)})
         except Exception as trouble:
-            _lost(trouble)
+            _log_loss(trouble)
 
     def note(self, record: Record) -> None:
         """Write a record down, soon."""
@@ -222,5 +222,5 @@ class Traffic:
             bind(get_runtime().store)
 
 
-def _lost(error: Exception) -> None:
+def _log_loss(error: Exception) -> None:
     _logger.warning("a question could not be recorded: %s", describe_error(error))

@@ -30,12 +30,12 @@ def middleware(**settings: Any) -> object:
 @pytest.fixture(autouse=True)
 def told() -> Iterator[list[warnings.WarningMessage]]:
     """What was warned about, as if the process had just begun."""
-    before = gate._told.copy()
-    gate._told.clear()
+    before = gate._warned_about.copy()
+    gate._warned_about.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UncalibratedGateWarning)
         yield caught
-    gate._told.update(before)
+    gate._warned_about.update(before)
 
 
 @pytest.mark.parametrize("build", [graph, middleware])
