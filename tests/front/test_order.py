@@ -106,10 +106,10 @@ def test_it_ends_with_the_order_that_costs_least(
     least = min(costs.values())
     known = chooser.choose()["seconds"]
     assert costs[min(known, key=lambda order: known[order])] <= 1.1 * least
-    # and that is what it takes, but for one in twenty and where two are alike
+    # and that is what it takes, but for one in twenty and while another may yet turn out to be as cheap
     last = decisions[-100:]
     near = [d for d in last if costs[d["order"]["order"]] <= 1.1 * least]
-    assert len(near) >= 80
+    assert len(near) >= 70
 
 
 def test_on_one_shared_device_it_costs_what_the_best_fixed_order_does() -> None:
