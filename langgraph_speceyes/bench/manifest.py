@@ -48,7 +48,7 @@ def manifest(
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [_program(Path(sys.argv[0])), *sys.argv[1:]],
+        "command": [_program(Path(sys.argv[0])), *map(shortened, sys.argv[1:])],
         "benchmark": dict(benchmark),
         "methods": list(methods),
         "models": {
@@ -87,6 +87,19 @@ def hardware() -> dict[str, Any]:
 def _program(file: Path) -> str:
     """What was called; a package that was (`python -m`) by its own name."""
     return file.parent.name if file.name == "__main__.py" else file.name
+
+
+def shortened(argument: str) -> str:
+    """An argument of a command without the folders of the machine that it ran on.
+
+    A path below the working directory is shown from there, any other absolute one by its last part.
+    """
+    option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+    if not os.path.isabs(value):
+        return argument
+    path = Path(os.path.abspath(value))
+    here = Path.cwd()
+    return option + equals + (str(path.relative_to(here)) if path.is_relative_to(here) else path.name)
 
 
 def _processor() -> str:
