@@ -79,9 +79,7 @@ def create_cascade(
     graph.add_node("small", answer)
     graph.add_node("agent", ask_agent)
     graph.add_edge(START, "small")
-    graph.add_conditional_edges(
-        "small", lambda state: END if state["decision"]["accepted"] else "agent", [END, "agent"]
-    )
+    graph.add_conditional_edges("small", _next, [END, "agent"])
     graph.add_edge("agent", END)
     return graph
 

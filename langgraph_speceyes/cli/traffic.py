@@ -21,7 +21,7 @@ from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_lib
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.later import Audited
-    from langgraph_speceyes.bench.opening.stream import Live, Point
+    from langgraph_speceyes.bench.opening.live import Live, Point
 
 JournalName = Annotated[
     str, typer.Argument(help="The journal's file, or a function of yours that returns one.", show_default=False)
@@ -126,8 +126,8 @@ def opening(
         from dataclasses import replace
 
         from langgraph_speceyes.bench.evaluation import load_models
+        from langgraph_speceyes.bench.opening.live import SEED, drawn, run_live, settings_of, summary
         from langgraph_speceyes.bench.opening.live_plot import draw_opening
-        from langgraph_speceyes.bench.opening.stream import SEED, drawn, run_live, settings_of, summary
 
         quiet_libraries()
         console = ERR if as_json else OUT
@@ -171,7 +171,7 @@ def opening(
 
 
 def _show_live(console: Console, live: Live, out: Path) -> None:
-    from langgraph_speceyes.bench.opening.stream import summary
+    from langgraph_speceyes.bench.opening.live import summary
 
     found = summary(live)
     table = Table(title=f"{found['questions']} questions in {found['seconds']:.0f} s", title_justify="left")

@@ -17,8 +17,8 @@ from langgraph_speceyes import Gate, ImagePolicy, Prompts
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.evaluation import embedded_models
 from langgraph_speceyes.bench.methods import Models
+from langgraph_speceyes.bench.opening.live import drawn, lost, run_live, settings_of, summary
 from langgraph_speceyes.bench.opening.live_plot import draw_opening
-from langgraph_speceyes.bench.opening.stream import drawn, lost, run_live, settings_of, summary
 from langgraph_speceyes.bench.opening.swapped import Swapped
 from langgraph_speceyes.bench.speed.canned import Canned, content, message
 from langgraph_speceyes.errors import ArgumentError

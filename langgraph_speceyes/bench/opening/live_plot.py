@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from langgraph_speceyes.bench.opening.stream import Live
+from langgraph_speceyes.bench.opening.live import Live
 from langgraph_speceyes.bench.report.plots.drawing import COLOURS, INK, Drawing, Plot
 from langgraph_speceyes.bench.report.plots.marks import legend, mark
 from langgraph_speceyes.bench.report.scores import log_odds
