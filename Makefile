@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads soak journal opening shadow opening-sim results plots bench docs lint format help
+.PHONY: demo test test-vllm threads properties soak journal opening shadow opening-sim results plots bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -26,6 +26,9 @@ test-vllm: $(STAMP) ## The tests of hosted models against a real vLLM server on 
 
 threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
 	SPECEYES_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_threads.py -s --timeout 7200
+
+properties: $(STAMP) ## Every property test on new random examples
+	SPECEYES_PROPERTIES=search $(BIN)/python -m pytest -m hypothesis
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak

@@ -20,9 +20,10 @@ from langgraph_speceyes.testbed.questions import Question, Split, questions
 
 Asked = tuple[Question, HumanMessage]
 
-# a busy machine is no failure
-settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("no clock")
+# a busy machine is no failure, and a change is checked by the same examples as the one before: `make properties` searches
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile(os.environ.get("SPECEYES_PROPERTIES", "suite"))
 
 
 @pytest.fixture(scope="session")

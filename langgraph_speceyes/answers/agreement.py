@@ -192,7 +192,8 @@ def _named(text: str, named: tuple[str, str]) -> str | None:
     before, behind = _conclusion(text)
     names = {name.lower() for name in named}
     said = _key(behind)
-    denied = _DENIED.search(before.lower()) or {word for word, _, _ in words_of(before)} & names
+    # "yes" beside it answers another reading of the question
+    denied = _DENIED.search(before.lower()) or {word for word, _, _ in words_of(before)} & (names | {"yes"})
     return said if said in names and not denied else None
 
 

@@ -154,6 +154,7 @@ def test_what_plainly_differs(kind: str, question: str, first: str, second: str)
         (MANY, "11:30", "30"),
         (MANY, "11: 30", "12: 30"),
         (MANY, "1st", "1"),
+        (COLOUR, "the left one: red", "Yes, the left one: red"),
         # as it is written
         (SIGN, "two", "2"),
         (SIGN, "1,000", "1000"),
