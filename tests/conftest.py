@@ -20,7 +20,7 @@ from langgraph_speceyes.testbed.questions import Question, Split, questions
 
 Asked = tuple[Question, HumanMessage]
 
-# a busy machine is no failure, and every change is checked on the same examples; `make properties` searches for new ones
+# a busy machine is no failure, and each change is checked on the same examples; `make properties` looks for new ones
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile(os.environ.get("SPECEYES_PROPERTIES", "suite"))

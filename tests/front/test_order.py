@@ -74,7 +74,7 @@ _SECONDS = st.floats(0.01, 10)
 
 
 # the same streams every time: whoever searches for seeds finds one whose newest queries mislead any chooser
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     _SECONDS,
     _SECONDS,
