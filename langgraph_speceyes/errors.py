@@ -62,6 +62,18 @@ class MissingExtraError(SpecEyesError, ImportError, RuntimeError):
         return type(self), (self.feature, self.extra)
 
 
+class MissingLibraryError(SpecEyesError, ImportError):
+    """A library that a checkpoint needs is not installed; the message names it."""
+
+    def __init__(self, feature: str, library: str) -> None:
+        super().__init__(f"{feature} needs {library}, which is not installed: pip install {library}")
+        self.feature = feature
+        self.library = library
+
+    def __reduce__(self) -> tuple[type[MissingLibraryError], tuple[str, str]]:
+        return type(self), (self.feature, self.library)
+
+
 class QueueFullError(SpecEyesError, RuntimeError):
     """The micro-batcher's queue holds as many calls as it may; retry later or raise ``max_queue``."""
 

@@ -14,6 +14,8 @@ from langgraph_speceyes.images import ImageRef, block_of, find_images, parse_ref
 OBSERVATION_MARK = "speceyes_observation"
 """Key of ``additional_kwargs`` that tells a tool's result, shown as a user turn, from what the user said."""
 
+INSTRUCTION_MARK = "speceyes_instruction"
+"""Key of ``additional_kwargs`` for what the program, not the user, wrote at the end of a turn."""
 
 PINNED_IMAGES = "speceyes_images"
 """Key of ``config["configurable"]`` that holds the images of a run's question, as text of references."""
@@ -161,8 +163,9 @@ def with_instruction(message: BaseMessage, instruction: str) -> BaseMessage:
         return message
     suffix = "\n" + instruction
     content = message.content
+    marked = {**message.additional_kwargs, INSTRUCTION_MARK: suffix}
     if isinstance(content, str):
-        return message.model_copy(update={"content": content + suffix})
+        return message.model_copy(update={"content": content + suffix, "additional_kwargs": marked})
     last = content[-1] if content else None
     if isinstance(last, str):
         ended: list[Any] = [*content[:-1], last + suffix]
@@ -170,4 +173,4 @@ def with_instruction(message: BaseMessage, instruction: str) -> BaseMessage:
         ended = [*content[:-1], {**last, "text": f"{last.get('text', '')}{suffix}"}]
     else:
         ended = [*content, {"type": "text", "text": suffix}]
-    return message.model_copy(update={"content": ended})
+    return message.model_copy(update={"content": ended, "additional_kwargs": marked})

@@ -93,7 +93,9 @@ def from_pixels(
     return left * frame[0] / width, top * frame[1] / height, right * frame[0] / width, bottom * frame[1] / height
 
 
-def resized_size(width: int, height: int, *, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+def resized_size(
+    width: int, height: int, *, factor: int, min_pixels: int, max_pixels: int, frames: int = 1
+) -> tuple[int, int]:
     """Return the size Qwen's image processors resize an image to.
 
     Both sides become multiples of ``factor`` as near as possible to the original's, then as much smaller or larger
@@ -105,6 +107,7 @@ def resized_size(width: int, height: int, *, factor: int, min_pixels: int, max_p
         factor: Patch side times merge size, in pixels (28 for Qwen2.5-VL, 32 for Qwen3-VL).
         min_pixels: Fewest pixels of the result.
         max_pixels: Most pixels of the result, save that no side becomes shorter than ``factor``.
+        frames: How often each pixel counts for these limits: GLM's processors count those of two frames.
 
     Returns:
         (width, height) in pixels.
@@ -120,12 +123,12 @@ def resized_size(width: int, height: int, *, factor: int, min_pixels: int, max_p
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError("image", f"sides within a ratio of {MAX_ASPECT}", f"{width} x {height} pixels")
     new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
-    if new_width * new_height > max_pixels:
-        shrink = math.sqrt(width * height / max_pixels)
+    if frames * new_width * new_height > max_pixels:
+        shrink = math.sqrt(frames * width * height / max_pixels)
         new_width = math.floor(width / shrink / factor) * factor
         new_height = math.floor(height / shrink / factor) * factor
-    elif new_width * new_height < min_pixels:
-        grow = math.sqrt(min_pixels / (width * height))
+    elif frames * new_width * new_height < min_pixels:
+        grow = math.sqrt(min_pixels / (frames * width * height))
         new_width = math.ceil(width * grow / factor) * factor
         new_height = math.ceil(height * grow / factor) * factor
     return max(factor, new_width), max(factor, new_height)

@@ -15,8 +15,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import Cache
 
+from langgraph_speceyes.models.control import adds_special
 from langgraph_speceyes.models.prefix import ByteBudget, Ids, Prefix, PrefixCache, image_spans
 from langgraph_speceyes.models.rows import ROOM, Layer, Rows
+
+MEASURED = frozenset(
+    {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "glm4v_moe", "paddleocr_vl"},
+)
+"""Kinds of models whose answers from the cache were compared with transformers' own."""
 
 Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[int], list[bool]]]
 """Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens, on the device and as
@@ -100,14 +106,23 @@ class CachedDecoder:
         """Prompt tokens computed, prompt tokens found in the cache, and images encoded so far."""
 
     @staticmethod
-    def fits(model: Any, processor: Any) -> bool:
-        """Whether a model is of the kind: M-RoPE, full attention in every layer, features that can be passed in."""
+    def misfit(model: Any, processor: Any) -> str | None:
+        """Why a model is not of the kind: M-RoPE, full attention in every layer, features that can be passed in.
+
+        Returns:
+            None for one that is.
+        """
         inner: Any = getattr(model, "model", None)
         if not hasattr(inner, "get_rope_index") or not hasattr(processor, "image_processor"):
-            return False
-        text = model.config.get_text_config(decoder=True)
-        full = all(kind == "full_attention" for kind in getattr(text, "layer_types", None) or ["full_attention"])
-        return full and "mm_encoder_outputs" in inspect.signature(inner.forward).parameters
+            return "its positions are not those of the Qwen-VL family"
+        kinds = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
+        if other := sorted({kind for kind in kinds if kind != "full_attention"}):
+            return f"layers of {' and '.join(kind.replace('_', ' ') for kind in other)}"
+        if "mm_encoder_outputs" not in inspect.signature(inner.forward).parameters:
+            return "its image features cannot be passed in (with this release of transformers)"
+        if model.config.model_type not in MEASURED:
+            return f"nobody has compared {model.config.model_type} with transformers from a cache"
+        return None
 
     def clear(self) -> None:
         """Drop what is cached."""
@@ -271,7 +286,7 @@ class CachedDecoder:
         whole = parts[0]
         for one, rest in zip(features, parts[1:], strict=True):
             whole += self.processor.image_token * (int(np.prod(one.grid)) // self.merge) + rest
-        tokens: list[int] = self.tokenizer(whole, add_special_tokens=False)["input_ids"]
+        tokens: list[int] = self.tokenizer(whole, add_special_tokens=adds_special(self.tokenizer, whole))["input_ids"]
         ids = np.asarray(tokens, dtype=np.int64)
         row = torch.tensor([tokens])
         grids = torch.tensor([one.grid for one in features]) if features else None

@@ -16,8 +16,9 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models.batcher import Feed
+from langgraph_speceyes.models.control import adds_special
 from langgraph_speceyes.models.decoder import CachedDecoder, Prompt
-from langgraph_speceyes.models.patches import flatten_patches
+from langgraph_speceyes.models.patches import flatten_patches, own_settings
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,11 @@ class Engine:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.end_ids = _end_ids(model, self.tokenizer)
-        self.decoder = (
-            CachedDecoder(model, processor, prefix_bytes, feature_bytes)
-            if prefix_bytes + feature_bytes > 0 and CachedDecoder.fits(model, processor)
-            else None
-        )
+        self.plain_because = "cache_bytes is 0"
+        """Why there are neither caches nor a running batch; empty where there are."""
+        if prefix_bytes + feature_bytes > 0:
+            self.plain_because = CachedDecoder.misfit(model, processor) or ""
+        self.decoder = None if self.plain_because else CachedDecoder(model, processor, prefix_bytes, feature_bytes)
         # module state (rope_deltas, caches) makes a model single-file; its batcher is one thread, other callers queue
         self._lock = threading.Lock()
         self._words: dict[int, tuple[str, list[int] | None]] = {}
@@ -217,9 +218,8 @@ class Engine:
             images=images if any(images) else None,
             padding=True,
             return_tensors="pt",
-        ).to(self.model.device)
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+            add_special_tokens=adds_special(self.tokenizer, requests[0].text),
+        ).to(self.model.device, dtype=self.model.dtype)
         recorder = _Recorder(self)
         recorder.add(requests)
         temperature, seed = requests[0].sampling
@@ -229,10 +229,8 @@ class Engine:
             max_new_tokens=max(r.max_tokens for r in requests),
             eos_token_id=sorted(self.end_ids) or None,
             pad_token_id=self.tokenizer.pad_token_id,
-            # a checkpoint's own penalties would make the scores depend on the prompt
-            repetition_penalty=1.0,
         )
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), own_settings(self.model):
             if seed is not None:
                 torch.manual_seed(seed)
             self.model.generate(

@@ -1,11 +1,14 @@
-"""Patch embedding as one matrix product."""
+"""What is changed in a model: patch embedding as one matrix product, and no generation settings but the caller's."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import GenerationConfig
 
 
 def flatten_patches(model: Any) -> bool:
@@ -31,3 +34,21 @@ def flatten_patches(model: Any) -> bool:
 
     embed.forward = forward
     return True
+
+
+@contextmanager
+def own_settings(model: Any) -> Iterator[None]:
+    """Keep a checkpoint's generation settings out of `generate`, which fills in what the caller leaves open.
+
+    Beams, penalties and suppressed tokens would make answers and scores others than the model's own, and those of a
+    batch others than those of a call alone.
+
+    Args:
+        model: A model; nobody else may generate with it within.
+    """
+    kept = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = kept

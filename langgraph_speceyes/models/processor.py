@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,17 @@ from transformers import AutoProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 from transformers.utils import cached_file
 
+from langgraph_speceyes.errors import MissingLibraryError, describe_error
+
+_FILES = ("processor_config.json", "preprocessor_config.json", "config.json")
+_LIBRARIES = ("torchvision", "num2words", "sentencepiece", "mistral_common", "timm")
+
 
 def load_processor(model_id: str, *, revision: str | None = None, **options: Any) -> Any:
     """Load the processor of a vision-language checkpoint.
 
-    Without torchvision, `AutoProcessor` refuses families that also take video (Qwen-VL). For those the processor is
-    built from its image processor and tokenizer alone: images work as ever, video is not offered.
+    Without torchvision, `AutoProcessor` refuses families that also take video or sound. For those the processor is
+    built from its image processor and tokenizer alone: images work as ever, nothing else is offered.
 
     Args:
         model_id: Hub id or folder.
@@ -25,22 +29,51 @@ def load_processor(model_id: str, *, revision: str | None = None, **options: Any
 
     Returns:
         The checkpoint's processor.
+
+    Raises:
+        MissingLibraryError: It needs a library that is not installed, for images too.
     """
-    if importlib.util.find_spec("torchvision") is not None:
-        return AutoProcessor.from_pretrained(model_id, revision=revision, **options)
     try:
         return AutoProcessor.from_pretrained(model_id, revision=revision, **options)
-    except ImportError:
+    except (ImportError, ValueError, TypeError) as refused:
         family = _processor_class(model_id, revision)
         if family is None:
             raise
-        attributes = classmethod(lambda cls: ["image_processor", "tokenizer"])
-        images_only: Any = type(family.__name__, (family,), {"get_attributes": attributes})
-        return images_only.from_pretrained(model_id, revision=revision, **options)
+        try:
+            return _images_only(family).from_pretrained(model_id, revision=revision, **options)
+        except (ImportError, ValueError, TypeError, AttributeError) as error:
+            if (library := _library(error) or _library(refused)) is not None:
+                raise MissingLibraryError(family.__name__, library) from error
+            raise refused from error
+
+
+def _images_only(family: Any) -> Any:
+    """A processor class whose parts for video and sound are missing."""
+
+    def arguments(cls: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        wanted = cls.get_attributes()
+        parts = type(family.__name__, (family,), {"get_attributes": classmethod(lambda _: _KEPT)})
+        found = dict(zip(_KEPT, parts._get_arguments_from_pretrained(*args, **kwargs), strict=True))
+        return [found.get(name) for name in wanted]
+
+    def check(self: Any, name: str, part: Any) -> Any:
+        return None if part is None else family.check_argument_for_proper_class(self, name, part)
+
+    members = {"_get_arguments_from_pretrained": classmethod(arguments), "check_argument_for_proper_class": check}
+    return type(family.__name__, (family,), members)
+
+
+_KEPT = ["image_processor", "tokenizer"]
+
+
+def _library(error: BaseException) -> str | None:
+    """The library that an error is about."""
+    words = describe_error(error).lower()
+    return next((name for name in _LIBRARIES if name in words), None)
 
 
 def _processor_class(model_id: str, revision: str | None) -> Any:
-    for name in ("processor_config.json", "preprocessor_config.json", "config.json"):
+    for name in _FILES:
         path = cached_file(model_id, name, revision=revision, _raise_exceptions_for_missing_entries=False)
         if path is None:
             continue

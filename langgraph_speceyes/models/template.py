@@ -8,8 +8,10 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
+from langgraph_speceyes.agent.question import INSTRUCTION_MARK, OBSERVATION_MARK
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, ResizeRule, load_image, load_resized, parse_block
+from langgraph_speceyes.models.control import ControlTokens
 
 Turn = dict[str, Any]
 RAW_OUTPUT = "generated_text"
@@ -17,14 +19,18 @@ RAW_OUTPUT = "generated_text"
 
 
 def turns(
-    messages: Sequence[BaseMessage], policy: ImagePolicy, rule: ResizeRule | None = None
+    messages: Sequence[BaseMessage], policy: ImagePolicy, rule: ResizeRule | None, control: ControlTokens
 ) -> tuple[list[Turn], list[Image.Image]]:
     """Convert messages for a chat template.
+
+    Nobody's text becomes a special token. Other markup (`<think>`, `<tool_response>`) stays what it is in the model's
+    own turns and in what the program wrote: system prompts, instructions, observations.
 
     Args:
         messages: System, human, AI and tool messages.
         policy: Limits for the images, which are loaded here.
         rule: How the model's processor will resize them, which is then done here; None to leave that to it.
+        control: The tokenizer's control tokens.
 
     Returns:
         The turns, contents as lists of blocks, and the images in the order of their blocks.
@@ -36,29 +42,62 @@ def turns(
     images: list[Image.Image] = []
     found: list[Turn] = []
     for message in messages:
+        role = _role(message)
         blocks = _blocks(message, policy, rule, images)
-        if isinstance(message, SystemMessage):
-            found.append({"role": "system", "content": blocks})
-        elif isinstance(message, HumanMessage):
-            found.append({"role": "user", "content": blocks})
-        elif isinstance(message, ToolMessage):
-            found.append(
-                {"role": "tool", "content": blocks, "name": message.name, "tool_call_id": message.tool_call_id}
-            )
+        turn: Turn = {"role": role, "content": blocks}
+        if isinstance(message, ToolMessage):
+            turn |= {"name": control.deep(message.name), "tool_call_id": control.deep(message.tool_call_id)}
         elif isinstance(message, AIMessage):
-            turn: Turn = {"role": "assistant", "content": blocks}
             if (said := message.response_metadata.get(RAW_OUTPUT)) is not None:
                 # a local model's own words, calls included: the tokens it wrote, not a template's spelling of them
                 turn["content"] = [{"type": "text", "text": said}]
             elif message.tool_calls:
                 turn["tool_calls"] = [
-                    {"type": "function", "id": c["id"], "function": {"name": c["name"], "arguments": c["args"]}}
+                    {
+                        "type": "function",
+                        "id": control.deep(c["id"]),
+                        "function": {"name": control.deep(c["name"]), "arguments": control.deep(c["args"])},
+                    }
                     for c in message.tool_calls
                 ]
-            found.append(turn)
-        else:
-            raise ArgumentError("messages", "system, human, AI or tool messages", type(message).__name__)
+        _make_plain(turn["content"], message, role, control)
+        found.append(turn)
     return found, images
+
+
+def images_as_user_turns(found: Sequence[Turn]) -> list[Turn]:
+    """The same turns for templates that drop images of tool results: the images follow in a user turn."""
+    moved: list[Turn] = []
+    for turn in found:
+        pictures = [b for b in turn["content"] if b["type"] == "image"] if turn["role"] == "tool" else []
+        if pictures:
+            words = [b for b in turn["content"] if b["type"] != "image"]
+            moved.append({**turn, "content": words or [{"type": "text", "text": "See the image below."}]})
+            moved.append({"role": "user", "content": pictures})
+        else:
+            moved.append(turn)
+    return moved
+
+
+def _role(message: BaseMessage) -> str:
+    roles = ((SystemMessage, "system"), (HumanMessage, "user"), (AIMessage, "assistant"), (ToolMessage, "tool"))
+    for kind, role in roles:
+        if isinstance(message, kind):
+            return role
+    raise ArgumentError("messages", "system, human, AI or tool messages", type(message).__name__)
+
+
+def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: ControlTokens) -> None:
+    ours = role in ("system", "assistant") or bool(message.additional_kwargs.get(OBSERVATION_MARK))
+    instruction = message.additional_kwargs.get(INSTRUCTION_MARK)
+    for place, block in enumerate(blocks):
+        if block["type"] != "text":
+            continue
+        follows = place + 1 < len(blocks) and blocks[place + 1]["type"] == "text"
+        text, end = block["text"], ""
+        if isinstance(instruction, str) and place == len(blocks) - 1 and text.endswith(instruction):
+            text, end = text[: len(text) - len(instruction)], control.plain(instruction, markup=True)
+        block["text"] = control.plain(text, markup=ours, after=follows) + end
 
 
 def _blocks(
@@ -81,17 +120,3 @@ def _blocks(
         else:
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")
     return blocks
-
-
-def images_as_user_turns(found: Sequence[Turn]) -> list[Turn]:
-    """The same turns for templates that drop images of tool results: the images follow in a user turn."""
-    moved: list[Turn] = []
-    for turn in found:
-        pictures = [b for b in turn["content"] if b["type"] == "image"] if turn["role"] == "tool" else []
-        if pictures:
-            words = [b for b in turn["content"] if b["type"] != "image"]
-            moved.append({**turn, "content": words or [{"type": "text", "text": "See the image below."}]})
-            moved.append({"role": "user", "content": pictures})
-        else:
-            moved.append(turn)
-    return moved

@@ -17,10 +17,9 @@ from typing import Any
 from langgraph_speceyes.errors import AnswerError
 from langgraph_speceyes.scoring.answer import Content, is_end_token
 
-__all__ = ["Spoken", "spoken"]
+__all__ = ["THOUGHTS", "Spoken", "spoken"]
 
-# Where thoughts begin and end, lower case, in the words of the families in use.
-_THOUGHTS = {
+THOUGHTS = {
     **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")},
     "◁think▷": "◁/think▷",
     "[think]": "[/think]",
@@ -31,8 +30,9 @@ _THOUGHTS = {
     "<|channel|>analysis": "<|channel|>final<|message|>",
     "<|channel|>commentary": "<|channel|>final<|message|>",
 }
-_CLOSING = frozenset(_THOUGHTS.values())
-_PATTERN = "|".join(re.escape(mark) for mark in sorted({*_THOUGHTS, *_CLOSING}, key=len, reverse=True))
+"""Where thoughts begin and end, lower case, in the words of the families in use."""
+_CLOSING = frozenset(THOUGHTS.values())
+_PATTERN = "|".join(re.escape(mark) for mark in sorted({*THOUGHTS, *_CLOSING}, key=len, reverse=True))
 _MARKS, _RAW_MARKS = re.compile(_PATTERN, re.IGNORECASE), re.compile(_PATTERN.encode(), re.IGNORECASE)
 
 # Around the answer itself; the last pair counts.
@@ -153,9 +153,9 @@ def _answer(text: str) -> tuple[int, int]:
     begin, inside = 0, ""
     for mark in _MARKS.finditer(text):
         word = mark[0].lower()
-        if not inside and word in _THOUGHTS:
+        if not inside and word in THOUGHTS:
             inside = word
-        elif word in _CLOSING and (not inside or _THOUGHTS[inside] == word):
+        elif word in _CLOSING and (not inside or THOUGHTS[inside] == word):
             # alone it closes a thought that the prompt's template opened
             begin, inside = mark.end(), ""
     if inside:
@@ -280,9 +280,9 @@ def _thought(tokens: Sequence[bytes]) -> int:
     begin, inside = 0, b""
     for mark in _RAW_MARKS.finditer(b"".join(tokens)):
         word = mark[0].lower()
-        if not inside and word.decode() in _THOUGHTS:
+        if not inside and word.decode() in THOUGHTS:
             inside = word
-        elif word.decode() in _CLOSING and (not inside or _THOUGHTS[inside.decode()] == word.decode()):
+        elif word.decode() in _CLOSING and (not inside or THOUGHTS[inside.decode()] == word.decode()):
             begin, inside = mark.end(), b""
     if inside:
         raise AnswerError(_INSIDE)

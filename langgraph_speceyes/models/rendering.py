@@ -1,0 +1,270 @@
+"""Conversations as the prompt text of a checkpoint, whatever its chat template can and cannot show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jinja2 import TemplateError
+from langchain_core.messages import BaseMessage
+from PIL import Image
+
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import ImagePolicy, ResizeRule
+from langgraph_speceyes.models.control import ControlTokens
+from langgraph_speceyes.models.template import Turn, images_as_user_turns, turns
+from langgraph_speceyes.models.tool_calls import FORMATS, HERMES, ToolFormat, hermes_call, outside_thoughts, read_calls
+
+Fallback = Literal["system", "error"]
+"""What becomes of tools that a chat template does not show: a text in the system prompt, or an error."""
+
+_TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "qzlook",
+        "description": "qzdescription",
+        "parameters": {"type": "object", "properties": {"qzpart": {"type": "string"}}, "required": ["qzpart"]},
+    },
+}
+_TOOLS = """# Tools
+
+You may call one or more of these functions to assist with the user's query:
+<tools>
+{tools}
+</tools>
+
+For each call, write a JSON object with the function's name and arguments within <tool_call></tool_call> tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+
+
+@dataclass(frozen=True)
+class TemplateFacts:
+    """What a chat template shows of a conversation, found by rendering one.
+
+    Attributes:
+        system: It shows system prompts.
+        alternates: It takes turns of the user and the model only in alternation.
+        tools: It shows tools.
+        form: The form in which it shows past calls, and in which the model writes its own; None where it shows none,
+            or in a form that nothing here reads.
+        results: It shows results of tools.
+        plain_results: It shows them right only if they are text, not blocks.
+        thinking: Its prompt for an answer ends inside a thought.
+        switch: It knows the variable `enable_thinking`.
+    """
+
+    system: bool
+    alternates: bool
+    tools: bool
+    form: ToolFormat | None
+    results: bool
+    plain_results: bool
+    thinking: bool
+    switch: bool
+
+
+class Renderer:
+    """Turns conversations into prompts of one checkpoint.
+
+    Args:
+        processor: Its processor, with a chat template.
+
+    Attributes:
+        control: The tokenizer's control tokens.
+        facts: What the template shows.
+
+    Raises:
+        ArgumentError: There is no chat template.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        tokenizer = getattr(processor, "tokenizer", processor)
+        template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+        if not template:
+            raise ArgumentError("processor", "one with a chat template", type(processor).__name__)
+        self._source = json.dumps(template, ensure_ascii=False) if isinstance(template, dict) else str(template)
+        self.control = ControlTokens(tokenizer, self._source + _TOOLS, _placeholders(processor))
+        self.image_token: str = getattr(processor, "image_token", None) or "<image>"
+        self.facts = self._look()
+
+    @property
+    def form(self) -> ToolFormat:
+        """How the model writes its calls: as its template does, or as it is told to."""
+        return self.facts.form or HERMES
+
+    @property
+    def shows_tools(self) -> bool:
+        """Whether the template has all that tools need."""
+        return self.facts.tools and self.facts.form is not None
+
+    def render(
+        self,
+        messages: Sequence[BaseMessage],
+        policy: ImagePolicy,
+        rule: ResizeRule | None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        fallback: Fallback = "system",
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[str, tuple[Image.Image, ...]]:
+        """The prompt text and the images that messages become, generation prompt included.
+
+        Args:
+            messages: The conversation.
+            policy: Limits for its images.
+            rule: How the processor will resize them, if that is to be done here.
+            tools: Tools to offer, in OpenAI's format.
+            fallback: What becomes of them where the template shows none.
+            options: Further variables of the template, such as `enable_thinking`.
+
+        Raises:
+            ArgumentError: The template cannot show the conversation, or the tools with `fallback="error"`.
+            ImageError: An image cannot be loaded.
+        """
+        found, images = turns(messages, policy, rule, self.control)
+        shown = self.control.deep(list(tools)) if tools else None
+        if shown and not self.shows_tools:
+            if fallback == "error":
+                raise ArgumentError("tools", "none: the checkpoint's chat template does not show them", len(shown))
+            written = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in shown)
+            found = _with_system(found, _TOOLS.format(tools=written))
+            shown = None
+        found = self._adapted(found)
+        text = self._template(found, shown, options)
+        if images and text.count(self.image_token) != len(images):
+            # the template has no place for images in tool results
+            found = images_as_user_turns(found)
+            text = self._template(_alternating(found) if self.facts.alternates else found, shown, options)
+        if images and (room := text.count(self.image_token)) != len(images):
+            raise ArgumentError("messages", f"{room} images, which the chat template has room for", len(images))
+        return text, tuple(images)
+
+    def inside_thought(self, text: str) -> bool:
+        """Whether a prompt ends inside a thought, so that the answer goes on with it."""
+        # a thought that is open at the end was opened near it
+        *_, (_, inside) = outside_thoughts(text[-64:])
+        return inside
+
+    def _adapted(self, found: list[Turn]) -> list[Turn]:
+        """The conversation in the words that the template has."""
+        made = [dict(turn) for turn in found]
+        for turn in made:
+            if turn.get("tool_calls") and self.facts.form is None:
+                calls = [hermes_call(c["function"]["name"], c["function"]["arguments"]) for c in turn.pop("tool_calls")]
+                turn["content"] = _joined(turn["content"], [_text("\n".join(calls))])
+            if turn["role"] == "tool" and not (self.facts.results and self.facts.form):
+                turn["role"] = "user"
+                turn["content"] = [_text("<tool_response>\n"), *turn["content"], _text("\n</tool_response>")]
+            elif turn["role"] == "tool" and self.facts.plain_results:
+                if all(block["type"] == "text" for block in turn["content"]):
+                    turn["content"] = "".join(block["text"] for block in turn["content"])
+        if not self.facts.system:
+            made = _without_system(made)
+        return _alternating(made) if self.facts.alternates else made
+
+    def _template(self, found: list[Turn], tools: Any, options: Mapping[str, Any] | None = None) -> str:
+        try:
+            return str(
+                self.processor.apply_chat_template(
+                    found, tools=tools or None, tokenize=False, add_generation_prompt=True, **(options or {})
+                )
+            )
+        except TemplateError as error:
+            raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from error
+
+    def _look(self) -> TemplateFacts:
+        user: Turn = {"role": "user", "content": [_text("qzquestion")]}
+        call = {"name": "qzlook", "arguments": {"qzpart": "qzmiddle"}}
+        calls = {"role": "assistant", "content": [], "tool_calls": [{"type": "function", "id": "q12345678"}]}
+        calls["tool_calls"][0]["function"] = call  # type: ignore[index]
+        result: Turn = {"role": "tool", "content": [_text("qzresult")], "name": "qzlook", "tool_call_id": "q12345678"}
+        plain = self._try([user])
+        called = self._try([user, calls], [_TOOL]) or ""
+        told, told_plainly = (
+            self._try([user, calls, {**result, "content": content}], [_TOOL]) or ""
+            for content in (result["content"], "qzresult")
+        )
+        blocks = "qzresult" in told and "'type'" not in told and '"type"' not in told.partition("qzquestion")[2]
+        return TemplateFacts(
+            system="qzsystem" in (self._try([{"role": "system", "content": [_text("qzsystem")]}, user]) or ""),
+            alternates=self._try([user, user]) is None,
+            tools="qzdescription" in (self._try([user], [_TOOL]) or ""),
+            form=_form_of(called.rpartition("qzquestion")[2]),
+            results="qzresult" in told or "qzresult" in told_plainly,
+            plain_results=not blocks and "qzresult" in told_plainly,
+            thinking=plain is not None and self.inside_thought(plain),
+            switch="enable_thinking" in self._source,
+        )
+
+    def _try(self, found: list[Turn], tools: Any = None) -> str | None:
+        try:
+            return self._template(found, tools)
+        except Exception:
+            # templates raise what they like
+            return None
+
+
+def _form_of(text: str) -> ToolFormat | None:
+    """The form that reads the call `qzlook(qzpart="qzmiddle")` in what a template made of it."""
+    for form in FORMATS:
+        at = min((at for opening in form.opening if (at := text.find(opening)) >= 0), default=-1)
+        if at < 0:
+            continue
+        _, calls, _ = read_calls(text[at:], form, [_TOOL])
+        if [(call["name"], call["args"]) for call in calls] == [("qzlook", {"qzpart": "qzmiddle"})]:
+            return form
+    return None
+
+
+def _placeholders(processor: Any) -> list[str]:
+    """What a processor puts images, videos and sounds in the place of, and around them."""
+    names = [name for name in vars(processor) if name.endswith("_token")]
+    return [value for name in {*names, "image_token"} if isinstance(value := getattr(processor, name, None), str)]
+
+
+def _text(text: str) -> Turn:
+    return {"type": "text", "text": text}
+
+
+def _joined(first: list[Turn], second: list[Turn]) -> list[Turn]:
+    """Contents one after the other, with an empty line between their texts."""
+    if first and second and first[-1]["type"] == second[0]["type"] == "text":
+        return [*first[:-1], _text(f"{first[-1]['text']}\n\n{second[0]['text']}"), *second[1:]]
+    return [*first, *second]
+
+
+def _with_system(found: list[Turn], text: str) -> list[Turn]:
+    if found and found[0]["role"] == "system":
+        return [{**found[0], "content": _joined(found[0]["content"], [_text(text)])}, *found[1:]]
+    return [{"role": "system", "content": [_text(text)]}, *found]
+
+
+def _without_system(found: list[Turn]) -> list[Turn]:
+    """System prompts at the beginning of the next turn of the user."""
+    made: list[Turn] = []
+    waiting: list[Turn] = []
+    for turn in found:
+        if turn["role"] == "system":
+            waiting = _joined(waiting, turn["content"])
+        elif turn["role"] == "user" and waiting:
+            made.append({**turn, "content": _joined(waiting, turn["content"])})
+            waiting = []
+        else:
+            made.append(turn)
+    return [*made, {"role": "user", "content": waiting}] if waiting else made
+
+
+def _alternating(found: list[Turn]) -> list[Turn]:
+    """Turns of one role that follow each other as one."""
+    made: list[Turn] = []
+    for turn in found:
+        if made and made[-1]["role"] == turn["role"] and turn["role"] in ("user", "assistant"):
+            made[-1] = {**made[-1], **turn, "content": _joined(made[-1]["content"], turn["content"])}
+        else:
+            made.append(turn)
+    return made
