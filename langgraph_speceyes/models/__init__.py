@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
         try:
             from langgraph_speceyes.models.chat import LocalChatModel
         except ModuleNotFoundError as missing:
-            if missing.name in ("torch", "transformers"):
+            if missing.name in ("torch", "transformers", "jinja2"):
                 raise MissingExtraError("LocalChatModel", "local") from missing
             raise
         return LocalChatModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
@@ -17,30 +18,38 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from PIL import Image
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
+from langgraph_speceyes.models.capabilities import Capabilities, found
 from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
-from langgraph_speceyes.models.loading import load_model
-from langgraph_speceyes.models.processor import load_processor
-from langgraph_speceyes.models.reply import Spoken, last_chunk, whole_message
+from langgraph_speceyes.models.loading import Checkpoint, load
+from langgraph_speceyes.models.rendering import Fallback, Renderer
+from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
+from langgraph_speceyes.models.resizing import bicubic_rule_of, rule_of
 from langgraph_speceyes.models.scope import current_scope
-from langgraph_speceyes.models.template import images_as_user_turns, turns
+
+_logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 512 * 1024 * 1024
 """Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
 
 
 class LocalChatModel(BaseChatModel):
-    """Any checkpoint that `AutoModelForImageTextToText` and its processor can load, as a chat model.
+    """A vision-language checkpoint of transformers as a chat model.
+
+    Families of the Qwen-VL kind share prefixes, images and forward passes; all others are generated batch by batch.
+    What a model gets is in its :attr:`capabilities`, and logged when it is loaded; docs/local-models.md lists families.
 
     Greedy by default. Tools go through the checkpoint's chat template and come back as `AIMessage.tool_calls`.
     `logprobs=True, top_logprobs=K` puts log-probabilities in `response_metadata["logprobs"]` in the layout of OpenAI's
     chat completions, natural logarithms of the untempered distribution, end-of-sequence excluded. Calls under way
     together, from threads or tasks, share forward passes; a call's answer does not depend on its neighbours.
+
+    What users, tools and images say never becomes one of the tokenizer's control tokens. Where a prompt begins the
+    model's thought, so does its answer's text.
 
     Images in messages may be references (paths, `file:` URLs, regions `#xywh=x,y,w,h`, `sha256:` of an interned image):
     they are loaded here, within `policy`.
@@ -76,10 +85,16 @@ class LocalChatModel(BaseChatModel):
     tools_in_prompt: bool = True
     """Show bound tools through the chat template; False for checkpoints that know their tools, whose calls are then
     only read."""
+    tools_without_template: Fallback = "system"
+    """What becomes of tools that the checkpoint's chat template does not show: `"system"` describes them in the system
+    prompt, in Hermes' form; `"error"` refuses them."""
+    template_options: dict[str, Any] = Field(default_factory=dict)
+    """Further variables of the chat template, such as `enable_thinking`; a call may bring its own."""
     policy: ImagePolicy = Field(default=DEFAULT_POLICY)
     """Which images may be loaded."""
 
     _engine: Engine = PrivateAttr()
+    _renderer: Renderer = PrivateAttr()
     _batcher: MicroBatcher[Request, Completion] = PrivateAttr()
 
     accepts_image_references: bool = True
@@ -105,29 +120,35 @@ class LocalChatModel(BaseChatModel):
         """Load a checkpoint.
 
         Args:
-            model_id: Hub id or folder.
+            model_id: Hub id or folder, of a whole checkpoint or of a LoRA on one.
             revision: Hub revision.
             device: Where to run; the default is CUDA, else MPS, else the CPU.
-            dtype: Of the weights; the default is bfloat16 on CUDA that supports it, float16 on other accelerators,
-                float32
+            dtype: Of the weights; the default is bfloat16 on CUDA that has it, float16 on other accelerators, float32
                 on the CPU.
             attn_implementation: As transformers names them; the default is its own choice (SDPA where there is one).
             max_batch: Most calls in one forward pass.
             max_wait_s: Longest wait for calls that were announced, in seconds; others are never waited for.
             max_queue: Most calls waiting; one more raises `QueueFullError`.
             cache_bytes: Most bytes for key-value prefixes of prompts, and as many for image features; 0 caches nothing.
-            model_options: Further arguments of the model's `from_pretrained`.
+            model_options: Further arguments of the model's `from_pretrained`, such as `device_map` or
+                `quantization_config`. Only safetensors are loaded, unless `use_safetensors` is False among them.
             processor_options: Further arguments of the processor's, such as a pixel budget.
             settings: Fields of this class.
 
         Returns:
             The model, ready to be called.
+
+        Raises:
+            ArgumentError: It is no checkpoint for a chat, or two arguments contradict each other.
+            MissingLibraryError: A library that the checkpoint needs is not installed.
         """
         options = dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        model = load_model(model_id, revision=revision, device=device, dtype=dtype, options=options)
-        processor = load_processor(model_id, revision=revision, **(processor_options or {}))
+        checkpoint = Checkpoint.find(model_id, revision)
+        model, processor = load(
+            checkpoint, device=device, dtype=dtype, options=options, processor_options=processor_options or {}
+        )
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
         revision = getattr(model.config, "_commit_hash", None) or revision
         settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
@@ -144,15 +165,26 @@ class LocalChatModel(BaseChatModel):
         model_name: str = "local",
         **settings: Any,
     ) -> Self:
-        """Wrap a transformers model and processor that are already in memory; see :meth:`from_pretrained`."""
+        """Wrap a transformers model and processor that are already in memory; see :meth:`from_pretrained`.
+
+        Of a PEFT model the model inside is taken, adapters included.
+        """
         chat = cls(model_name=model_name, **settings)
         if cache_bytes < 0:
             raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        chat._renderer = Renderer(processor)
         chat._engine = Engine(model, processor, prefix_bytes=cache_bytes, feature_bytes=cache_bytes)
         chat._batcher = MicroBatcher(
             chat._engine.serve, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
         )
+        _logger.info("%s", chat.capabilities.line())
         return chat
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, and how it is run."""
+        return found(self.model_name, self._engine, self._renderer, self.tools_without_template, self.template_options)
 
     @property
     def vocab_size(self) -> int:
@@ -171,23 +203,8 @@ class LocalChatModel(BaseChatModel):
 
     @property
     def resize_rule(self) -> ResizeRule | None:
-        """How the processor resizes an image before the model sees it, for Qwen-style processors."""
-        images: Any = getattr(self._engine.processor, "image_processor", None)
-        try:
-            return ResizeRule(
-                factor=images.patch_size * images.merge_size,
-                min_pixels=images.size.shortest_edge,
-                max_pixels=images.size.longest_edge,
-            )
-        except (AttributeError, TypeError):
-            return None
-
-    @property
-    def _bicubic_rule(self) -> ResizeRule | None:
-        """The rule if the processor follows it with bicubic resizing, so that resizing beforehand changes no pixel."""
-        images: Any = getattr(self._engine.processor, "image_processor", None)
-        plain = getattr(images, "resample", None) == Image.Resampling.BICUBIC and getattr(images, "do_resize", False)
-        return self.resize_rule if plain else None
+        """How the processor resizes an image before the model sees it; None where its class has no known rule."""
+        return rule_of(self._engine.processor)
 
     @property
     def _llm_type(self) -> str:
@@ -206,7 +223,7 @@ class LocalChatModel(BaseChatModel):
         Raises:
             ImageError: It cannot be loaded.
         """
-        if (rule := self._bicubic_rule) is None:
+        if (rule := bicubic_rule_of(self._engine.processor)) is None:
             return False
         load_resized(image, rule, self.policy)
         return True
@@ -244,30 +261,20 @@ class LocalChatModel(BaseChatModel):
         return self.bind(tools=[convert_to_openai_tool(t) for t in tools], **kwargs)
 
     def render(
-        self, messages: Sequence[BaseMessage], tools: list[dict[str, Any]] | None = None
+        self,
+        messages: Sequence[BaseMessage],
+        tools: list[dict[str, Any]] | None = None,
+        template_options: dict[str, Any] | None = None,
     ) -> tuple[str, tuple[Any, ...]]:
         """The prompt text and the images that these messages become, generation prompt included."""
-        found, images = turns(messages, self.policy, self._bicubic_rule)
-        text = self._template(found, tools)
-        if images and self._placeholders(text) != len(images):
-            # the template has no place for images in tool results
-            text = self._template(images_as_user_turns(found), tools)
-        if images and self._placeholders(text) != len(images):
-            raise ArgumentError(
-                "messages", f"{self._placeholders(text)} images, which the chat template has room for", len(images)
-            )
-        return text, tuple(images)
-
-    def _template(self, found: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
-        return str(
-            self._engine.processor.apply_chat_template(
-                found, tools=tools or None, tokenize=False, add_generation_prompt=True
-            )
+        return self._renderer.render(
+            messages,
+            self.policy,
+            bicubic_rule_of(self._engine.processor),
+            tools=tools,
+            fallback=self.tools_without_template,
+            options=self.template_options | (template_options or {}),
         )
-
-    def _placeholders(self, text: str) -> int:
-        token = getattr(self._engine.processor, "image_token", None) or "<image>"
-        return text.count(token)
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Request:
         logprobs = kwargs.get("logprobs", self.logprobs)
@@ -275,7 +282,8 @@ class LocalChatModel(BaseChatModel):
         if top is not None and not logprobs:
             raise ArgumentError("top_logprobs", "logprobs=True beside it", f"logprobs={logprobs}")
         check_top(top, self.vocab_size)
-        text, images = self.render(messages, kwargs.get("tools") if self.tools_in_prompt else None)
+        tools = kwargs.get("tools") if self.tools_in_prompt else None
+        text, images = self.render(messages, tools, kwargs.get("template_options"))
         return Request(
             text=text,
             images=images,
@@ -323,7 +331,7 @@ class LocalChatModel(BaseChatModel):
         steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         request = self._request(messages, stop, kwargs)
         future = self._submit_watched(request, kwargs, steps.put)
-        spoken = Spoken(self._engine, kwargs.get("tools"), request.stop)
+        spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:
             while (step := steps.get()) is not None:
                 if delta := spoken.hear(step):
@@ -343,7 +351,7 @@ class LocalChatModel(BaseChatModel):
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
         request = await asyncio.to_thread(self._request, messages, stop, kwargs)
         future = self._submit_watched(request, kwargs, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
-        spoken = Spoken(self._engine, kwargs.get("tools"), request.stop)
+        spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:
             while (step := await steps.get()) is not None:
                 if delta := spoken.hear(step):
@@ -379,4 +387,7 @@ class LocalChatModel(BaseChatModel):
 
     def _message(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> AIMessage:
         entry = self._engine.token_entry if request.top is not None else None
-        return whole_message(completion, self.model_name, tools=bool(kwargs.get("tools")), entry=entry)
+        return whole_message(completion, self.model_name, self._reader(request, kwargs), entry=entry)
+
+    def _reader(self, request: Request, kwargs: dict[str, Any]) -> Reader:
+        return Reader(self._engine, self._renderer, request.text, kwargs.get("tools"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from langgraph_speceyes.errors import ArgumentError
@@ -82,7 +83,7 @@ class ControlTokens:
         if not places:
             return text
         cuts = [0, *sorted(places), len(text)]
-        return self.joiner.join(text[begin:end] for begin, end in zip(cuts, cuts[1:], strict=False))
+        return self.joiner.join(text[begin:end] for begin, end in pairwise(cuts))
 
     def deep(self, value: Any) -> Any:
         """The same for all text in lists and dictionaries, their keys included."""

@@ -1,52 +1,170 @@
-"""Loading a checkpoint's weights: where to, and in which type."""
+"""Loading a checkpoint's weights: where to, in which type, and what is no checkpoint for a chat."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers.utils import cached_file
+
+from langgraph_speceyes.errors import ArgumentError, MissingLibraryError
+from langgraph_speceyes.models.processor import load_processor
 
 # transformers makes models on a default device of the whole process while it loads one
 _loading = threading.Lock()
 
 
-def load_model(
-    model_id: str,
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a checkpoint's parts are.
+
+    Attributes:
+        base: Hub id or folder of the weights, and of the processor.
+        adapter: Of a LoRA on them, or None.
+        revision: Hub revision of what the user named.
+    """
+
+    base: str
+    adapter: str | None
+    revision: str | None
+
+    @classmethod
+    def find(cls, model_id: str, revision: str | None) -> Checkpoint:
+        """Tell LoRA folders, which name their base, from whole checkpoints."""
+        path = cached_file(
+            model_id,
+            "adapter_config.json",
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if path is None:
+            return cls(model_id, None, revision)
+        base = json.loads(Path(path).read_text()).get("base_model_name_or_path")
+        if not base:
+            raise ArgumentError("model_id", "a LoRA that names its base_model_name_or_path", repr(model_id))
+        return cls(base, model_id, revision)
+
+    @property
+    def base_revision(self) -> str | None:
+        """Revision of the base."""
+        return None if self.adapter else self.revision
+
+
+def load(
+    checkpoint: Checkpoint,
     *,
-    revision: str | None,
     device: str | torch.device | None,
     dtype: torch.dtype | str | None,
     options: Mapping[str, Any],
-) -> Any:
-    """Load a model, ready to answer.
+    processor_options: Mapping[str, Any],
+) -> tuple[Any, Any]:
+    """Load a checkpoint's model, ready to answer, and its processor.
 
     Args:
-        model_id: Hub id or folder.
-        revision: Hub revision.
-        device: Where to; None is CUDA, else MPS, else the CPU.
+        checkpoint: Where it is.
+        device: Where to; None is CUDA, else MPS, else the CPU, or where `device_map` among the options says.
         dtype: Of the weights; None is what the device is best at.
-        options: Further arguments of `from_pretrained`.
+        options: Further arguments of the model's `from_pretrained`.
+        processor_options: Further arguments of the processor's.
+
+    Raises:
+        ArgumentError: It is no checkpoint for a chat, has no safetensors, or two arguments contradict each other.
+        MissingLibraryError: A library that it needs is not installed.
     """
-    where = torch.device(device) if device is not None else _best_device()
+    named, revision = checkpoint.adapter or checkpoint.base, checkpoint.base_revision
+    trust = {key: options[key] for key in ("trust_remote_code",) if key in options}
+    config = AutoConfig.from_pretrained(checkpoint.base, revision=revision, **trust)
+    _refuse_others(config, named)
+    processor = load_processor(checkpoint.base, revision=revision, **trust, **processor_options)
+    _refuse_silent(config, processor, named)
+    settings = {"use_safetensors": True} | dict(options)
+    quantised = "quantization_config" in settings or getattr(config, "quantization_config", None) is not None
+    settings["dtype"] = _one_of("dtype", dtype, settings.pop("dtype", None) or settings.pop("torch_dtype", None))
+    spread = _one_of("device_map", None, settings.get("device_map"))
+    if spread is not None and device is not None:
+        raise ArgumentError("device", "None beside device_map", device)
+    where = torch.device(device) if device is not None else best_device()
+    if quantised and spread is None and where.type != "cpu":
+        # quantised weights cannot be moved once they are loaded
+        spread = settings["device_map"] = {"": where}
+    if spread is not None and importlib.util.find_spec("accelerate") is None:
+        raise MissingLibraryError("device_map" if not quantised else "a quantised checkpoint", "accelerate")
+    if settings["dtype"] is None:
+        settings["dtype"] = "auto" if quantised else best_dtype(where)
     with _loading:
-        model = AutoModelForImageTextToText.from_pretrained(
-            model_id, revision=revision, dtype=dtype or _best_dtype(where), **options
-        )
-    return model.to(where).eval()
+        model = _weights(checkpoint.base, named, revision, settings)
+        if checkpoint.adapter is not None:
+            model = _with_adapter(model, checkpoint, merge=not quantised)
+    return (model if spread is not None or quantised else model.to(where)).eval(), processor
 
 
-def _best_device() -> torch.device:
+def best_device() -> torch.device:
+    """CUDA, else MPS, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _best_dtype(device: torch.device) -> torch.dtype:
+def best_dtype(device: torch.device) -> torch.dtype:
+    """What a device computes fast and well in: bfloat16 only where it has it, not where it is emulated."""
     if device.type == "cpu":
         return torch.float32
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float16
+
+
+def _weights(base: str, named: str, revision: str | None, settings: dict[str, Any]) -> Any:
+    try:
+        return AutoModelForImageTextToText.from_pretrained(base, revision=revision, **settings)
+    except OSError as error:
+        if settings["use_safetensors"] is not True or "safetensors" not in str(error):
+            raise
+        raise ArgumentError(
+            "model_id",
+            "a checkpoint with safetensors (pickled weights can run code: model_options={'use_safetensors': False} "
+            "loads them if you trust them)",
+            repr(named),
+        ) from error
+
+
+def _with_adapter(model: Any, checkpoint: Checkpoint, *, merge: bool) -> Any:
+    if importlib.util.find_spec("peft") is None:
+        raise MissingLibraryError(f"the LoRA {checkpoint.adapter}", "peft")
+    from peft import PeftModel
+
+    wrapped = PeftModel.from_pretrained(model, checkpoint.adapter, revision=checkpoint.revision)
+    return wrapped.merge_and_unload() if merge else wrapped.get_base_model()
+
+
+def _one_of(argument: str, first: Any, second: Any) -> Any:
+    if first is not None and second is not None and first != second:
+        raise ArgumentError(argument, f"one of it, found {first} here", f"{second} in model_options")
+    return second if first is None else first
+
+
+def _refuse_others(config: Any, named: str) -> None:
+    if type(config) not in AutoModelForImageTextToText._model_mapping and not getattr(config, "auto_map", None):
+        raise ArgumentError("model_id", "a vision-language checkpoint", f"{named!r}, a {config.model_type} model")
+    if config.is_encoder_decoder:
+        found = f"{named!r}, a {config.model_type} model with an encoder of its own for the text"
+        raise ArgumentError("model_id", "a decoder-only checkpoint", found)
+
+
+def _refuse_silent(config: Any, processor: Any, named: str) -> None:
+    """Refuse a processor that cannot write a conversation."""
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None or not hasattr(processor, "image_processor"):
+        raise ArgumentError("model_id", "a checkpoint with a processor for images", f"{named!r} ({config.model_type})")
+    if not (getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)):
+        raise ArgumentError(
+            "model_id", "a checkpoint with a chat template", f"{named!r}, a {config.model_type} model without one"
+        )

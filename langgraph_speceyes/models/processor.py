@@ -52,7 +52,7 @@ def _images_only(family: Any) -> Any:
 
     def arguments(cls: Any, *args: Any, **kwargs: Any) -> list[Any]:
         wanted = cls.get_attributes()
-        parts = type(family.__name__, (family,), {"get_attributes": classmethod(lambda _: _KEPT)})
+        parts: Any = type(family.__name__, (family,), {"get_attributes": classmethod(lambda _: _KEPT)})
         found = dict(zip(_KEPT, parts._get_arguments_from_pretrained(*args, **kwargs), strict=True))
         return [found.get(name) for name in wanted]
 

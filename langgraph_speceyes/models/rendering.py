@@ -15,7 +15,8 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, ResizeRule
 from langgraph_speceyes.models.control import ControlTokens
 from langgraph_speceyes.models.template import Turn, images_as_user_turns, turns
-from langgraph_speceyes.models.tool_calls import FORMATS, HERMES, ToolFormat, hermes_call, outside_thoughts, read_calls
+from langgraph_speceyes.models.tool_calls import FORMATS, HERMES, ToolFormat, hermes_call, read_calls
+from langgraph_speceyes.scoring.spoken import THOUGHTS
 
 Fallback = Literal["system", "error"]
 """What becomes of tools that a chat template does not show: a text in the system prompt, or an error."""
@@ -83,7 +84,7 @@ class Renderer:
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        tokenizer = getattr(processor, "tokenizer", processor)
+        self.tokenizer = tokenizer = getattr(processor, "tokenizer", processor)
         template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
         if not template:
             raise ArgumentError("processor", "one with a chat template", type(processor).__name__)
@@ -96,6 +97,16 @@ class Renderer:
     def form(self) -> ToolFormat:
         """How the model writes its calls: as its template does, or as it is told to."""
         return self.facts.form or HERMES
+
+    @property
+    def calls_as(self) -> str:
+        """What reads the model's calls."""
+        return "its tokenizer says" if self.parses else self.form.name
+
+    @property
+    def parses(self) -> bool:
+        """Whether the checkpoint brings a template of its own for reading answers (`tokenizer.parse_response`)."""
+        return getattr(self.tokenizer, "response_template", None) is not None
 
     @property
     def shows_tools(self) -> bool:
@@ -144,11 +155,11 @@ class Renderer:
             raise ArgumentError("messages", f"{room} images, which the chat template has room for", len(images))
         return text, tuple(images)
 
-    def inside_thought(self, text: str) -> bool:
-        """Whether a prompt ends inside a thought, so that the answer goes on with it."""
-        # a thought that is open at the end was opened near it
-        *_, (_, inside) = outside_thoughts(text[-64:])
-        return inside
+    def open_thought(self, prompt: str) -> str:
+        """The mark of the thought that a prompt ends in, so that the answer goes on with it; else empty."""
+        # what is open at the end was opened right there
+        tail = prompt[-64:].rstrip()
+        return next((mark for mark in THOUGHTS if tail.lower().endswith(mark)), "")
 
     def _adapted(self, found: list[Turn]) -> list[Turn]:
         """The conversation in the words that the template has."""
@@ -160,9 +171,8 @@ class Renderer:
             if turn["role"] == "tool" and not (self.facts.results and self.facts.form):
                 turn["role"] = "user"
                 turn["content"] = [_text("<tool_response>\n"), *turn["content"], _text("\n</tool_response>")]
-            elif turn["role"] == "tool" and self.facts.plain_results:
-                if all(block["type"] == "text" for block in turn["content"]):
-                    turn["content"] = "".join(block["text"] for block in turn["content"])
+            elif turn["role"] == "tool" and self.facts.plain_results and not _shows_images(turn):
+                turn["content"] = "".join(block["text"] for block in turn["content"])
         if not self.facts.system:
             made = _without_system(made)
         return _alternating(made) if self.facts.alternates else made
@@ -197,7 +207,7 @@ class Renderer:
             form=_form_of(called.rpartition("qzquestion")[2]),
             results="qzresult" in told or "qzresult" in told_plainly,
             plain_results=not blocks and "qzresult" in told_plainly,
-            thinking=plain is not None and self.inside_thought(plain),
+            thinking=bool(plain and self.open_thought(plain)),
             switch="enable_thinking" in self._source,
         )
 
@@ -225,6 +235,10 @@ def _placeholders(processor: Any) -> list[str]:
     """What a processor puts images, videos and sounds in the place of, and around them."""
     names = [name for name in vars(processor) if name.endswith("_token")]
     return [value for name in {*names, "image_token"} if isinstance(value := getattr(processor, name, None), str)]
+
+
+def _shows_images(turn: Turn) -> bool:
+    return any(block["type"] == "image" for block in turn["content"])
 
 
 def _text(text: str) -> Turn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
@@ -12,29 +12,70 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langgraph_speceyes.models.engine import Candidate, Completion, Engine, Step
+from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.template import RAW_OUTPUT
-from langgraph_speceyes.models.tool_calls import parse_tool_calls
+from langgraph_speceyes.models.tool_calls import parsed_calls, read_calls
+
+Tools = Sequence[Mapping[str, Any]]
+
+
+class Reader:
+    """Reads one answer: the thought that its prompt began, and the calls of tools that were offered.
+
+    Args:
+        engine: What generated it.
+        renderer: What wrote its prompt.
+        prompt: The prompt.
+        tools: The tools that were offered, in OpenAI's format.
+    """
+
+    def __init__(self, engine: Engine, renderer: Renderer, prompt: str, tools: Tools | None) -> None:
+        self.engine, self.renderer, self.prompt, self.tools = engine, renderer, prompt, list(tools or ())
+        self.begun = renderer.open_thought(prompt)
+        """The mark of the thought that the prompt ends in, which the answer's text begins with; else empty."""
+        special, opening = renderer.control.special, renderer.form.opening
+        self._raw = renderer.parses or any(one in special for one in opening)
+        self.holds = tuple(one for one in opening if one not in special) if self.tools else ()
+        """How calls begin in the text."""
+        ends = [engine.tokenizer.convert_tokens_to_ids(one) for one in opening if one in special]
+        self.hold_ids = frozenset(ends if self.tools else ())
+        """The same as tokens that are not part of it."""
+
+    def read(self, completion: Completion) -> tuple[str, list[ToolCall], list[InvalidToolCall], str | None]:
+        """The text, the calls, those that cannot be used, and what was written if the model can be shown it again."""
+        text = self.begun + completion.text
+        if not self.tools:
+            return text, [], [], None
+        if not self._raw:
+            rest, calls, invalid = read_calls(text, self.renderer.form, self.tools)
+            return rest, calls, invalid, completion.text if calls or invalid else None
+        ids = [step.chosen.id for step in completion.steps]
+        written = str(self.engine.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        if self.renderer.parses:
+            rest, calls, invalid = parsed_calls(self.renderer.tokenizer, written, self.prompt, self.tools)
+        else:
+            rest, calls, invalid = read_calls(self.begun + written, self.renderer.form, self.tools)
+        if not calls and not invalid:
+            return text, [], [], None
+        for token in self.renderer.control.special:
+            rest = rest.replace(token, "")
+        # special tokens would be lost in the text: the template writes such calls again
+        return rest.strip(), calls, invalid, completion.text if written == completion.text else None
 
 
 def whole_message(
-    completion: Completion, model_name: str, *, tools: bool, entry: Callable[[Candidate], dict[str, Any]] | None
+    completion: Completion, model_name: str, reader: Reader, *, entry: Callable[[Candidate], dict[str, Any]] | None
 ) -> AIMessage:
     """An answer with its tool calls, log-probabilities and usage.
 
     Args:
         completion: What was generated.
         model_name: For its metadata.
-        tools: Whether tools were offered, so that calls are read from the text.
+        reader: Reads its text.
         entry: Describes a token for the log-probabilities; None leaves them out.
     """
-    text = completion.text
-    calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    metadata: dict[str, Any] = {}
-    if tools:
-        text, calls, invalid = parse_tool_calls(text)
-        if calls or invalid:
-            metadata[RAW_OUTPUT] = completion.text
+    text, calls, invalid, again = reader.read(completion)
+    metadata: dict[str, Any] = {} if again is None else {RAW_OUTPUT: again}
     metadata["model_name"] = model_name
     metadata["finish_reason"] = "tool_calls" if calls else completion.finish_reason
     if entry is not None:
@@ -79,22 +120,37 @@ def last_chunk(message: AIMessage, said: str) -> ChatGenerationChunk:
 class Spoken:
     """The text to stream so far: held back where it may still become a tool call, a stop string or half a character."""
 
-    def __init__(self, engine: Engine, tools: Any, stop: tuple[str, ...]) -> None:
-        self._engine, self._ids = engine, list[int]()
-        self._holds = (*stop, *(("<tool_call>",) if tools else ()))
+    def __init__(self, reader: Reader, stop: tuple[str, ...]) -> None:
+        self._reader, self._engine, self._holds = reader, reader.engine, (*stop, *reader.holds)
+        self._longest = max(map(len, self._holds), default=0)
+        self._ids: list[int] = []
+        # what was decoded last, and the tokens that are decoded again with the next one
+        self._text, self._from, self._upto = reader.begun, 0, 0
+        self._held = False
         self.said = ""
 
     def hear(self, step: Step) -> str:
         """Take a token in; what can be said because of it."""
         self._ids.append(step.chosen.id)
-        text = self._engine.decode(self._ids)
-        end = len(text.rstrip("\ufffd"))
+        self._held = self._held or step.chosen.id in self._reader.hold_ids
+        if self._held:
+            return ""
+        before = self._engine.decode(self._ids[self._from : self._upto])
+        now = self._engine.decode(self._ids[self._from :])
+        if now.endswith("\ufffd"):
+            return ""
+        self._text += now[len(before) :]
+        self._from, self._upto = self._upto, len(self._ids)
+        begin = max(0, len(self.said) - self._longest)
+        tail = self._text[begin:]
+        end = len(tail)
         for hold in self._holds:
-            at = text.find(hold)
-            end = min(end, at) if at >= 0 else end
+            at = tail.find(hold)
+            if at >= 0:
+                end, self._held = min(end, at), True
             # the beginning of a hold at the very end
-            size = next((n for n in range(min(len(hold), len(text)), 0, -1) if text.endswith(hold[:n])), 0)
-            end = min(end, len(text) - size)
-        delta = text[len(self.said) : end]
+            size = next((n for n in range(min(len(hold), len(tail)), 0, -1) if tail.endswith(hold[:n])), 0)
+            end = min(end, len(tail) - size)
+        delta = self._text[len(self.said) : begin + end]
         self.said += delta
         return delta

@@ -17,7 +17,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from langgraph_speceyes.scoring.spoken import THOUGHTS
 
-__all__ = ["FORMATS", "HERMES", "ToolFormat", "hermes_call", "outside_thoughts", "read_calls"]
+__all__ = ["FORMATS", "HERMES", "ToolFormat", "hermes_call", "outside_thoughts", "parsed_calls", "read_calls"]
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """JSON schemas of the parameters of tools, by the tools' names."""
@@ -62,11 +62,16 @@ def read_calls(
     said: list[str] = []
     found: Calls = []
     for part, thought in outside_thoughts(text, inside=inside):
-        rest, calls = (part, []) if thought else form.read(part, schemas)
+        rest, read = (part, Calls()) if thought else form.read(part, schemas)
         said.append(rest)
-        found += calls
-    calls = [one for one in found if one["type"] == "tool_call"]
-    invalid = [one for one in found if one["type"] == "invalid_tool_call"]
+        found += read
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for one in found:
+        if one["type"] == "tool_call":
+            calls.append(one)
+        else:
+            invalid.append(one)
     return "".join(said).strip() if found else text, calls, invalid
 
 
@@ -87,6 +92,25 @@ def outside_thoughts(text: str, *, inside: bool = False) -> Iterator[tuple[str, 
             yield text[begin : mark.end()], True
             begin, closing = mark.end(), None
     yield text[begin:], closing is not None
+
+
+def parsed_calls(
+    tokenizer: Any, text: str, prompt: str, tools: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, list[ToolCall], list[InvalidToolCall]]:
+    """The same by the template for reading answers that a checkpoint brings (`tokenizer.parse_response`).
+
+    Args:
+        tokenizer: Its tokenizer.
+        text: The generated text, special tokens included.
+        prompt: The prompt, which may have begun the answer.
+        tools: The tools that were offered, in OpenAI's format.
+    """
+    try:
+        read = tokenizer.parse_response(text, prefix=prompt, tools=list(tools) or None)
+        calls = [_call(one["function"]) for one in read.get("tool_calls") or ()]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return text, [], [_broken(text, error)]
+    return str(read.get("content") or "") if calls else text, calls, []
 
 
 def hermes_call(name: str, arguments: Any) -> str:
