@@ -15,7 +15,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, ResizeRule
 from langgraph_speceyes.models.control import ControlTokens
 from langgraph_speceyes.models.template import Turn, images_as_user_turns, turns
-from langgraph_speceyes.models.tool_calls import FORMATS, HERMES, ToolFormat, hermes_call, read_calls
+from langgraph_speceyes.models.tool_calls import FORMATS, HERMES, ToolFormat, hermes_call
 from langgraph_speceyes.scoring.spoken import THOUGHTS
 
 Fallback = Literal["system", "error"]
@@ -222,10 +222,7 @@ class Renderer:
 def _form_of(text: str) -> ToolFormat | None:
     """The form that reads the call `qzlook(qzpart="qzmiddle")` in what a template made of it."""
     for form in FORMATS:
-        at = min((at for opening in form.opening if (at := text.find(opening)) >= 0), default=-1)
-        if at < 0:
-            continue
-        _, calls, _ = read_calls(text[at:], form, [_TOOL])
+        calls = form.find(text, [_TOOL])
         if [(call["name"], call["args"]) for call in calls] == [("qzlook", {"qzpart": "qzmiddle"})]:
             return form
     return None

@@ -43,6 +43,11 @@ class ToolFormat:
     opening: tuple[str, ...]
     read: _Read
 
+    def find(self, text: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[ToolCall]:
+        """The calls in a part of a prompt, special tokens included, from the first one on."""
+        at = min((at for one in self.opening if (at := text.find(one)) >= 0), default=len(text))
+        return read_calls(text[at:], self, tools)[1]
+
 
 def read_calls(
     text: str, form: ToolFormat, tools: Sequence[Mapping[str, Any]] = (), *, inside: bool = False

@@ -17,7 +17,6 @@ from PIL import Image
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError, ImageError
 from langgraph_speceyes.images import ImagePolicy
-from langgraph_speceyes.models.tool_calls import parse_tool_calls
 from langgraph_speceyes.prompts import image_question
 from langgraph_speceyes.scoring import SCORES, score_answer
 from langgraph_speceyes.scoring.separability import separability
@@ -310,17 +309,6 @@ def test_templates_without_images_in_tool_results_get_them_in_a_user_turn(pair: 
         model._engine.processor.chat_template = template
     assert text == "[user]<|image_pad|>[assistant]hm[tool]See the image below.[user]<|image_pad|>"
     assert len(images) == 2
-
-
-def test_tool_calls_are_parsed_and_bad_ones_reported() -> None:
-    good = '<tool_call>{"name": "crop", "arguments": {"bbox_2d": [1, 2, 3, 4]}}</tool_call>'
-    text, calls, invalid = parse_tool_calls(f"Let me look. {good}<tool_call>{{broken</tool_call>")
-    assert text == "Let me look."
-    assert [(c["name"], c["args"]) for c in calls] == [("crop", {"bbox_2d": [1, 2, 3, 4]})]
-    assert [i["args"] for i in invalid] == ["{broken"]
-    assert parse_tool_calls("a < b") == ("a < b", [], [])
-    for wrong in ('{"arguments": {}}', "[1]", '{"name": "crop", "arguments": [1]}'):
-        assert parse_tool_calls(f"<tool_call>{wrong}")[2]
 
 
 @pytest.mark.parametrize("name", ["speculator", "large"])

@@ -1,0 +1,133 @@
+"""Every family against transformers: the same tokens and log-probabilities, or a refusal by name."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.errors import SpecEyesError
+from tests.models.asking import CASES, CLOSE, SMALL, THIN, TOOL, Reference, asked, block, together, words
+from tests.models.conftest import Families
+from tests.models.families import FAMILIES, WORKING
+
+PAGE = Path(__file__).parents[2] / "docs" / "local-models.md"
+BEGIN, END = "<!-- measured by tests/models/test_families.py -->", "<!-- end -->"
+REFUSED = [title for title in FAMILIES if title not in WORKING]
+WAYS = ("transformers", "batch", "repeated", "without caches")
+
+
+@pytest.fixture(scope="session")
+def measured(families: Families) -> Any:
+    """The largest difference of a family's answers from those it gives alone, or what else differs, by way and case."""
+
+    @cache
+    def measure(title: str) -> dict[tuple[str, str], float | str]:
+        chat = families.chat(title)
+        reference = Reference(families.folder(title))
+        bare = LocalChatModel.from_loaded(chat._engine.model, chat._engine.processor, cache_bytes=0)
+        found: dict[tuple[str, str], float | str] = {}
+        alone = {case: asked(chat, messages) for case, messages in CASES.items()}
+        for case, messages in CASES.items():
+            found["transformers", case] = alone[case].compare(reference(messages))
+            found["repeated", case] = alone[case].compare(asked(chat, messages))
+            if chat.capabilities.cached:
+                found["without caches", case] = alone[case].compare(asked(bare, messages))
+        chat.clear_caches()
+        for case, answer in zip(CASES, together(chat, list(CASES.values())), strict=True):
+            found["batch", case] = alone[case].compare(answer)
+        if chat.capabilities.tools == "by the template":
+            with_tools = asked(chat, CASES["image"], tools=[TOOL])
+            found["transformers", "tools"] = with_tools.compare(reference(CASES["image"], [TOOL]))
+            assert with_tools.prompt > alone["image"].prompt
+        return found
+
+    return measure
+
+
+@pytest.mark.parametrize("title", WORKING)
+def test_a_family_answers_as_transformers_does(measured: Any, title: str) -> None:
+    wrong = {key: how for key, how in measured(title).items() if isinstance(how, str) or how > CLOSE}
+    assert not wrong
+
+
+@pytest.mark.parametrize("title", REFUSED)
+def test_a_family_that_cannot_be_right_is_refused_by_name(families: Families, title: str) -> None:
+    with pytest.raises(SpecEyesError, match=FAMILIES[title].refused) as caught:
+        families.chat(title)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("title", ["Qwen2.5-VL", "Qwen3-VL", "GLM-4V", "Gemma 3"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_says_the_same_alone_and_in_a_batch(
+    families: Families, title: str, attention: str, dtype: torch.dtype
+) -> None:
+    chat = families.chat(title, dtype=dtype, attn_implementation=attention)
+    asked_for = [CASES[case] for case in ("image", "large", "thin")]
+    alone = [asked(chat, messages, max_tokens=1) for messages in asked_for]
+    chat.clear_caches()
+    for one, other in zip(alone, together(chat, asked_for), strict=True):
+        assert one.tokens[:1] == other.tokens[:1]
+        assert all(value == value for values in other.logprobs for value in values)
+
+
+@pytest.mark.parametrize("title", WORKING)
+def test_a_look_with_a_tool_is_shown_in_every_family(families: Families, title: str) -> None:
+    chat = families.chat(title)
+    call = {"name": "crop", "args": {"bbox": [1, 2, 3, 4], "why": "to see"}, "id": "call_1", "type": "tool_call"}
+    conversation = [
+        HumanMessage([block(SMALL), words("What?")]),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage([block(THIN), words("a cut")], tool_call_id="call_1", name="crop"),
+        ToolMessage("and a word", tool_call_id="call_1", name="crop"),
+    ]
+    text, images = chat.render(conversation, [TOOL])
+    assert text.count(chat._renderer.image_token) == len(images) == 2
+    after = text.partition("What?")[2]
+    assert "Cut a region out." in text
+    assert all(word in after for word in ("crop", "bbox", "to see", "a cut", "and a word"))
+    # as text, not as the blocks that hold it
+    assert '"type"' not in after
+    assert "'type'" not in after
+    # what the template wrote is what the reader reads
+    read = chat._renderer.form.find(after, [TOOL])
+    assert [(one["name"], one["args"]) for one in read] == [("crop", call["args"])]
+    assert chat.invoke(conversation, tools=[TOOL], max_tokens=2).usage_metadata is not None
+
+
+def test_the_page_shows_what_was_measured(families: Families, measured: Any) -> None:
+    """`SPECEYES_WRITE=1` writes it."""
+    lines = [
+        "| family | is run | answers as transformers | tools | calls read as | thinking | sizes of images |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for title in WORKING:
+        can = families.chat(title).capabilities
+        worst = [how for how in measured(title).values() if isinstance(how, str) or how > CLOSE]
+        cells = [
+            "cached" if can.cached else f"plain: {can.plain_because}",
+            f"no, in {len(worst)} of {len(measured(title))}" if worst else f"yes, in all {len(measured(title))}",
+            *(can.tools, can.calls, can.thinking),
+            f"{can.resize.kind}'s rule" if can.resize else "the processor's own",
+        ]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    for title in REFUSED:
+        with pytest.raises(SpecEyesError) as caught:
+            families.chat(title)
+        words = str(caught.value).replace(repr(families.folder(title)), "the checkpoint")
+        lines.append(f"| {title} | refused: {words} | | | | | |")
+    table = "\n".join(lines)
+    page = PAGE.read_text()
+    if os.environ.get("SPECEYES_WRITE"):
+        head, _, rest = page.partition(BEGIN)
+        page = f"{head}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+        PAGE.write_text(page)
+    assert table in page
