@@ -146,11 +146,10 @@ class Renderer:
             found = _with_system(found, _TOOLS.format(tools=written))
             shown = None
         found = self._adapted(found)
-        text = self._template(found, shown, options)
+        text = self._template(self._fitted(found), shown, options)
         if images and text.count(self.image_token) != len(images):
             # the template has no place for images in tool results
-            found = images_as_user_turns(found)
-            text = self._template(_alternating(found) if self.facts.alternates else found, shown, options)
+            text = self._template(self._fitted(images_as_user_turns(found)), shown, options)
         if images and (room := text.count(self.image_token)) != len(images):
             raise ArgumentError("messages", f"{room} images, which the chat template has room for", len(images))
         return text, tuple(images)
@@ -171,17 +170,23 @@ class Renderer:
             if turn["role"] == "tool" and not (self.facts.results and self.facts.form):
                 turn["role"] = "user"
                 turn["content"] = [_text("<tool_response>\n"), *turn["content"], _text("\n</tool_response>")]
-            elif turn["role"] == "tool" and self.facts.plain_results and not _shows_images(turn):
-                turn["content"] = "".join(block["text"] for block in turn["content"])
-        if not self.facts.system:
-            made = _without_system(made)
-        return _alternating(made) if self.facts.alternates else made
+        return made if self.facts.system else _without_system(made)
+
+    def _fitted(self, found: list[Turn]) -> list[Turn]:
+        """The conversation in the form that the template takes."""
+        if self.facts.plain_results:
+            found = [_written(turn) if turn["role"] == "tool" else turn for turn in found]
+        return _alternating(found) if self.facts.alternates else found
 
     def _template(self, found: list[Turn], tools: Any, options: Mapping[str, Any] | None = None) -> str:
         try:
             return str(
                 self.processor.apply_chat_template(
-                    found, tools=tools or None, tokenize=False, add_generation_prompt=True, **(options or {})
+                    found,
+                    tools=tools or None,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    **self.control.deep(options or {}),
                 )
             )
         except TemplateError as error:
@@ -234,8 +239,11 @@ def _placeholders(processor: Any) -> list[str]:
     return [value for name in {*names, "image_token"} if isinstance(value := getattr(processor, name, None), str)]
 
 
-def _shows_images(turn: Turn) -> bool:
-    return any(block["type"] == "image" for block in turn["content"])
+def _written(turn: Turn) -> Turn:
+    """A turn whose content is text, if it is nothing else."""
+    if any(block["type"] != "text" for block in turn["content"]):
+        return turn
+    return {**turn, "content": "".join(block["text"] for block in turn["content"])}
 
 
 def _text(text: str) -> Turn:

@@ -169,11 +169,11 @@ def _function(body: str, schemas: Schemas) -> ToolCall | InvalidToolCall:
 
 
 def _pairs(body: str, schemas: Schemas) -> ToolCall | InvalidToolCall:
-    name, _, rest = body.partition("<arg_key>")
+    name, paired, rest = body.partition("<arg_key>")
     name = name.strip()
-    if not name or any(space in name for space in "\n {<"):
+    if not _NAME.fullmatch(name):
         return _broken(body, ValueError(f"{_EXPECTED}, <function=...> or <arg_key>"))
-    arguments, at = dict[str, str](), 0
+    arguments, at = dict[str, str](), 0 if paired else -1
     while at >= 0:
         key = rest.find("</arg_key>", at)
         opened = rest.find("<arg_value>", key)
@@ -189,28 +189,25 @@ def _pairs(body: str, schemas: Schemas) -> ToolCall | InvalidToolCall:
 
 def _bracketed(text: str, schemas: Schemas) -> tuple[str, Calls]:
     """Mistral's: `[TOOL_CALLS]` before a list of objects, or before each `name[ARGS]{...}`."""
-    parts, calls = text.split("[TOOL_CALLS]"), Calls()
-    said = [parts[0]]
-    for part in parts[1:]:
-        head, rest = part, ""
+    said, calls, at = list[str](), Calls(), 0
+    while (begin := text.find(_MISTRAL, at)) >= 0:
+        said.append(text[at:begin])
+        begin = _skip(text, begin + len(_MISTRAL))
+        limit = text.find(_MISTRAL, begin)
+        limit = len(text) if limit < 0 else limit
         try:
-            if part.lstrip().startswith("["):
-                start = part.index("[")
-                found, end = _JSON.raw_decode(part, start)
-                rest = part[end:]
-                made = [_call(one) for one in found]
+            if text.startswith("[", begin):
+                found, at = _JSON.raw_decode(text, begin)
+                calls += [_call(one) for one in found]
             else:
-                start = part.index("{")
-                name = part[:start].partition("[")[0].strip()
-                arguments, end = _JSON.raw_decode(part, start)
-                rest = part[end:]
-                made = [_call({"name": name, "arguments": arguments})]
-            calls += made
+                start = text.index("{", begin, limit)
+                name = text[begin:start].partition("[")[0].strip()
+                arguments, at = _JSON.raw_decode(text, start)
+                calls.append(_call({"name": name, "arguments": arguments}))
         except (ValueError, RecursionError) as error:
-            calls.append(_broken(head.strip(), error))
-            rest = ""
-        said.append(rest)
-    return "".join(said), calls
+            calls.append(_broken(text[begin:limit].strip(), error))
+            at = limit
+    return "".join([*said, text[at:]]), calls
 
 
 def _bare(text: str, schemas: Schemas) -> tuple[str, Calls]:
@@ -242,12 +239,13 @@ def _skip(text: str, at: int) -> int:
     return space.end()
 
 
+_NAME = re.compile(r"[\w.:-]+")
 _SPACE = re.compile(r"\s*")
-_PYTHON = "<|python_tag|>"
+_PYTHON, _MISTRAL = "<|python_tag|>", "[TOOL_CALLS]"
 HERMES = ToolFormat("hermes", ("<tool_call>",), _tagged)
 FORMATS = (
     HERMES,
-    ToolFormat("mistral", ("[TOOL_CALLS]",), _bracketed),
+    ToolFormat("mistral", (_MISTRAL,), _bracketed),
     ToolFormat("llama", ("{", _PYTHON), _bare),
 )
 

@@ -17,6 +17,9 @@ from tests.models.asking import CASES, CLOSE, SMALL, THIN, TOOL, Reference, aske
 from tests.models.conftest import Families
 from tests.models.families import FAMILIES, WORKING
 
+# transformers' own, about NumPy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 PAGE = Path(__file__).parents[2] / "docs" / "local-models.md"
 BEGIN, END = "<!-- measured by tests/models/test_families.py -->", "<!-- end -->"
 REFUSED = [title for title in FAMILIES if title not in WORKING]
