@@ -17,7 +17,7 @@ from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, 
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
 from langgraph_speceyes.agent.toolbox import Tool, check_reader, resolve_tools
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.tracing import trace_policy
 
@@ -55,7 +55,7 @@ def create_visual_agent(
     system: str | None = None,
     instruction: str | None = None,
     coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
-    resize: ResizeRule | None = None,
+    resize: ResizeRule | str | None = None,
     policy: ImagePolicy = DEFAULT_POLICY,
     inline: bool | None = None,
     history: bool = True,
@@ -79,8 +79,8 @@ def create_visual_agent(
         system: System prompt, in place of the named protocol's.
         instruction: Text at the end of the question, in place of the named protocol's.
         coordinates: What the numbers of the model's boxes count.
-        resize: How the model's processor resizes an image, for ``resized`` coordinates; ``None`` for the model's
-            own ``resize_rule``.
+        resize: How the model's processor resizes an image, for ``resized`` coordinates: a rule, or the name of a
+            family such as ``"qwen2.5-vl"``; ``None`` for the model's own ``resize_rule``.
         policy: Limits of loading images.
         inline: Whether images are sent to the model as base64; ``None`` for yes, unless the model has a true
             ``accepts_image_references``.
@@ -167,14 +167,14 @@ def resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
         raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
 
 
-def _resolve_resize(model: Any, space: CoordinateSpace, resize: ResizeRule | None) -> ResizeRule | None:
+def _resolve_resize(model: Any, space: CoordinateSpace, resize: ResizeRule | str | None) -> ResizeRule | None:
     if space is not CoordinateSpace.RESIZED:
         return None
-    rule = resize if resize is not None else getattr(model, "resize_rule", None)
+    rule = as_rule(resize if resize is not None else getattr(model, "resize_rule", None))
     if rule is None:
-        raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", None)
-    if not isinstance(rule, ResizeRule):
-        raise ArgumentError("resize", "a ResizeRule", type(rule).__name__)
+        can = getattr(model, "capabilities", None)
+        found = f"{can.processor}, whose rule is not known" if can is not None else None
+        raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", found)
     try:
         rule.size(rule.factor, rule.factor)
     except ArgumentError as error:

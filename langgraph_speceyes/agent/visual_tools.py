@@ -19,7 +19,7 @@ from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
-from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, block_of
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule, block_of
 
 NO_IMAGE = "there is no image to look at: the conversation holds none that can be opened here"
 
@@ -28,7 +28,7 @@ def visual_tools(
     tools: Sequence[str | ToolSpec] = DEFAULT_TOOLS,
     *,
     coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
-    resize: ResizeRule | None = None,
+    resize: ResizeRule | str | None = None,
     policy: ImagePolicy = DEFAULT_POLICY,
     reader: TextReader | None = None,
 ) -> list[BaseTool]:
@@ -42,7 +42,8 @@ def visual_tools(
     Args:
         tools: Which, by name, or pure tools of yours.
         coordinates: What the numbers of the model's boxes count.
-        resize: How the model's processor resizes an image, for `resized` coordinates.
+        resize: How the model's processor resizes an image, for `resized` coordinates: a rule, or the name of
+            a family such as `"qwen2.5-vl"`.
         policy: Limits of loading images.
         reader: Reads text; None for RapidOCR.
 
@@ -55,7 +56,8 @@ def visual_tools(
         MissingExtraError: OCR is wanted and not installed.
     """
     space = resolve_coordinates(coordinates)
-    if space is CoordinateSpace.RESIZED and resize is None:
+    rule = as_rule(resize)
+    if space is CoordinateSpace.RESIZED and rule is None:
         raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", None)
     found, reads = resolve_tools(tools), reader or Reader()
     check_reader(found, reads)
@@ -65,7 +67,7 @@ def visual_tools(
         images = images_to_look_at(_messages(runtime.state), runtime.config)
         if not images:
             raise ToolInputError(NO_IMAGE)
-        return View(images, space, resize if space is CoordinateSpace.RESIZED else None, policy, reads)
+        return View(images, space, rule if space is CoordinateSpace.RESIZED else None, policy, reads)
 
     return [_tool(spec, space, view) for spec in specs]
 

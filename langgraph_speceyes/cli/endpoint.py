@@ -1,9 +1,10 @@
-"""`probe`: what an endpoint can do."""
+"""`probe`: what an endpoint, or a local model, can do."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -16,16 +17,23 @@ from langgraph_speceyes.errors import ArgumentError
 
 
 def probe(
-    model: Annotated[str, typer.Argument(help="The model's name on the server.")],
+    model: Annotated[str, typer.Argument(help="The model's name on the server; with --local a folder or Hub id.")],
+    local: Annotated[bool, typer.Option("--local", help="Load the model here, and say how it is run.")] = False,
     base_url: Annotated[
         str | None, typer.Option(help="Where the server is, such as http://localhost:8000/v1; else OpenAI's.")
     ] = None,
     api_key_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the key; the default is OPENAI_API_KEY.")
     ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Compare its image tokens with a family's rule, such as qwen2.5-vl.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask an OpenAI-compatible endpoint what it can do: logprobs and how many, images, tools; say what follows."""
+    if local:
+        _show_local(model, as_json)
+        return
     with one_line_errors():
         from langgraph_speceyes.models.hosted import hosted_model
         from langgraph_speceyes.models.hosted import probe as ask_endpoint
@@ -35,13 +43,29 @@ def probe(
             raise ArgumentError("api-key-env", "an environment variable that holds a key", api_key_env)
         asked = hosted_model(model, base_url=base_url, api_key=key, max_retries=1, timeout=60.0)
         with (ERR if as_json else OUT).status("Asking"):
-            found = ask_endpoint(asked)
+            found = ask_endpoint(asked, resize=resize)
     if as_json:
         print(json.dumps(found.to_dict()))
     else:
-        table = Table("", "", title=found.name, title_justify="left", show_header=False)
-        for row in found.rows():
-            table.add_row(*map(escape, row))
-        OUT.print(table)
+        _show_rows(found.name, found.rows())
         for line in found.advice():
             OUT.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_local(model: str, as_json: bool) -> None:
+    with one_line_errors():
+        from langgraph_speceyes.models import LocalChatModel
+
+        with (ERR if as_json else OUT).status("Loading"):
+            can = LocalChatModel.from_pretrained(model).capabilities
+    if as_json:
+        print(json.dumps(can.to_dict()))
+    else:
+        _show_rows(can.model, can.rows())
+
+
+def _show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    table = Table("", "", title=escape(title), title_justify="left", show_header=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    OUT.print(table)

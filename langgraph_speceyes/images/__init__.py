@@ -30,7 +30,7 @@ from langgraph_speceyes.images.load import (
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, crop_reference, inline_reference, parse_reference
 from langgraph_speceyes.images.region import Region
-from langgraph_speceyes.images.resize import ResizeRule
+from langgraph_speceyes.images.resize import ResizeRule, as_rule
 from langgraph_speceyes.images.store import (
     ImageStore,
     ImageStoreProtocol,
@@ -53,6 +53,7 @@ __all__ = [
     "ResizeRule",
     "RestoredThread",
     "aload_image",
+    "as_rule",
     "block_of",
     "check_image",
     "check_region",

@@ -72,6 +72,19 @@ class ResizeRule:
         return rule
 
 
+def as_rule(resize: ResizeRule | str | None) -> ResizeRule | None:
+    """A rule, or the one of a family by its name.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if isinstance(resize, str):
+        return ResizeRule.of_family(resize)
+    if resize is not None and not isinstance(resize, ResizeRule):
+        raise ArgumentError("resize", "a ResizeRule or the name of a family", type(resize).__name__)
+    return resize
+
+
 FAMILIES = {
     "qwen2-vl": ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     "qwen2.5-vl": ResizeRule(28, 56 * 56, 28 * 28 * 16384),

@@ -78,7 +78,7 @@ def own_calls(
     system: str | None = None,
     instruction: str | None = None,
     coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
-    resize: ResizeRule | None = None,
+    resize: ResizeRule | str | None = None,
     reader: TextReader | None = None,
 ) -> OwnCalls:
     """A look that the small model directs: it is shown the question and tools, and may call them before it answers.
@@ -96,7 +96,8 @@ def own_calls(
         system: System prompt, in place of the named protocol's.
         instruction: Text at the end of the question, in place of the named protocol's.
         coordinates: What the numbers of the model's boxes count.
-        resize: How the model's processor resizes an image, for ``resized`` coordinates; ``None`` for its own rule.
+        resize: How the model's processor resizes an image, for ``resized`` coordinates: a rule, or the
+            name of a family such as ``"qwen2.5-vl"``; ``None`` for its own rule.
         reader: Reads text for ``ocr``; ``None`` for RapidOCR.
 
     Raises:

@@ -114,7 +114,7 @@ class CachedDecoder:
         """
         inner: Any = getattr(model, "model", None)
         if not hasattr(inner, "get_rope_index") or not hasattr(processor, "image_processor"):
-            return "its positions are not those of the Qwen-VL family"
+            return "other positions than Qwen-VL's"
         kinds = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
         if other := sorted({kind for kind in kinds if kind != "full_attention"}):
             return f"layers of {' and '.join(kind.replace('_', ' ') for kind in other)}"

@@ -45,6 +45,9 @@ class Endpoint:
         tools: Whether it takes tools.
         requests: Requests this took.
         said: Its own words on what it refused, by the name of the attribute.
+        image_tokens: Tokens that it counted for an image of 1400 x 1000 pixels beyond those of one of 112 x 112; None
+            where no rule was asked about, or nothing is counted.
+        rule_tokens: The same by the rule that was asked about.
     """
 
     model: str
@@ -59,6 +62,8 @@ class Endpoint:
     tools: Verdict
     requests: int
     said: dict[str, str] = field(default_factory=dict)
+    image_tokens: int | None = None
+    rule_tokens: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, and the advice, as JSON can hold it."""
@@ -77,6 +82,9 @@ class Endpoint:
             of = f"of {self.asked} asked for" + ("" if self.limit is None else f", the limit is {self.limit}")
             values = "raw logits, not log-probabilities" if self.raw_logits else "log-probabilities"
             lines[1:1] = [("candidates a token (K)", f"{self.k} {of}"), ("their values", values)]
+        if self.rule_tokens is not None:
+            counted = "not counted" if self.image_tokens is None else f"{self.image_tokens} tokens more"
+            lines.append(("a larger image", f"{counted}, {self.rule_tokens} by the rule"))
         return lines
 
     def advice(self) -> list[str]:
@@ -98,6 +106,11 @@ class Endpoint:
             lines.append(
                 f"Tools are {self.tools}: as the agent's model give it protocol='deepeyes', or start vLLM with "
                 "--enable-auto-tool-choice --tool-call-parser NAME."
+            )
+        if self.rule_tokens is not None and self.image_tokens != self.rule_tokens:
+            lines.append(
+                "Images are not resized by the rule, as far as can be told: 'resized' coordinates would be off. Give "
+                "ResizeRule(factor, min_pixels, max_pixels) of its preprocessor_config.json and --mm-processor-kwargs."
             )
         return lines
 

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.errors import ArgumentError, EndpointError
+from langgraph_speceyes.images import ResizeRule, as_rule
 from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
 from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
 from langgraph_speceyes.scoring.answer import DEFAULT_K
@@ -24,6 +25,7 @@ __all__ = ["aprobe", "probe"]
 
 QUESTION = "What is in the image? Answer in one sentence."
 MAX_TOKENS = 4
+_SMALLER, _LARGER = (112, 112), (1400, 1000)
 USUAL_LIMIT = 20
 """What vLLM gives by default, and OpenAI at most."""
 TOOL: dict[str, Any] = {
@@ -52,7 +54,7 @@ _Reply = AIMessage | Exception
 _Plan = Generator[_Ask, _Reply, Endpoint]
 
 
-def probe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
+def probe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule | str | None = None) -> Endpoint:
     """Find out what a model's endpoint can do.
 
     Takes six to eight requests, a few more where the limit on `top_logprobs` has to be searched for. What is silently
@@ -61,15 +63,17 @@ def probe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
     Args:
         model: Any chat model; see :func:`~langgraph_speceyes.models.hosted.hosted_model`.
         k: Candidates a token to ask for (the paper's K), at least 2.
+        resize: A rule that its processor may follow, or the name of a family such as `"qwen2.5-vl"`: whether it does is
+            told from the tokens that the endpoint counts for an image of 1.4 megapixels.
 
     Returns:
         What was found.
 
     Raises:
-        ArgumentError: `k` is below 2.
+        ArgumentError: `k` is below 2, or there is no such rule.
         EndpointError: It cannot be asked at all: it does not answer, refuses the key, does not know the model.
     """
-    plan, ask = _started(model, k)
+    plan, ask = _started(model, k, as_rule(resize))
     while True:
         reply: _Reply
         try:
@@ -82,9 +86,9 @@ def probe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
             return _found(done)
 
 
-async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
+async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule | str | None = None) -> Endpoint:
     """Find out what a model's endpoint can do; see :func:`probe`."""
-    plan, ask = _started(model, k)
+    plan, ask = _started(model, k, as_rule(resize))
     while True:
         reply: _Reply
         try:
@@ -97,10 +101,10 @@ async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K) -> Endpoint:
             return _found(done)
 
 
-def _started(model: BaseChatModel, k: int) -> tuple[_Plan, _Ask]:
+def _started(model: BaseChatModel, k: int, rule: ResizeRule | None) -> tuple[_Plan, _Ask]:
     if k < 2:
         raise ArgumentError("k", "at least 2 candidates a token", k)
-    plan = _Probe(model).run(k)
+    plan = _Probe(model).run(k, rule)
     return plan, next(plan)
 
 
@@ -122,7 +126,7 @@ class _Probe:
         self.requests = 0
         self.said: dict[str, str] = {}
 
-    def run(self, k: int) -> _Plan:
+    def run(self, k: int, rule: ResizeRule | None) -> _Plan:
         text: dict[str, Any] = {"type": "text", "text": QUESTION}
         picture = _picture()
         plain = yield from self._ask(_Ask([HumanMessage([text])]))
@@ -132,6 +136,11 @@ class _Probe:
         reply = yield from self._ask(_Ask([HumanMessage([picture, text])]))
         images = self._verdict("images", reply, plain)
         human = HumanMessage([picture, text] if images == "yes" else [text])
+        counted = None
+        if rule is not None and images == "yes" and isinstance(reply, AIMessage):
+            larger = yield from self._ask(_Ask([HumanMessage([_picture(*_LARGER), text])]))
+            if isinstance(larger, AIMessage) and (more := _read(larger)) is not None:
+                counted = more - (_read(reply) or 0)
 
         answer, limit, refusal = yield from self._candidates(human, k)
         logprobs: Verdict = "yes"
@@ -163,6 +172,8 @@ class _Probe:
             tool_images=tool_images,
             tools=tools,
             requests=self.requests,
+            image_tokens=counted,
+            rule_tokens=None if rule is None else rule.tokens(*_LARGER) - rule.tokens(*_SMALLER),
             said=self.said,
         )
 
@@ -239,11 +250,11 @@ class _Probe:
         return f"{self.model} at {self.url}" if self.url else self.model
 
 
-def _picture() -> dict[str, Any]:
+def _picture(width: int = 112, height: int = 112) -> dict[str, Any]:
     from PIL import Image
 
-    canvas = Image.new("RGB", (112, 112), "white")
-    canvas.paste("red", (28, 28, 84, 84))
+    canvas = Image.new("RGB", (width, height), "white")
+    canvas.paste("red", (width // 4, height // 4, width * 3 // 4, height * 3 // 4))
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return {"type": "image", "base64": base64.b64encode(buffer.getvalue()).decode(), "mime_type": "image/png"}

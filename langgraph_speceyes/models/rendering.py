@@ -137,6 +137,7 @@ class Renderer:
             ArgumentError: The template cannot show the conversation, or the tools with `fallback="error"`.
             ImageError: An image cannot be loaded.
         """
+        options = self.control.deep(options or {})
         found, images = turns(messages, policy, rule, self.control)
         shown = self.control.deep(list(tools)) if tools else None
         if shown and not self.shows_tools:
@@ -186,7 +187,7 @@ class Renderer:
                     tools=tools or None,
                     tokenize=False,
                     add_generation_prompt=True,
-                    **self.control.deep(options or {}),
+                    **(options or {}),
                 )
             )
         except TemplateError as error:
@@ -227,7 +228,7 @@ class Renderer:
 def _form_of(text: str) -> ToolFormat | None:
     """The form that reads the call `qzlook(qzpart="qzmiddle")` in what a template made of it."""
     for form in FORMATS:
-        calls = form.find(text, [_TOOL])
+        calls = form.find(text, [_TOOL]) if form.mark in text else []
         if [(call["name"], call["args"]) for call in calls] == [("qzlook", {"qzpart": "qzmiddle"})]:
             return form
     return None

@@ -35,12 +35,14 @@ class ToolFormat:
 
     Attributes:
         name: What it is called.
-        opening: How a call begins, the first of which is the usual one; a stream says nothing from there on.
+        opening: How a call begins; a stream says nothing from there on.
+        mark: What a call of this form has, and one of another form with the same opening has not.
         read: Takes a text without thoughts and the tools' schemas; gives what is no call, and the calls.
     """
 
     name: str
     opening: tuple[str, ...]
+    mark: str
     read: _Read
 
     def find(self, text: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[ToolCall]:
@@ -242,12 +244,15 @@ def _skip(text: str, at: int) -> int:
 _NAME = re.compile(r"[\w.:-]+")
 _SPACE = re.compile(r"\s*")
 _PYTHON, _MISTRAL = "<|python_tag|>", "[TOOL_CALLS]"
-HERMES = ToolFormat("hermes", ("<tool_call>",), _tagged)
+HERMES = ToolFormat("hermes", ("<tool_call>",), '"name"', _tagged)
 FORMATS = (
     HERMES,
-    ToolFormat("mistral", (_MISTRAL,), _bracketed),
-    ToolFormat("llama", ("{", _PYTHON), _bare),
+    ToolFormat("qwen3.5", ("<tool_call>",), "<function=", _tagged),
+    ToolFormat("glm", ("<tool_call>",), "<arg_key>", _tagged),
+    ToolFormat("mistral", (_MISTRAL,), _MISTRAL, _bracketed),
+    ToolFormat("llama", ("{", _PYTHON), '"parameters"', _bare),
 )
+"""All that are read; those in `<tool_call>` tags by one reader, whichever of them it is."""
 
 
 def _call(found: Any) -> ToolCall:
