@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads properties soak journal opening shadow opening-sim results plots bench docs lint format help
+.PHONY: demo local-models test test-vllm threads properties soak journal opening shadow opening-sim results plots bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,6 +29,9 @@ threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
 
 properties: $(STAMP) ## Every property test on new random examples
 	SPECEYES_PROPERTIES=search $(BIN)/python -m pytest -m hypothesis
+
+local-models: $(STAMP) ## Measure families of local models against transformers; rewrite the table in docs/local-models.md
+	SPECEYES_WRITE=1 $(BIN)/python -m pytest tests/models/test_families.py
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak

@@ -1,0 +1,205 @@
+"""What becomes of conversations that a template cannot show as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.errors import ArgumentError
+from tests.models.asking import CASES, TOOL, words
+from tests.models.conftest import Families
+from tests.models.families import WORKING
+
+CALL = {"name": "crop", "args": {"bbox": [1, 2]}, "id": "1", "type": "tool_call"}
+
+
+@pytest.mark.parametrize("title", WORKING)
+def test_a_prompt_begins_once(families: Families, title: str) -> None:
+    chat = families.chat(title)
+    tokenizer = chat._engine.tokenizer
+    text, _ = chat.render(CASES["text"])
+    prompts: list[list[int]] = []
+    forward = chat._engine.model.forward
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        ids = kwargs.get("input_ids")
+        prompts.append([] if ids is None else ids[0].tolist())
+        return forward(*args, **kwargs)
+
+    chat.clear_caches()
+    chat._engine.model.forward = watched
+    try:
+        chat.invoke(CASES["text"], max_tokens=1)
+    finally:
+        chat._engine.model.forward = forward
+    assert prompts[0]
+    if tokenizer.bos_token is not None:
+        assert prompts[0].count(tokenizer.bos_token_id) == 1
+    assert tokenizer.decode(prompts[0]).endswith(text[-20:])
+
+
+def test_tools_that_a_template_drops_are_shown_in_a_system_text_or_refused(families: Families) -> None:
+    chat = families.chat("Qwen2.5-VL")
+    assert chat.capabilities.tools == "in a system text"
+    text, _ = chat.render([SystemMessage("Be brief."), HumanMessage("What?")], [TOOL])
+    system, _, after = text.partition("<|im_end|>")
+    assert "Be brief.\n\n# Tools" in system
+    assert '"description": "Cut a region out."' in system
+    assert "What?" in after
+    strict = chat.model_copy(update={"tools_without_template": "error"})
+    assert strict.capabilities.tools == "an error"
+    with pytest.raises(ArgumentError, match="tools: expected none"):
+        strict.invoke([HumanMessage("What?")], tools=[TOOL])
+    assert strict.render([HumanMessage("What?")])[0] == chat.render([HumanMessage("What?")])[0]
+    # a template that shows them is asked
+    assert families.chat("Qwen3-VL").render([HumanMessage("What?")], [TOOL])[0].count("# Tools") == 1
+
+
+def test_options_of_the_template_are_passed_on(families: Families) -> None:
+    chat, asked = families.chat("Qwen3.5"), [HumanMessage("What?")]
+    assert chat.render(asked)[0].endswith("<think>\n")
+    assert chat.render(asked, None, {"enable_thinking": False})[0].endswith("</think>\n\n")
+    quiet = chat.model_copy(update={"template_options": {"enable_thinking": False}})
+    assert quiet.render(asked)[0].endswith("</think>\n\n")
+    assert (chat.capabilities.thinking, quiet.capabilities.thinking) == (
+        "unless enable_thinking is False",
+        "turned off",
+    )
+    seen = chat.invoke(asked, max_tokens=1).usage_metadata
+    other = chat.invoke(asked, max_tokens=1, template_options={"enable_thinking": False}).usage_metadata
+    assert seen is not None
+    assert other is not None
+    assert other["input_tokens"] > seen["input_tokens"]
+
+
+def test_roles_that_must_alternate_do(families: Families) -> None:
+    chat = families.chat("Gemma 3")
+    assert chat.capabilities.alternates
+    asked: list[BaseMessage] = [
+        *(SystemMessage("Be brief."), HumanMessage("One."), HumanMessage([words("Two."), words("Three.")])),
+        *(
+            AIMessage("", tool_calls=[CALL]),
+            ToolMessage("red", tool_call_id="1"),
+            ToolMessage("blue", tool_call_id="1"),
+        ),
+        *(HumanMessage("And?"), AIMessage("hm"), AIMessage("yes"), HumanMessage("Sure?")),
+    ]
+    text, _ = chat.render(asked, [TOOL])
+    roles = [part.partition("\n")[0] for part in text.split("<start_of_turn>")[1:]]
+    assert roles == ["user", "model", "user", "model", "user", "model"]
+    assert "One.\n\nTwo.Three." in text
+    assert "hm\n\nyes" in text
+    assert '{"name": "crop", "arguments": {"bbox": [1, 2]}}' in text
+    with pytest.raises(ArgumentError, match="must alternate"):
+        chat.render([AIMessage("first"), HumanMessage("What?")])
+
+
+def test_a_template_that_shows_no_system_prompt_gets_it_before_the_question(families: Families) -> None:
+    from copy import copy
+
+    from langgraph_speceyes.models.rendering import Renderer
+
+    processor = copy(families.chat("Qwen3-VL")._engine.processor)
+    processor.chat_template = "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{% for b in m.content %}{{ b.text }}{% endfor %}{% endfor %}"  # noqa: E501
+    renderer = Renderer(processor)
+    assert not renderer.facts.system
+    from langgraph_speceyes.images import DEFAULT_POLICY
+
+    asked = [SystemMessage("Be brief."), HumanMessage("What?"), SystemMessage("Now.")]
+    assert renderer.render(asked, DEFAULT_POLICY, None)[0] == "[user]Be brief.\n\nWhat?[user]Now."
+
+
+def test_a_thought_that_the_prompt_began_is_part_of_the_answer(families: Families) -> None:
+    """Else a fragment of it would be taken for the answer."""
+    chat, asked = families.chat("Qwen3.5"), [HumanMessage("What?")]
+    answer = chat.invoke(asked, max_tokens=4)
+    assert answer.text.startswith("<think>")
+    chunks = list(chat.stream(asked, max_tokens=4))
+    assert "".join(chunk.text for chunk in chunks) == answer.text
+    off = chat.invoke(asked, max_tokens=4, template_options={"enable_thinking": False})
+    assert not off.text.startswith("<think>")
+
+
+class Says:
+    """A model that says one thing, token by token."""
+
+    def __init__(self, chat: LocalChatModel, text: str) -> None:
+        self.chat, self.engine = chat, chat._engine
+        self.ids = self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def __enter__(self) -> Says:
+        import torch
+
+        self._forward, step = self.engine.model.forward, iter([*self.ids, self.engine.tokenizer.eos_token_id])
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            out = self._forward(*args, **kwargs)
+            out.logits = torch.full_like(out.logits, -50.0)
+            out.logits[:, -1, next(step)] = 50.0
+            return out
+
+        self.engine.model.forward = forward
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.engine.model.forward = self._forward
+
+
+@pytest.mark.parametrize(
+    ("title", "written"),
+    [
+        ("InternVL", 'Look. <tool_call>\n{"name": "crop", "arguments": {"bbox": [1, 2]}}\n</tool_call>'),
+        (
+            "Qwen3.5",
+            "so</think>Look. <tool_call>\n<function=crop>\n<parameter=bbox>\n[1, 2]\n</parameter>\n</function>",
+        ),
+        ("Llama 3.2 Vision", '<|python_tag|>{"name": "crop", "parameters": {"bbox": [1, 2]}}'),
+        ("Gemma 3", 'Look. <tool_call>{"name": "crop", "arguments": {"bbox": [1, 2]}}</tool_call>'),
+    ],
+)
+def test_calls_are_read_from_what_a_model_generates(families: Families, title: str, written: str) -> None:
+    chat, asked = families.chat(title), [HumanMessage("What?")]
+    with Says(chat, written):
+        answer = chat.invoke(asked, tools=[TOOL])
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("crop", {"bbox": [1, 2]})]
+    assert answer.response_metadata["finish_reason"] == "tool_calls"
+    assert "crop" not in answer.text
+    with Says(chat, written):
+        chunks = list(chat.stream(asked, tools=[TOOL]))
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        total = total + chunk
+    assert total.text == answer.text
+    assert [(call["name"], call["args"]) for call in total.tool_calls] == [("crop", {"bbox": [1, 2]})]
+    assert "crop" not in "".join(chunk.text for chunk in chunks)
+    # shown again, it is the call that it was
+    again, _ = chat.render([*asked, answer, ToolMessage("red", tool_call_id=answer.tool_calls[0]["id"])], [TOOL])
+    assert "crop" in again.partition("What?")[2]
+
+
+def test_a_checkpoints_own_template_for_answers_reads_them(families: Families) -> None:
+    chat, asked = families.chat("InternVL"), [HumanMessage("What?")]
+    chat._engine.tokenizer.response_template = {
+        "defaults": {"role": "assistant"},
+        "start_anchor": "<|im_start|>assistant\n",
+        "fields": {
+            "tool_calls": {
+                "open": "<tool_call>",
+                "close": "</tool_call>",
+                "content": "json",
+                "repeats": True,
+                "transform": {"type": "function", "function": "{content}"},
+            },
+            "content": {},
+        },
+    }
+    try:
+        assert chat.capabilities.calls == "its tokenizer says"
+        with Says(chat, 'Look. <tool_call>{"name": "crop", "arguments": {"bbox": [1, 2]}}</tool_call>'):
+            answer = chat.invoke(asked, tools=[TOOL])
+    finally:
+        chat._engine.tokenizer.response_template = None
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("crop", {"bbox": [1, 2]})]
