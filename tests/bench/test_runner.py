@@ -22,8 +22,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark, Row
+from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.methods import Models, build
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome, Run, picture_name
