@@ -9,17 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import resolve_gate
-
-if TYPE_CHECKING:
-    from langgraph_speceyes.testbed.pair import Pair
+from langgraph_speceyes.scoring import Gate, resolve_gate
+from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
 CONFIG = "speceyes.toml"
 """Read from the working directory, if it is there."""
@@ -97,6 +95,15 @@ class Chosen:
         """Whether the embedded pair answers."""
         return self.models is None and self.speculator is None and self.agent is None
 
+    @property
+    def _served(self) -> bool:
+        """Whether the embedded pair answers behind an endpoint: it understands the words it was trained on alone."""
+        names = [(name or "").partition("@")[0] for name in (self.speculator, self.agent)]
+        return names == [SPECULATOR_NAME, AGENT_NAME]
+
+    def _pair(self, small: Any, large: BaseChatModel) -> Pair:
+        return Pair(small, large, Gate.load(GATE) if self.gate is None else resolve_gate(self.gate))
+
     def load(self) -> Models:
         """Make the models.
 
@@ -125,13 +132,16 @@ class Chosen:
 
         large = self._model("agent", self.agent)
         judge = large if self.judge is None else self._model("judge", self.judge)
+        small = self._model("speculator", self.speculator)
+        if self._served:
+            return replace(embedded_models(self._pair(small, large)), large=judge)
 
         def agent(over: BaseChatModel) -> Runnable[Any, Any]:
             resize = getattr(large, "resize_rule", None)
             looking = create_visual_agent(over, protocol=self.protocol, coordinates=self.coordinates, resize=resize)
             return looking.compile(name="agent")
 
-        return Models(self._model("speculator", self.speculator), judge, agent(large), chosen, Prompts(), agent)
+        return Models(small, judge, agent(large), chosen, Prompts(), agent)
 
     def _model(self, role: str, name: str) -> BaseChatModel:
         if at := _AT_URL.fullmatch(name):
@@ -141,7 +151,8 @@ class Chosen:
         if url:
             from langgraph_speceyes.models.hosted import hosted_model
 
-            return hosted_model(name, base_url=url, api_key=self._key())
+            # as it was scored: the likeliest tokens
+            return hosted_model(name, base_url=url, api_key=self._key(), temperature=0.0)
         if _PROVIDER.match(name) and not Path(name).exists():
             from langgraph_speceyes.models.given import resolve_model
 
@@ -160,8 +171,6 @@ class Chosen:
         return key
 
     def _embedded(self) -> Models:
-        from langgraph_speceyes.testbed.pair import load_pair
-
         pair = load_pair(max_batch=self.batch_size)
         import torch
 
@@ -172,7 +181,6 @@ class Chosen:
 
 def embedded_models(pair: Pair) -> Models:
     """What methods are made of, from the embedded pair."""
-    from langgraph_speceyes.testbed.pair import PROMPTS
 
     def agent(model: BaseChatModel) -> Runnable[Any, Any]:
         return replace(pair, large=model).agent().compile(name="agent")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langgraph_speceyes import image_question
-from langgraph_speceyes.cli.display import save_regions, show_answer, show_summary
+from langgraph_speceyes.cli.display import save_regions, show_answer, show_question, show_summary
 from langgraph_speceyes.cli.options import AsJson, Queries, Threshold
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.images import load_image, parse_reference
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen
@@ -37,10 +38,15 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
             bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in (AGENT, SPECEYES)}
 
             async def run() -> list[Any]:
-                outcomes = []
+                outcomes, first = [], dict[str, Any]()
                 async for outcome in side_by_side(models, queries, Path(folder)):
                     outcomes.append(outcome)
                     progress.advance(bars[outcome["method"]])
+                    if other := first.pop(outcome["id"], None):
+                        pair = (other, outcome) if outcome["method"] == SPECEYES else (outcome, other)
+                        show_question(console, *pair)
+                    else:
+                        first[outcome["id"]] = outcome
                 return outcomes
 
             figures = summary(asyncio.run(run()))
@@ -73,7 +79,14 @@ def ask(
     if as_json:
         print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
     else:
-        show_answer(OUT, answer, decision, saved)
+        show_answer(OUT, answer, decision, saved, image=load_image(parse_reference(str(image))))
+        if chosen.embedded:
+            OUT.print(
+                "These are the embedded models, which know the boards of their own world and nothing else: "
+                "`speceyes testbed write` draws some. Your own are named with --speculator and --agent.",
+                style="yellow",
+                highlight=False,
+            )
 
 
 def with_threshold(gate: Any, threshold: float | None) -> Any:

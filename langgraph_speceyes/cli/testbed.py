@@ -36,6 +36,14 @@ def serve(
             def ready(server: Any) -> None:
                 status.stop()
                 OUT.print(f"{', '.join(server.models)} at {server.url}", highlight=False, soft_wrap=True)
+                small, large = server.models
+                OUT.print(
+                    "They understand the words they were trained on alone; `speceyes` knows these by their names:\n"
+                    f"  speceyes ask IMAGE QUESTION --base-url {server.url} --speculator {small} --agent {large}\n"
+                    "and in code they are langgraph_speceyes.testbed.pair.PROMPTS.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
 
             serve_pair(host, port, max_logprobs, ready)
 

@@ -313,7 +313,7 @@ def other(models):
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "langgraph_speceyes.cli", "eval", str(folder / "questions.jsonl"), "--out", str(out)),
+        *(sys.executable, "-m", "langgraph_speceyes", "eval", str(folder / "questions.jsonl"), "--out", str(out)),
         *("--models", "slow.models", "--method", "agent", "--method", "slow.other", "--json", *more),
     ]
 
