@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,8 +18,12 @@ from langgraph_speceyes.errors import ArgumentError
 
 
 def probe(
-    model: Annotated[str, typer.Argument(help="The model's name on the server; with --local a folder or Hub id.")],
-    local: Annotated[bool, typer.Option("--local", help="Load the model here, and say how it is run.")] = False,
+    model: Annotated[
+        str, typer.Argument(help="The model's name on the server, or a checkpoint's folder; with --local a Hub id.")
+    ],
+    local: Annotated[
+        bool, typer.Option("--local", help="Load the checkpoint of a Hub id here, and say how it is run.")
+    ] = False,
     base_url: Annotated[
         str | None, typer.Option(help="Where the server is, such as http://localhost:8000/v1; else OpenAI's.")
     ] = None,
@@ -30,8 +35,8 @@ def probe(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask an OpenAI-compatible endpoint what it can do: logprobs and how many, images, tools; say what follows."""
-    if local:
+    """Ask an endpoint what it can do: logprobs and how many, images, tools; or say how a local checkpoint is run."""
+    if local or (base_url is None and Path(model).is_dir()):
         _show_local(model, as_json)
         return
     with one_line_errors():
