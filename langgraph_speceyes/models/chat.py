@@ -5,30 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Self
 
 import torch
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.capabilities import Capabilities, found
 from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
 from langgraph_speceyes.models.loading import Checkpoint, load
-from langgraph_speceyes.models.rendering import Fallback, Renderer
+from langgraph_speceyes.models.prompting import PromptingChatModel
+from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
-from langgraph_speceyes.models.resizing import bicubic_rule_of, rule_of
 from langgraph_speceyes.models.scope import current_scope
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +32,7 @@ CACHE_BYTES = 512 * 1024 * 1024
 """Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
 
 
-class LocalChatModel(BaseChatModel):
+class LocalChatModel(PromptingChatModel):
     """A vision-language checkpoint of transformers as a chat model.
 
     Families of the Qwen-VL kind share prefixes, images and forward passes; all others are generated batch by batch.
@@ -62,8 +57,6 @@ class LocalChatModel(BaseChatModel):
             model.invoke([HumanMessage(content)])
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
-
     model_name: str
     """Hub id or folder the checkpoint was loaded from, or another name for it."""
     source: str | None = None
@@ -82,23 +75,7 @@ class LocalChatModel(BaseChatModel):
     """Candidates for each token (K); needs `logprobs`."""
     stop: list[str] | None = None
     """The answer ends before the first of these."""
-    tools_in_prompt: bool = True
-    """Show bound tools through the chat template; False for checkpoints that know their tools, whose calls are then
-    only read."""
-    tools_without_template: Fallback = "system"
-    """What becomes of tools that the checkpoint's chat template does not show: `"system"` describes them in the system
-    prompt, in Hermes' form; `"error"` refuses them."""
-    template_options: dict[str, Any] = Field(default_factory=dict)
-    """Further variables of the chat template, such as `enable_thinking`; a call may bring its own."""
-    policy: ImagePolicy = Field(default=DEFAULT_POLICY)
-    """Which images may be loaded."""
-
-    _engine: Engine = PrivateAttr()
-    _renderer: Renderer = PrivateAttr()
     _batcher: MicroBatcher[Request, Completion] = PrivateAttr()
-
-    accepts_image_references: bool = True
-    """Callers may pass image references: they need not be turned into base64 first."""
 
     @classmethod
     def from_pretrained(
@@ -202,31 +179,12 @@ class LocalChatModel(BaseChatModel):
         return self._batcher.stats
 
     @property
-    def resize_rule(self) -> ResizeRule | None:
-        """How the processor resizes an image before the model sees it; None where its class has no known rule."""
-        return rule_of(self._engine.processor)
-
-    @property
     def _llm_type(self) -> str:
         return "langgraph-speceyes-local"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name, "temperature": self.temperature, "max_tokens": self.max_tokens}
-
-    def preload(self, image: ImageRef) -> bool:
-        """Load an image at the size at which the model sees it, for the calls to come.
-
-        Returns:
-            Whether that can be done: the processor's way of resizing is known.
-
-        Raises:
-            ImageError: It cannot be loaded.
-        """
-        if (rule := bicubic_rule_of(self._engine.processor)) is None:
-            return False
-        load_resized(image, rule, self.policy)
-        return True
 
     def expect(self, key: Hashable) -> None:
         """Announce a call: one made later with `batch_key=key` is waited for, up to `max_wait_s`."""
@@ -243,38 +201,6 @@ class LocalChatModel(BaseChatModel):
     def close(self) -> None:
         """Stop the batcher's thread; waiting calls fail."""
         self._batcher.close()
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Offer tools through the chat template.
-
-        Raises:
-            ArgumentError: `tool_choice` forces a tool, which a local model cannot promise.
-        """
-        if tool_choice not in (None, "auto"):
-            raise ArgumentError("tool_choice", "None or 'auto'", repr(tool_choice))
-        return self.bind(tools=[convert_to_openai_tool(t) for t in tools], **kwargs)
-
-    def render(
-        self,
-        messages: Sequence[BaseMessage],
-        tools: list[dict[str, Any]] | None = None,
-        template_options: dict[str, Any] | None = None,
-    ) -> tuple[str, tuple[Any, ...]]:
-        """The prompt text and the images that these messages become, generation prompt included."""
-        return self._renderer.render(
-            messages,
-            self.policy,
-            bicubic_rule_of(self._engine.processor),
-            tools=tools,
-            fallback=self.tools_without_template,
-            options=self.template_options | (template_options or {}),
-        )
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Request:
         logprobs = kwargs.get("logprobs", self.logprobs)

@@ -1,0 +1,93 @@
+"""The half of a local chat model that writes prompts: images, tools and the chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
+from langgraph_speceyes.models.engine import Engine
+from langgraph_speceyes.models.rendering import Fallback, Renderer
+from langgraph_speceyes.models.resizing import bicubic_rule_of, rule_of
+
+
+class PromptingChatModel(BaseChatModel):
+    """What a local chat model knows of prompts; see :class:`~langgraph_speceyes.models.chat.LocalChatModel`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+
+    tools_in_prompt: bool = True
+    """Show bound tools through the chat template; False for checkpoints that know their tools, whose calls are then
+    only read."""
+    tools_without_template: Fallback = "system"
+    """What becomes of tools that the checkpoint's chat template does not show: `"system"` describes them in the system
+    prompt, in Hermes' form; `"error"` refuses them."""
+    template_options: dict[str, Any] = Field(default_factory=dict)
+    """Further variables of the chat template, such as `enable_thinking`; a call may bring its own."""
+    policy: ImagePolicy = Field(default=DEFAULT_POLICY)
+    """Which images may be loaded."""
+
+    accepts_image_references: bool = True
+    """Callers may pass image references: they need not be turned into base64 first."""
+
+    _engine: Engine = PrivateAttr()
+    _renderer: Renderer = PrivateAttr()
+
+    @property
+    def resize_rule(self) -> ResizeRule | None:
+        """How the processor resizes an image before the model sees it; None where its class has no known rule."""
+        return rule_of(self._engine.processor)
+
+    def preload(self, image: ImageRef) -> bool:
+        """Load an image at the size at which the model sees it, for the calls to come.
+
+        Returns:
+            Whether that can be done: the processor's way of resizing is known.
+
+        Raises:
+            ImageError: It cannot be loaded.
+        """
+        if (rule := bicubic_rule_of(self._engine.processor)) is None:
+            return False
+        load_resized(image, rule, self.policy)
+        return True
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools through the chat template.
+
+        Raises:
+            ArgumentError: `tool_choice` forces a tool, which a local model cannot promise.
+        """
+        if tool_choice not in (None, "auto"):
+            raise ArgumentError("tool_choice", "None or 'auto'", repr(tool_choice))
+        return self.bind(tools=[convert_to_openai_tool(t) for t in tools], **kwargs)
+
+    def render(
+        self,
+        messages: Sequence[BaseMessage],
+        tools: list[dict[str, Any]] | None = None,
+        template_options: dict[str, Any] | None = None,
+    ) -> tuple[str, tuple[Any, ...]]:
+        """The prompt text and the images that these messages become, generation prompt included."""
+        return self._renderer.render(
+            messages,
+            self.policy,
+            bicubic_rule_of(self._engine.processor),
+            tools=tools,
+            fallback=self.tools_without_template,
+            options=self.template_options | (template_options or {}),
+        )
