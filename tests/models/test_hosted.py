@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import pickle
 import subprocess
@@ -13,9 +15,11 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from PIL import Image
 from pydantic import Field
 
 from langgraph_speceyes.errors import ArgumentError, EndpointError
+from langgraph_speceyes.images import ResizeRule
 from langgraph_speceyes.models.hosted import explain, hosted_model, probe
 from tests.scripted import entry
 
@@ -26,6 +30,12 @@ class Refused(Exception):
     def __init__(self, status: int | None, message: str) -> None:
         super().__init__(f"Error code: {status} - {{'error': {{'message': {message!r}}}}}")
         self.status_code, self.body = status, {"message": message}
+
+
+def sizes(message: BaseMessage) -> list[tuple[int, int]]:
+    parts = message.content if isinstance(message.content, list) else []
+    found = [part["base64"] for part in parts if isinstance(part, dict) and part["type"] == "image"]
+    return [Image.open(io.BytesIO(base64.b64decode(data))).size for data in found]
 
 
 class Server(BaseChatModel):
@@ -40,6 +50,7 @@ class Server(BaseChatModel):
     refuses: dict[str, Exception] = Field(default_factory=dict)
     shift: float = 0.0
     counts: bool = True
+    rule: ResizeRule | None = None
     asked: list[int] = Field(default_factory=list)
 
     @property
@@ -68,6 +79,8 @@ class Server(BaseChatModel):
             if asked and name in self.refuses:
                 raise self.refuses[name]
         read = 10 + sum(5 for name, asked in asks.items() if asked and name not in {"all", "logprobs", *self.ignores})
+        if self.rule is not None:
+            read += sum(self.rule.tokens(*size) for m in messages for size in sizes(m))
         metadata: dict[str, Any] = {}
         if asks["logprobs"]:
             k = kwargs["top_logprobs"]
@@ -184,6 +197,21 @@ def test_a_connection_error_shows_its_cause() -> None:
 def test_a_k_without_a_competitor_is_refused() -> None:
     with pytest.raises(ArgumentError, match="k: "):
         probe(Server(), k=1)
+
+
+def test_a_resize_rule_is_compared_with_the_tokens_that_are_counted() -> None:
+    found = probe(Server(rule=ResizeRule.of_family("qwen2.5-vl")), resize="qwen2.5-vl")
+    assert found.image_tokens == found.rule_tokens == 50 * 36 - 16
+    assert ("a larger image", "1784 tokens more, 1784 by the rule") in found.rows()
+    assert not any("resized" in line for line in found.advice())
+    # a server with a limit of its own, one of another family, one that counts nothing
+    limited = ResizeRule(28, 56 * 56, 1280 * 28 * 28)
+    for server in (Server(rule=limited), Server(rule=ResizeRule.of_family("qwen3-vl")), Server(counts=False)):
+        found = probe(server, resize="qwen2.5-vl")
+        assert any("not resized by the rule" in line for line in found.advice())
+    assert probe(Server()).rule_tokens is None
+    with pytest.raises(ArgumentError, match="resize: "):
+        probe(Server(), resize="llava")
 
 
 def test_a_local_model_can_be_probed_too(pair: Any) -> None:

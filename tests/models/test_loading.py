@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from langchain_core.messages import HumanMessage
+from typer.testing import CliRunner
 
 from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError, MissingLibraryError
 from langgraph_speceyes.models import loading
 from langgraph_speceyes.models.loading import best_dtype
@@ -95,7 +97,7 @@ def test_pickled_weights_are_loaded_only_where_the_user_says_so(families: Famili
 
 def test_a_text_model_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}))
-    with pytest.raises(ArgumentError, match="a vision-language checkpoint, found .* a qwen2 model"):
+    with pytest.raises(ArgumentError, match=r"a vision-language checkpoint, found .* a qwen2 model"):
         LocalChatModel.from_pretrained(str(tmp_path))
 
 
@@ -156,3 +158,12 @@ def test_generation_settings_of_the_checkpoint_stay_out(
     # and are the checkpoint's still
     assert kept == setting
     assert chat.invoke([HumanMessage("a")], max_tokens=1)
+
+
+def test_the_command_line_says_how_a_checkpoint_is_run(families: Families) -> None:
+    folder = families.folder("GLM-4V")
+    said = CliRunner().invoke(app, ["probe", folder]).stdout
+    assert "by the template, calls read as glm" in " ".join(said.split())
+    printed = CliRunner().invoke(app, ["probe", folder, "--json"]).stdout
+    found = json.loads(printed)
+    assert (found["family"], found["cached"], found["resize"]["kind"]) == ("glm4v", True, "glm")
