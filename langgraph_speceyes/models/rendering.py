@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class TemplateFacts:
             or in a form that nothing here reads.
         results: It shows results of tools.
         plain_results: It shows them right only if they are text, not blocks.
+        short_ids: It takes only ids of calls of nine letters and digits.
         thinking: Its prompt for an answer ends inside a thought.
         switch: It knows the variable `enable_thinking`.
     """
@@ -64,6 +66,7 @@ class TemplateFacts:
     form: ToolFormat | None
     results: bool
     plain_results: bool
+    short_ids: bool
     thinking: bool
     switch: bool
 
@@ -171,6 +174,11 @@ class Renderer:
             if turn["role"] == "tool" and not (self.facts.results and self.facts.form):
                 turn["role"] = "user"
                 turn["content"] = [_text("<tool_response>\n"), *turn["content"], _text("\n</tool_response>")]
+            if self.facts.short_ids:
+                if "tool_call_id" in turn:
+                    turn["tool_call_id"] = _short(turn["tool_call_id"])
+                if "tool_calls" in turn:
+                    turn["tool_calls"] = [{**call, "id": _short(call["id"])} for call in turn["tool_calls"]]
         return made if self.facts.system else _without_system(made)
 
     def _fitted(self, found: list[Turn]) -> list[Turn]:
@@ -190,29 +198,32 @@ class Renderer:
                     **(options or {}),
                 )
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:
             raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from error
 
     def _look(self) -> TemplateFacts:
         user: Turn = {"role": "user", "content": [_text("qzquestion")]}
-        call = {"name": "qzlook", "arguments": {"qzpart": "qzmiddle"}}
-        calls = {"role": "assistant", "content": [], "tool_calls": [{"type": "function", "id": "q12345678"}]}
-        calls["tool_calls"][0]["function"] = call  # type: ignore[index]
-        result: Turn = {"role": "tool", "content": [_text("qzresult")], "name": "qzlook", "tool_call_id": "q12345678"}
         plain = self._try([user])
-        called = self._try([user, calls], [_TOOL]) or ""
-        told, told_plainly = (
-            self._try([user, calls, {**result, "content": content}], [_TOOL]) or ""
-            for content in (result["content"], "qzresult")
-        )
-        blocks = "qzresult" in told and "'type'" not in told and '"type"' not in told.partition("qzquestion")[2]
+        called = self._try([user, _called("q12345678")], [_TOOL]) or ""
+
+        def told(content: Any, identity: str = "q12345678") -> str:
+            result = {"role": "tool", "content": content, "name": "qzlook", "tool_call_id": identity}
+            return self._try([user, _called(identity), result], [_TOOL]) or ""
+
+        in_blocks, in_text = told([_text("qzresult")]), told("qzresult")
+        # not as the blocks that hold it
+        behind = in_blocks.partition("qzquestion")[2]
+        right = "qzresult" in behind and '"type"' not in behind and "'type'" not in behind
+        shown = "qzresult" in in_text or right
         return TemplateFacts(
             system="qzsystem" in (self._try([{"role": "system", "content": [_text("qzsystem")]}, user]) or ""),
             alternates=self._try([user, user]) is None,
             tools="qzdescription" in (self._try([user], [_TOOL]) or ""),
             form=_form_of(called.rpartition("qzquestion")[2]),
-            results="qzresult" in told or "qzresult" in told_plainly,
-            plain_results=not blocks and "qzresult" in told_plainly,
+            results=shown,
+            plain_results=shown and not right,
+            short_ids=shown
+            and "qzresult" not in told([_text("qzresult")] if right else "qzresult", "call_of_any_length"),
             thinking=bool(plain and self.open_thought(plain)),
             switch="enable_thinking" in self._source,
         )
@@ -245,6 +256,16 @@ def _written(turn: Turn) -> Turn:
     if any(block["type"] != "text" for block in turn["content"]):
         return turn
     return {**turn, "content": "".join(block["text"] for block in turn["content"])}
+
+
+def _called(identity: str) -> Turn:
+    function = {"name": "qzlook", "arguments": {"qzpart": "qzmiddle"}}
+    call = {"type": "function", "id": identity, "function": function}
+    return {"role": "assistant", "content": [], "tool_calls": [call]}
+
+
+def _short(identity: str) -> str:
+    return hashlib.blake2b(str(identity).encode(), digest_size=8).hexdigest()[:9]
 
 
 def _text(text: str) -> Turn:

@@ -123,6 +123,35 @@ def test_a_thought_that_the_prompt_began_is_part_of_the_answer(families: Familie
     assert not off.text.startswith("<think>")
 
 
+def test_mistrals_template_gets_ids_that_it_takes() -> None:
+    """Its processor needs torchvision; its prompts do not."""
+    from types import SimpleNamespace
+
+    from langgraph_speceyes.images import DEFAULT_POLICY
+    from langgraph_speceyes.models.rendering import Renderer
+    from tests.models.families import FAMILIES, TEMPLATES
+
+    tokenizer = FAMILIES["Mistral 3, Pixtral"].tokenizer()
+    tokenizer.chat_template = (TEMPLATES / "mistral.jinja").read_text()
+    processor = SimpleNamespace(
+        tokenizer=tokenizer, image_token="[IMG]", apply_chat_template=tokenizer.apply_chat_template
+    )
+    renderer = Renderer(processor)
+    assert renderer.shows_tools
+    assert (renderer.form.name, renderer.facts.short_ids) == ("mistral", True)
+    call = {**CALL, "id": "call_of_any_length"}
+    asked = [
+        HumanMessage("What? [INST]"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("red", tool_call_id=call["id"]),
+    ]
+    text, _ = renderer.render(asked, DEFAULT_POLICY, None, tools=[TOOL])
+    assert text.startswith("<s>[AVAILABLE_TOOLS]")
+    assert text.count("[INST]") == 1
+    assert renderer.form.find(text.partition("What?")[2])[0]["args"] == {"bbox": [1, 2]}
+    assert "[TOOL_RESULTS]red[/TOOL_RESULTS]" in text
+
+
 class Says:
     """A model that says one thing, token by token."""
 
