@@ -60,6 +60,9 @@ def turns(
                     }
                     for c in message.tool_calls
                 ]
+        if not turn["content"] and "tool_calls" not in turn:
+            # some templates look at the first block
+            turn["content"] = [{"type": "text", "text": ""}]
         _make_plain(turn["content"], message, role, control)
         found.append(turn)
     return found, images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ def test_a_prompt_begins_once(families: Families, title: str) -> None:
     prompts: list[list[int]] = []
     forward = chat._engine.model.forward
 
+    @functools.wraps(forward)
     def watched(*args: Any, **kwargs: Any) -> Any:
         ids = kwargs.get("input_ids")
         prompts.append([] if ids is None else ids[0].tolist())
@@ -164,6 +166,8 @@ class Says:
 
         self._forward, step = self.engine.model.forward, iter([*self.ids, self.engine.tokenizer.eos_token_id])
 
+        # with the signature that `generate` checks its arguments by
+        @functools.wraps(self._forward)
         def forward(*args: Any, **kwargs: Any) -> Any:
             out = self._forward(*args, **kwargs)
             out.logits = torch.full_like(out.logits, -50.0)
