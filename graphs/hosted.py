@@ -42,6 +42,7 @@ def graph() -> CompiledStateGraph[Any, Any, Any, Any]:
         large,
         protocol=os.environ.get("SPECEYES_PROTOCOL") or "native",
         coordinates=os.environ.get("SPECEYES_COORDINATES") or "absolute",
+        resize=os.environ.get("SPECEYES_RESIZE") or None,
         policy=policy,
     )
     gate = os.environ.get("SPECEYES_GATE") or None

@@ -44,6 +44,7 @@ class Chosen:
         api_key_env: Environment variable that holds the endpoints' key; the default is `OPENAI_API_KEY`.
         protocol: How the agent's model calls tools: `native` or `deepeyes`.
         coordinates: What its boxes count.
+        resize: The family, such as `qwen2.5-vl`, whose rule an endpoint's processor follows, for `resized` coordinates.
         gate: Gate file; the default is the embedded pair's own or an uncalibrated one.
         batch_size: Most calls in one forward pass of a local model.
     """
@@ -56,6 +57,7 @@ class Chosen:
     api_key_env: str | None = None
     protocol: str = "native"
     coordinates: str = "absolute"
+    resize: str | None = None
     gate: Path | None = None
     batch_size: int = 16
 
@@ -137,7 +139,7 @@ class Chosen:
             return replace(embedded_models(self._pair(small, large)), large=judge)
 
         def agent(over: BaseChatModel) -> Runnable[Any, Any]:
-            resize = getattr(large, "resize_rule", None)
+            resize = self.resize or getattr(large, "resize_rule", None)
             looking = create_visual_agent(over, protocol=self.protocol, coordinates=self.coordinates, resize=resize)
             return looking.compile(name="agent")
 

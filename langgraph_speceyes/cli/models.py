@@ -35,6 +35,10 @@ _OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(help="What the agent's boxes count: absolute (the default), resized or relative_1000."),
     ],
+    "resize": Annotated[
+        str | None,
+        typer.Option(help="The family whose rule an endpoint resizes images by, for resized boxes: qwen2.5-vl, say."),
+    ],
     "gate": Annotated[Path | None, typer.Option(help="Gate file.")],
     "batch_size": Annotated[
         int | None, typer.Option(min=1, help="Most calls in one forward pass of a local model; the default is 16.")
