@@ -23,15 +23,20 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
-from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
+from langgraph_speceyes.models.engine import Engine, check_top
 from langgraph_speceyes.models.loading import load_model
 from langgraph_speceyes.models.processor import load_processor
 from langgraph_speceyes.models.reply import Spoken, last_chunk, whole_message
+from langgraph_speceyes.models.request import Completion, Request, Step
 from langgraph_speceyes.models.scope import current_scope
 from langgraph_speceyes.models.template import images_as_user_turns, turns
+from langgraph_speceyes.models.waiting import wait_for
 
 CACHE_BYTES = 512 * 1024 * 1024
 """Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
+
+MAX_BATCH = 16
+"""Calls in one forward pass."""
 
 
 class LocalChatModel(BaseChatModel):
@@ -84,6 +89,8 @@ class LocalChatModel(BaseChatModel):
 
     accepts_image_references: bool = True
     """Callers may pass image references: they need not be turned into base64 first."""
+    keeps_deadlines: bool = True
+    """A call within :func:`~langgraph_speceyes.models.waiting.deadline` raises `TimeoutError` in time by itself."""
 
     @classmethod
     def from_pretrained(
@@ -94,10 +101,11 @@ class LocalChatModel(BaseChatModel):
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
-        max_batch: int = 16,
+        max_batch: int = MAX_BATCH,
         max_wait_s: float = 0.05,
         max_queue: int = 4096,
         cache_bytes: int = CACHE_BYTES,
+        kv_tokens: int | None = None,
         model_options: dict[str, Any] | None = None,
         processor_options: dict[str, Any] | None = None,
         **settings: Any,
@@ -116,6 +124,8 @@ class LocalChatModel(BaseChatModel):
             max_wait_s: Longest wait for calls that were announced, in seconds; others are never waited for.
             max_queue: Most calls waiting; one more raises `QueueFullError`.
             cache_bytes: Most bytes for key-value prefixes of prompts, and as many for image features; 0 caches nothing.
+            kv_tokens: Most tokens of keys and values of all calls under way, padding and answers to come included; further
+                calls wait. The default is what the device's free memory has room for.
             model_options: Further arguments of the model's `from_pretrained`.
             processor_options: Further arguments of the processor's, such as a pixel budget.
             settings: Fields of this class.
@@ -131,7 +141,8 @@ class LocalChatModel(BaseChatModel):
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
         revision = getattr(model.config, "_commit_hash", None) or revision
         settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
-        return cls.from_loaded(model, processor, batching=batching, cache_bytes=cache_bytes, **settings)
+        settings |= {"cache_bytes": cache_bytes, "kv_tokens": kv_tokens}
+        return cls.from_loaded(model, processor, batching=batching, **settings)
 
     @classmethod
     def from_loaded(
@@ -141,6 +152,7 @@ class LocalChatModel(BaseChatModel):
         *,
         batching: dict[str, Any] | None = None,
         cache_bytes: int = CACHE_BYTES,
+        kv_tokens: int | None = None,
         model_name: str = "local",
         **settings: Any,
     ) -> Self:
@@ -148,10 +160,10 @@ class LocalChatModel(BaseChatModel):
         chat = cls(model_name=model_name, **settings)
         if cache_bytes < 0:
             raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
-        chat._engine = Engine(model, processor, prefix_bytes=cache_bytes, feature_bytes=cache_bytes)
-        chat._batcher = MicroBatcher(
-            chat._engine.serve, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
-        )
+        batching = dict[str, Any](max_batch=MAX_BATCH, name=f"speceyes {model_name}") | (batching or {})
+        most, room = batching["max_batch"], {"prefix_bytes": cache_bytes, "feature_bytes": cache_bytes}
+        engine = chat._engine = Engine(model, processor, **room, kv_tokens=kv_tokens, max_batch=most)
+        chat._batcher = MicroBatcher(engine.serve, group=lambda r: r.sampling, interrupt=engine.interrupted, **batching)
         return chat
 
     @property
@@ -224,7 +236,7 @@ class LocalChatModel(BaseChatModel):
         self._engine.clear()
 
     def close(self) -> None:
-        """Stop the batcher's thread; waiting calls fail."""
+        """End the batcher's thread and wait for its end; calls that wait or are under way fail."""
         self._batcher.close()
 
     def bind_tools(
@@ -276,6 +288,7 @@ class LocalChatModel(BaseChatModel):
             raise ArgumentError("top_logprobs", "logprobs=True beside it", f"logprobs={logprobs}")
         check_top(top, self.vocab_size)
         text, images = self.render(messages, kwargs.get("tools") if self.tools_in_prompt else None)
+        self._engine.check(text)
         return Request(
             text=text,
             images=images,
@@ -295,7 +308,8 @@ class LocalChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         request = self._request(messages, stop, kwargs)
-        return self._result(request, self._batcher.submit(request, kwargs.get("batch_key")).result(), kwargs)
+        future = self._batcher.submit(request, kwargs.get("batch_key"))
+        return self._result(request, wait_for(future, request.abandoned), kwargs)
 
     async def _agenerate(
         self,

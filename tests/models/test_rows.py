@@ -10,6 +10,7 @@ from transformers import Cache
 from langgraph_speceyes.models.rows import Layer, Rows
 
 LAYERS, HEADS, SIZE = 2, 3, 4
+LEFT = 1000
 
 Event = tuple[str, list[int]]
 events = st.lists(
@@ -31,7 +32,8 @@ def states(token: int, layer: int) -> torch.Tensor:
 def begun(numbers: list[int], held: dict[int, list[int]]) -> Rows:
     """Newcomers after their prefill, left-padded."""
     width = max(len(held[n]) for n in numbers)
-    cache, mask = Cache(layer_class_to_replicate=Layer), torch.zeros(len(numbers), width, dtype=torch.long)
+    cache = Cache(layer_class_to_replicate=lambda: Layer(width))
+    mask = torch.zeros(len(numbers), width, dtype=torch.bool)
     for layer in range(LAYERS):
         made = torch.full((len(numbers), HEADS, width, SIZE), -1.0)
         for place, number in enumerate(numbers):
@@ -39,8 +41,8 @@ def begun(numbers: list[int], held: dict[int, list[int]]) -> Rows:
             made[place, :, width - len(own) :] = torch.cat([states(t, layer) for t in own], dim=1)
             mask[place, width - len(own) :] = 1
         cache.update(made, -made, layer)
-    lengths = torch.tensor([len(held[n]) for n in numbers])
-    return Rows(numbers, cache, mask, torch.tensor(numbers), lengths, 10 * lengths)
+    shift = [10 * len(held[n]) for n in numbers]
+    return Rows(numbers, cache, mask, torch.tensor(numbers), shift=shift, left=[LEFT] * len(numbers), most=64)
 
 
 @settings(deadline=None, max_examples=150)
@@ -92,12 +94,13 @@ def test_every_row_keeps_what_is_its_own(happens: list[Event]) -> None:
 
 
 def test_a_token_is_one_write_until_the_room_is_used_up() -> None:
-    layer = Layer.of(torch.zeros(HEADS, 1, SIZE), rows=2, tokens=5, room=3)
+    layer = Layer.of(torch.zeros(HEADS, 1, SIZE), rows=2, tokens=5, columns=8)
     layer.keys.zero_()
     where = layer.keys.data_ptr()
     for _ in range(3):
         layer.update(torch.ones(2, HEADS, 1, SIZE), torch.ones(2, HEADS, 1, SIZE))
         assert layer.keys.data_ptr() == where
+    layer.resize((2, 9), 8, 8)
     layer.update(torch.ones(2, HEADS, 1, SIZE), torch.ones(2, HEADS, 1, SIZE))
     assert layer.keys.data_ptr() != where
     assert layer.keys[:, :, 5:].eq(1).all()
