@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +17,7 @@ from transformers import Cache
 from langgraph_speceyes.errors import DeviceMemoryError, PromptTooLongError
 from langgraph_speceyes.models.limits import check_tokens, context_length
 from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
-from langgraph_speceyes.models.prefill import Features, Filling, Part, Prompt, grouped
+from langgraph_speceyes.models.prefill import Features, Filling, Part, Prompt, UnderWay, grouped
 from langgraph_speceyes.models.prefix import ByteBudget, Prefix, PrefixCache, image_spans
 from langgraph_speceyes.models.rows import Rows, room_for
 
@@ -28,51 +26,10 @@ Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[int], list[bool]]]
 numbers, and who goes on."""
 More = Callable[[], Mapping[int, Prompt]]
 Fail = Callable[[int, Exception], None]
+ImageKey = tuple[str, bytes]
+"""A cache scope, and the digest of the pixels."""
 _EAGER = 4
 """Newcomers join at once while fewer rows than this are under way, else after as many tokens."""
-
-
-@dataclass
-class _UnderWay:
-    """What a run has in hand.
-
-    Attributes:
-        known: Prompts whose answer is not complete, by number.
-        spoken: The tokens of their answers so far that are in no prompt.
-        waiting: Those of them that are not admitted yet, the first that came in front.
-        filling: Admitted ones whose prefill is not complete.
-        rows: Those that are being answered.
-        turn: Passes of prefills so far.
-    """
-
-    known: dict[int, Prompt]
-    spoken: dict[int, list[int]] = field(default_factory=dict)
-    waiting: deque[int] = field(default_factory=deque)
-    filling: list[Filling] = field(default_factory=list)
-    rows: Rows | None = None
-    turn: int = 0
-
-    def add(self, prompts: Mapping[int, Prompt]) -> None:
-        """Take in prompts that have come."""
-        self.known.update(prompts)
-        self.spoken.update((number, []) for number in prompts)
-        self.waiting.extend(prompts)
-
-    @property
-    def admitted(self) -> list[int]:
-        """The numbers of those that are not waiting."""
-        waiting = set(self.waiting)
-        return [number for number in self.known if number not in waiting]
-
-    def give_up(self) -> list[int]:
-        """Drop what is held for those that are admitted; they wait again, in front, and go on where they were."""
-        admitted = self.admitted
-        self.filling, self.rows = [], None
-        for number in admitted:
-            self.known[number] = self.known[number].with_answer(self.spoken[number])
-            self.spoken[number] = []
-        self.waiting.extendleft(reversed(admitted))
-        return admitted
 
 
 class CachedDecoder:
@@ -155,7 +112,7 @@ class CachedDecoder:
             more: Prompts that have come since it was last asked, by number.
             fail: Is told of prompts for which there is no room.
         """
-        under, waited, slots = _UnderWay({}), 0, self.memory.slots()
+        under, waited, slots = UnderWay({}), 0, self.memory.slots()
         under.add(prompts)
         while under.known:
             trouble = None
@@ -184,7 +141,7 @@ class CachedDecoder:
                 under.add(new)
                 waited = 0 if new else waited
 
-    def _admit(self, under: _UnderWay, slots: int, fail: Fail) -> None:
+    def _admit(self, under: UnderWay, slots: int, fail: Fail) -> None:
         """Let those in who wait, the first that came first, while there is room for all answers at full length."""
         if not under.waiting:
             return
@@ -208,7 +165,7 @@ class CachedDecoder:
             new[number] = prompt
         under.filling += [Filling(group) for group in grouped(new, self.memory.pass_slots)]
 
-    def _fill(self, under: _UnderWay, choose: Choose) -> None:
+    def _fill(self, under: UnderWay, choose: Choose) -> None:
         """One pass of a prefill; those whose prefill is complete get their first token and join."""
         if not under.filling:
             return
@@ -245,7 +202,7 @@ class CachedDecoder:
         device = self.model.device
         return self._forward(ids.to(device), mask.to(device), positions.to(device), cache, pictures)
 
-    def _recover(self, under: _UnderWay, trouble: str, fail: Fail) -> None:
+    def _recover(self, under: UnderWay, trouble: str, fail: Fail) -> None:
         """Give everything back after the device ran out of memory, and go on more modestly."""
         reserved = [under.known[number].end for number in under.admitted]
         admitted = under.give_up()
@@ -358,17 +315,30 @@ class CachedDecoder:
         count: Any = getattr(self.processor.image_processor, "get_number_of_image_patches", None)
         return int(count(image.height, image.width)) // self.merge if count is not None else 1
 
+    def _passes(self, images: Mapping[ImageKey, Image.Image]) -> Iterator[dict[ImageKey, Image.Image]]:
+        """Images that the vision tower sees together: as many tokens as a pass of a prefill, or one image."""
+        group, tokens = dict[ImageKey, Image.Image](), 0
+        for key, image in images.items():
+            own = self._image_tokens(image)
+            if group and tokens + own > self.memory.pass_slots:
+                yield group
+                group, tokens = {}, 0
+            group[key] = image
+            tokens += own
+        if group:
+            yield group
+
     def _encode(self, images: Sequence[tuple[Image.Image, str]]) -> list[Features]:
         keys = [(scope, _digest(image)) for image, scope in images]
         found = {key: self.features.get(key) for key in keys}
         missing = {key: image for key, (image, _) in zip(keys, images, strict=True) if found[key] is None}
-        if missing:
-            batch = self.processor.image_processor(images=list(missing.values()), return_tensors="pt")
+        for group in self._passes(missing):
+            batch = self.processor.image_processor(images=list(group.values()), return_tensors="pt")
             pixels = batch["pixel_values"].to(self.model.device, self.model.dtype)
             grids = batch["image_grid_thw"].to(self.model.device)
             seen = self.model.model.get_image_features(pixels, grids, return_dict=True)
             deep = getattr(seen, "deepstack_features", None) or []
-            for index, key in enumerate(missing):
+            for index, key in enumerate(group):
                 grid = tuple(grids[index].tolist())
                 # clones: a slice would keep the whole batch in memory
                 made = Features(
@@ -376,7 +346,7 @@ class CachedDecoder:
                 )
                 found[key] = made
                 self.features.put(key, made, made.nbytes)
-            self.encoded += len(missing)
+            self.encoded += len(group)
         return [one for key in keys if (one := found[key]) is not None]
 
 

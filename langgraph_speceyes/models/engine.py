@@ -147,8 +147,10 @@ class Engine:
             inputs = [(r.text, r.images, r.scope) for r in several]
             try:
                 made = dict(zip(numbers, decoder.prepare(inputs), strict=True))
-            except Exception:
+            except Exception as error:
                 made = {}
+                if is_out_of_memory(error):
+                    decoder.clear()
                 # one bad request must not fail its neighbours
                 for number, one in zip(numbers, inputs, strict=True):
                     try:

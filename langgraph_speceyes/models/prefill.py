@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -200,6 +201,49 @@ class Filling:
                         mine[row, :, begin:] = prompt.prefix.layers[number][which][:, : prompt.cached]
             layers.append(layer)
         return layers
+
+
+@dataclass
+class UnderWay:
+    """What a run has in hand.
+
+    Attributes:
+        known: Prompts whose answer is not complete, by number.
+        spoken: The tokens of their answers so far that are in no prompt.
+        waiting: Those of them that are not admitted yet, the first that came in front.
+        filling: Admitted ones whose prefill is not complete.
+        rows: Those that are being answered.
+        turn: Passes of prefills so far.
+    """
+
+    known: dict[int, Prompt]
+    spoken: dict[int, list[int]] = field(default_factory=dict)
+    waiting: deque[int] = field(default_factory=deque)
+    filling: list[Filling] = field(default_factory=list)
+    rows: Rows | None = None
+    turn: int = 0
+
+    def add(self, prompts: Mapping[int, Prompt]) -> None:
+        """Take in prompts that have come."""
+        self.known.update(prompts)
+        self.spoken.update((number, []) for number in prompts)
+        self.waiting.extend(prompts)
+
+    @property
+    def admitted(self) -> list[int]:
+        """The numbers of those that are not waiting."""
+        waiting = set(self.waiting)
+        return [number for number in self.known if number not in waiting]
+
+    def give_up(self) -> list[int]:
+        """Drop what is held for those that are admitted; they wait again, in front, and go on where they were."""
+        admitted = self.admitted
+        self.filling, self.rows = [], None
+        for number in admitted:
+            self.known[number] = self.known[number].with_answer(self.spoken[number])
+            self.spoken[number] = []
+        self.waiting.extendleft(reversed(admitted))
+        return admitted
 
 
 class _Empty(Cache):
