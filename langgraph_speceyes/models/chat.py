@@ -124,8 +124,8 @@ class LocalChatModel(BaseChatModel):
             max_wait_s: Longest wait for calls that were announced, in seconds; others are never waited for.
             max_queue: Most calls waiting; one more raises `QueueFullError`.
             cache_bytes: Most bytes for key-value prefixes of prompts, and as many for image features; 0 caches nothing.
-            kv_tokens: Most tokens of keys and values of all calls under way, with padding and answers to come; others wait
-                for room. The default is what the device's free memory has room for.
+            kv_tokens: Most tokens of keys and values of all calls under way, padding and answers to come included; the
+                default is what the device's free memory has room for. Calls wait for room.
             model_options: Further arguments of the model's `from_pretrained`.
             processor_options: Further arguments of the processor's, such as a pixel budget.
             settings: Fields of this class.
