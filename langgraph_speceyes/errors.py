@@ -38,6 +38,23 @@ class LookError(ArgumentError):
     """A look gave what is no observation, or too much of it."""
 
 
+class PromptTooLongError(ArgumentError):
+    """A local model's prompt has more tokens than there is room for; nothing was run.
+
+    Args:
+        most: Tokens that a prompt may have.
+        found: How many it has.
+        room: What has that room.
+    """
+
+    def __init__(self, most: int, found: str, room: str = "the model's context") -> None:
+        super().__init__("messages", f"at most {most} tokens, which {room} has room for", found)
+        self.most, self.room = most, room
+
+    def __reduce__(self) -> tuple[type[PromptTooLongError], tuple[int, str, str]]:  # type: ignore[override]
+        return type(self), (self.most, str(self.found), self.room)
+
+
 class GateMismatchError(ArgumentError):
     """A threshold was calibrated for another score, another K or other models."""
 
@@ -76,6 +93,10 @@ class MissingLibraryError(SpecEyesError, ImportError):
 
 class QueueFullError(SpecEyesError, RuntimeError):
     """The micro-batcher's queue holds as many calls as it may; retry later or raise ``max_queue``."""
+
+
+class DeviceMemoryError(SpecEyesError, RuntimeError):
+    """A local model's device has no room for a prompt, though nothing else is under way there."""
 
 
 class MissingLogprobsError(SpecEyesError, RuntimeError):

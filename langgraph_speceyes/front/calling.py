@@ -25,6 +25,7 @@ from langgraph_speceyes.front.retrying import Retries
 from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_images
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
+from langgraph_speceyes.models.waiting import deadline
 from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
@@ -74,6 +75,7 @@ class ModelCall:
         # whichever of them is called gets the same messages and settings
         self._references = all(getattr(one, "accepts_image_references", False) for one in self.models)
         self._batched = all(hasattr(one, "expect") and hasattr(one, "dismiss") for one in self.models)
+        self._keeps_deadlines = all(getattr(one, "keeps_deadlines", False) for one in self.models)
         self._first: Any = self.models[0]
         self._retries, self._cache = Retries(retries), None
         if cache_policy is not None:
@@ -123,7 +125,11 @@ class ModelCall:
         """Ask the model."""
         try:
             until = self._until()
-            return within(self.timeout_s, lambda: self._ask(messages, key, until))
+            if self.timeout_s is None or not self._keeps_deadlines:
+                return within(self.timeout_s, lambda: self._ask(messages, key, until))
+            # no thread, which would wait on after the time is over
+            with deadline(self.timeout_s):
+                return self._ask(messages, key, until)
         except BaseException:
             self.dismiss(key)
             raise

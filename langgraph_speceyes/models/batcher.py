@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from langgraph_speceyes.errors import ArgumentError, ClosedError, QueueFullError
 
@@ -21,6 +23,9 @@ Made = TypeVar("Made", contravariant=True)
 _logger = logging.getLogger(__name__)
 # An expectation that nobody kept (a cancelled run) is forgotten after this many seconds.
 _FORGET_S = 60.0
+_CLOSED = "the model was closed"
+# At exit each one's thread is ended: a thread that computes while the interpreter goes down takes the process with it.
+_all: weakref.WeakSet[MicroBatcher[Any, Any]] = weakref.WeakSet()
 
 
 @dataclass
@@ -79,6 +84,7 @@ class MicroBatcher(Generic[Item, Result]):
         max_wait_s: Longest wait for announced items, in seconds.
         max_queue: Most items waiting; one more is refused.
         name: Name of the thread.
+        interrupt: Within what it returns, `run` ends soon on the thread it is given, by raising; None leaves it alone.
 
     Raises:
         ArgumentError: `max_batch` or `max_queue` is below 1, or `max_wait_s` below 0.
@@ -93,6 +99,7 @@ class MicroBatcher(Generic[Item, Result]):
         max_wait_s: float = 0.05,
         max_queue: int = 4096,
         name: str = "batcher",
+        interrupt: Callable[[threading.Thread], AbstractContextManager[None]] | None = None,
     ) -> None:
         for argument, value, least in (("max_batch", max_batch, 1), ("max_queue", max_queue, 1)):
             if value < least:
@@ -101,12 +108,13 @@ class MicroBatcher(Generic[Item, Result]):
             raise ArgumentError("max_wait_s", "at least 0 seconds", max_wait_s)
         self.max_batch, self.max_wait_s, self.max_queue = max_batch, max_wait_s, max_queue
         self.stats = BatchStats()
-        self._run, self._group, self._name = run, group, name
+        self._run, self._group, self._name, self._interrupt = run, group, name, interrupt
         self._waiting: list[_Entry[Item, Result]] = []
         self._expected: dict[Hashable, float] = {}
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        _all.add(self)
 
     def expect(self, key: Hashable) -> None:
         """Announce a call that will be submitted with this key, or be called off with :meth:`dismiss`."""
@@ -136,7 +144,7 @@ class MicroBatcher(Generic[Item, Result]):
         entry: _Entry[Item, Result] = _Entry(item, self._group(item), Future())
         with self._change:
             if self._closed:
-                raise ClosedError("the model was closed")
+                raise ClosedError(_CLOSED)
             self._expected.pop(key, None)
             if len(self._waiting) >= self.max_queue:
                 self._change.notify_all()
@@ -154,14 +162,20 @@ class MicroBatcher(Generic[Item, Result]):
         return entry.future
 
     def close(self) -> None:
-        """Stop the thread; items still waiting fail."""
+        """End the thread, and wait until it has ended; items that wait or are under way fail with `ClosedError`."""
         with self._change:
             self._closed = True
             waiting, self._waiting = self._waiting, []
             self._change.notify_all()
         for entry in waiting:
             if entry.future.set_running_or_notify_cancel():
-                entry.future.set_exception(ClosedError("the model was closed"))
+                entry.future.set_exception(ClosedError(_CLOSED))
+        thread = self._thread
+        # a result's callback may close what has made it
+        if thread is None or thread is threading.current_thread():
+            return
+        with self._interrupt(thread) if self._interrupt is not None and thread.is_alive() else nullcontext():
+            thread.join()
 
     def _patience(self) -> float:
         """Seconds still to wait before the next batch starts; call with the lock held and items waiting."""
@@ -210,12 +224,16 @@ class MicroBatcher(Generic[Item, Result]):
         left = list(feed.under_way.values())
         if error is not unfinished and not left:
             _logger.error("a batch failed after all its calls were served", exc_info=error)
-        if len(left) == 1 or alone:
+        if len(left) == 1 or alone or self._closed:
             for entry in left:
                 entry.future.set_exception(error)
             return
         # one bad item must not fail its neighbours: serve them one by one
-        for entry in left:
+        for place, entry in enumerate(left):
+            if self._closed:
+                for later in left[place:]:
+                    later.future.set_exception(ClosedError(_CLOSED))
+                return
             self._serve_one([entry], alone=True)
 
 
@@ -265,5 +283,13 @@ def _serve(reference: weakref.ref[MicroBatcher[Item, Result]], change: threading
             batcher._serve_one(batch)
         del batcher, batch
 
+
+def _close_all() -> None:
+    for batcher in list(_all):
+        batcher.close()
+
+
+# after all threads that a process waits for: who still uses a model then waits for nothing
+atexit.register(_close_all)
 
 __all__ = ["BatchStats", "Feed", "MicroBatcher"]

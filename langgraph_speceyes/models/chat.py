@@ -19,17 +19,22 @@ from pydantic import PrivateAttr
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.capabilities import Capabilities, found
-from langgraph_speceyes.models.engine import Completion, Engine, Request, Step, check_top
+from langgraph_speceyes.models.engine import Engine, check_top
 from langgraph_speceyes.models.loading import Checkpoint, load
 from langgraph_speceyes.models.prompting import PromptingChatModel
 from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
+from langgraph_speceyes.models.request import Completion, Request, Step
 from langgraph_speceyes.models.scope import current_scope
+from langgraph_speceyes.models.waiting import wait_for
 
 _logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 512 * 1024 * 1024
 """Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
+
+MAX_BATCH = 16
+"""Calls in one forward pass."""
 
 
 class LocalChatModel(PromptingChatModel):
@@ -77,6 +82,9 @@ class LocalChatModel(PromptingChatModel):
     """The answer ends before the first of these."""
     _batcher: MicroBatcher[Request, Completion] = PrivateAttr()
 
+    keeps_deadlines: bool = True
+    """A call within :func:`~langgraph_speceyes.models.waiting.deadline` raises `TimeoutError` in time by itself."""
+
     @classmethod
     def from_pretrained(
         cls,
@@ -86,10 +94,11 @@ class LocalChatModel(PromptingChatModel):
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
-        max_batch: int = 16,
+        max_batch: int = MAX_BATCH,
         max_wait_s: float = 0.05,
         max_queue: int = 4096,
         cache_bytes: int = CACHE_BYTES,
+        kv_tokens: int | None = None,
         model_options: dict[str, Any] | None = None,
         processor_options: dict[str, Any] | None = None,
         **settings: Any,
@@ -107,6 +116,8 @@ class LocalChatModel(PromptingChatModel):
             max_wait_s: Longest wait for calls that were announced, in seconds; others are never waited for.
             max_queue: Most calls waiting; one more raises `QueueFullError`.
             cache_bytes: Most bytes for key-value prefixes of prompts, and as many for image features; 0 caches nothing.
+            kv_tokens: Most tokens of keys and values of all calls under way, padding and answers to come included; the
+                default is what the device's free memory has room for. Calls wait for room.
             model_options: Further arguments of the model's `from_pretrained`, such as `device_map` or
                 `quantization_config`. Only safetensors are loaded, unless `use_safetensors` is False among them.
             processor_options: Further arguments of the processor's, such as a pixel budget.
@@ -129,7 +140,8 @@ class LocalChatModel(PromptingChatModel):
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
         revision = getattr(model.config, "_commit_hash", None) or revision
         settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
-        return cls.from_loaded(model, processor, batching=batching, cache_bytes=cache_bytes, **settings)
+        settings |= {"cache_bytes": cache_bytes, "kv_tokens": kv_tokens}
+        return cls.from_loaded(model, processor, batching=batching, **settings)
 
     @classmethod
     def from_loaded(
@@ -139,6 +151,7 @@ class LocalChatModel(PromptingChatModel):
         *,
         batching: dict[str, Any] | None = None,
         cache_bytes: int = CACHE_BYTES,
+        kv_tokens: int | None = None,
         model_name: str = "local",
         **settings: Any,
     ) -> Self:
@@ -151,10 +164,10 @@ class LocalChatModel(PromptingChatModel):
             raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model
         chat._renderer = Renderer(processor)
-        chat._engine = Engine(model, processor, prefix_bytes=cache_bytes, feature_bytes=cache_bytes)
-        chat._batcher = MicroBatcher(
-            chat._engine.serve, group=lambda r: r.sampling, name=f"speceyes {model_name}", **(batching or {})
-        )
+        batching = dict[str, Any](max_batch=MAX_BATCH, name=f"speceyes {model_name}") | (batching or {})
+        most, room = batching["max_batch"], {"prefix_bytes": cache_bytes, "feature_bytes": cache_bytes}
+        engine = chat._engine = Engine(model, processor, **room, kv_tokens=kv_tokens, max_batch=most)
+        chat._batcher = MicroBatcher(engine.serve, group=lambda r: r.sampling, interrupt=engine.interrupted, **batching)
         _logger.info("%s", chat.capabilities.line())
         return chat
 
@@ -199,7 +212,7 @@ class LocalChatModel(PromptingChatModel):
         self._engine.clear()
 
     def close(self) -> None:
-        """Stop the batcher's thread; waiting calls fail."""
+        """End the batcher's thread and wait for its end; calls that wait or are under way fail."""
         self._batcher.close()
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Request:
@@ -210,6 +223,7 @@ class LocalChatModel(PromptingChatModel):
         check_top(top, self.vocab_size)
         tools = kwargs.get("tools") if self.tools_in_prompt else None
         text, images = self.render(messages, tools, kwargs.get("template_options"))
+        self._engine.check(text)
         return Request(
             text=text,
             images=images,
@@ -229,7 +243,8 @@ class LocalChatModel(PromptingChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         request = self._request(messages, stop, kwargs)
-        return self._result(request, self._batcher.submit(request, kwargs.get("batch_key")).result(), kwargs)
+        future = self._batcher.submit(request, kwargs.get("batch_key"))
+        return self._result(request, wait_for(future, request.abandoned), kwargs)
 
     async def _agenerate(
         self,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +14,13 @@ from PIL import Image
 from torch import Tensor
 from transformers import Cache
 
+from langgraph_speceyes.errors import DeviceMemoryError, PromptTooLongError
 from langgraph_speceyes.models.control import adds_special
-from langgraph_speceyes.models.prefix import ByteBudget, Ids, Prefix, PrefixCache, image_spans
-from langgraph_speceyes.models.rows import ROOM, Layer, Rows
+from langgraph_speceyes.models.limits import check_tokens, context_length
+from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
+from langgraph_speceyes.models.prefill import Features, Filling, Part, Prompt, UnderWay, grouped
+from langgraph_speceyes.models.prefix import ByteBudget, Prefix, PrefixCache, image_spans
+from langgraph_speceyes.models.rows import Rows, room_for
 
 MEASURED = frozenset(
     {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "glm4v_moe", "paddleocr_vl"},
@@ -27,56 +30,12 @@ MEASURED = frozenset(
 Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[int], list[bool]]]
 """Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens, on the device and as
 numbers, and who goes on."""
-More = Callable[[], Mapping[int, "Prompt"]]
+More = Callable[[], Mapping[int, Prompt]]
+Fail = Callable[[int, Exception], None]
+ImageKey = tuple[str, bytes]
+"""A cache scope, and the digest of the pixels."""
 _EAGER = 4
 """Newcomers join at once while fewer rows than this are under way, else after as many tokens."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the vision tower makes of one image.
-
-    Attributes:
-        digest: Of the pixels.
-        grid: Its patches: time, height, width.
-        pooled: ``[tokens, size]``, as the language model reads them.
-        deep: The same for each of the early layers that read more (Qwen3-VL), or none.
-    """
-
-    digest: bytes
-    grid: tuple[int, int, int]
-    pooled: Tensor
-    deep: tuple[Tensor, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors."""
-        return sum(t.numel() * t.element_size() for t in (self.pooled, *self.deep))
-
-
-@dataclass
-class Prompt:
-    """A prompt, ready to be run.
-
-    Attributes:
-        tokens: Its token ids.
-        ids: The same with images by their digest.
-        positions: Rotary positions, ``[3, tokens]``.
-        delta: What is added to a later token's index to get its position.
-        spans: Begin and end of each image.
-        features: The images.
-        prefix: What is cached of it.
-        cached: How many of its first tokens that is.
-    """
-
-    tokens: list[int]
-    ids: Ids
-    positions: Tensor
-    delta: int
-    spans: list[tuple[int, int]]
-    features: list[Features]
-    prefix: Prefix | None = None
-    cached: int = 0
 
 
 class CachedDecoder:
@@ -90,10 +49,15 @@ class CachedDecoder:
         processor: Its processor.
         prefix_bytes: Most bytes of keys and values kept.
         feature_bytes: Most bytes of image features kept.
+        memory: The budget of what is under way.
+        most: Most prompts under way.
     """
 
-    def __init__(self, model: Any, processor: Any, prefix_bytes: int, feature_bytes: int) -> None:
-        self.model, self.processor = model, processor
+    def __init__(
+        self, model: Any, processor: Any, prefix_bytes: int, feature_bytes: int, memory: Memory, most: int
+    ) -> None:
+        self.model, self.processor, self.memory, self.most = model, processor, memory, most
+        self.context = context_length(model.config)
         self.tokenizer = processor.tokenizer
         self.prefixes = PrefixCache(prefix_bytes)
         self.features: ByteBudget[Features] = ByteBudget(feature_bytes)
@@ -133,46 +97,138 @@ class CachedDecoder:
 
         Args:
             requests: Text, images and cache scope of each.
+
+        Raises:
+            PromptTooLongError: A prompt has more tokens than the model's context.
         """
+        written: list[list[int]] = [
+            self.tokenizer(text, add_special_tokens=False)["input_ids"] for text, *_ in requests
+        ]
+        for ids, (_, images, _) in zip(written, requests, strict=True):
+            check_tokens(len(ids) + sum(self._image_tokens(image) - 1 for image in images), self.context)
         features = self._encode([(image, scope) for _, images, scope in requests for image in images])
         prompts, at = [], 0
-        for text, images, scope in requests:
+        for ids, (_, images, scope) in zip(written, requests, strict=True):
             mine = features[at : at + len(images)]
             at += len(images)
-            prompts.append(self._prompt(text, mine, scope))
+            prompts.append(self._prompt(ids, mine, scope))
         return prompts
 
-    def run(self, prompts: Mapping[int, Prompt], choose: Choose, more: More) -> None:
+    def run(self, prompts: Mapping[int, Prompt], choose: Choose, more: More, fail: Fail) -> None:
         """Prefill what is not cached, then decode until nobody goes on; finished prompts are cached.
 
-        Between two tokens newcomers are let in: nobody waits for the end of a longer answer.
+        Between two tokens newcomers are let in, as far as memory goes, and one pass of their prefills is computed:
+        nobody waits for the end of a longer answer or of a longer prompt. When the device is out of memory, the budget
+        shrinks, and what was under way goes on where it was.
 
         Args:
             prompts: The first prompts, by number.
             choose: Takes each step's logits and says how it goes on.
             more: Prompts that have come since it was last asked, by number.
+            fail: Is told of prompts for which there is no room.
         """
-        known = dict(prompts)
-        spoken: dict[int, list[int]] = {}
-        rows: Rows | None = None
-        new, waited = dict(prompts), 0
-        while new or rows:
-            if new:
-                fresh, logits = self._begin(new)
-                spoken |= {number: [] for number in new}
-                self._take(fresh, logits, choose, known, spoken)
-                if rows:
-                    rows.join(fresh)
-                else:
-                    rows, waited = fresh, 0
-            if rows:
-                logits = self._step(rows)
-                self._take(rows, logits, choose, known, spoken)
-                waited += 1
+        under, waited, slots = UnderWay({}), 0, self.memory.slots()
+        under.add(prompts)
+        while under.known:
+            trouble = None
+            try:
+                self._admit(under, slots, fail)
+                began = not under.rows
+                self._fill(under, choose)
+                waited = 0 if began else waited
+                if under.rows:
+                    logits = self._step(under.rows)
+                    self._take(under.rows, logits, choose, under.known, under.spoken)
+                    waited += 1
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                trouble = str(error)
+            # not above, where the error still holds what the pass had made
+            if trouble is not None:
+                self._recover(under, trouble, fail)
+                slots = self.memory.slots()
+            # what those who were the last held
+            under.rows = under.rows or None
             # a few at a time: each joining is a forward pass of its own
-            new = dict(more()) if not rows or len(rows) < _EAGER or waited >= _EAGER else {}
-            waited = 0 if new else waited
-            known |= new
+            if not under.rows or len(under.rows) < _EAGER or waited >= _EAGER:
+                new = dict(more())
+                under.add(new)
+                waited = 0 if new else waited
+
+    def _admit(self, under: UnderWay, slots: int, fail: Fail) -> None:
+        """Let those in who wait, the first that came first, while there is room for all answers at full length."""
+        if not under.waiting:
+            return
+        inside = [under.known[number] for number in under.admitted]
+        new: dict[int, Prompt] = {}
+        while under.waiting:
+            number = under.waiting[0]
+            prompt = under.known[number]
+            count, longest = len(inside) + 1, max(one.end for one in [*inside, prompt])
+            if count > 1 and count * longest > slots:
+                break
+            under.waiting.popleft()
+            if len(prompt.tokens) > (room := self.memory.largest):
+                under.known.pop(number)
+                fail(number, PromptTooLongError(room, str(len(prompt.tokens)), f"memory ({self.memory.device})"))
+                continue
+            prompt.prefix, prompt.cached = self._cached(prompt)
+            self.reused += prompt.cached
+            self.prefilled += prompt.fresh
+            inside.append(prompt)
+            new[number] = prompt
+        under.filling += [Filling(group) for group in grouped(new, self.memory.pass_slots)]
+
+    def _fill(self, under: UnderWay, choose: Choose) -> None:
+        """One pass of a prefill; those whose prefill is complete get their first token and join."""
+        if not under.filling:
+            return
+        # in turns: the oldest goes on, and the shortest is not held up by it
+        under.turn += 1
+        oldest = under.turn % 2 == 0
+        filling = under.filling[0] if oldest else min(under.filling, key=lambda one: one.left)
+        alone = not under.rows and len(under.filling) == 1
+        logits = self._prefill(filling, alone=alone)
+        if filling.left:
+            return
+        under.filling.remove(filling)
+        rows = filling.rows(self.model.device, self.most)
+        self._take(rows, logits, choose, under.known, under.spoken)
+        if under.rows:
+            under.rows.join(rows)
+        else:
+            under.rows = rows
+
+    def _prefill(self, filling: Filling, *, alone: bool) -> Tensor:
+        """One pass; the next-token logits of its last column.
+
+        Args:
+            filling: Prompts.
+            alone: Nobody else is under way, so that answers can go on in the cache that is made.
+        """
+        if (cache := filling.cache) is None:
+            columns = filling.width
+            if alone:
+                longest = columns + max(p.most for p in filling.prompts.values()) - 1
+                columns = max(columns, room_for(len(filling.prompts), columns, longest, self.most)[1])
+            cache = filling.start(int(self.tokenizer.pad_token_id), columns)
+        ids, mask, positions, pictures = filling.chunk(self.memory.pass_slots)
+        device = self.model.device
+        return self._forward(ids.to(device), mask.to(device), positions.to(device), cache, pictures)
+
+    def _recover(self, under: UnderWay, trouble: str, fail: Fail) -> None:
+        """Give everything back after the device ran out of memory, and go on more modestly."""
+        reserved = [under.known[number].end for number in under.admitted]
+        admitted = under.give_up()
+        self.clear()
+        release(self.memory.device)
+        if not self.memory.shrink(reserved):
+            for number in admitted:
+                under.waiting.remove(number)
+                under.known.pop(number)
+                words = f"{self.memory.device} has no room for a prompt of {reserved[0]} tokens, its answer included"
+                fail(number, DeviceMemoryError(f"{words}: {trouble}"))
 
     def _take(
         self, rows: Rows, logits: Tensor, choose: Choose, known: dict[int, Prompt], spoken: dict[int, list[int]]
@@ -197,57 +253,11 @@ class CachedDecoder:
                 shared = begin
         return (prefix, shared) if shared else (None, 0)
 
-    def _begin(self, prompts: Mapping[int, Prompt]) -> tuple[Rows, Tensor]:
-        """Prefill prompts side by side, each from the longest prefix that is cached; their next-token logits too."""
-        several = list(prompts.values())
-        for prompt in several:
-            prompt.prefix, prompt.cached = self._cached(prompt)
-            self.reused += prompt.cached
-            self.prefilled += len(prompt.tokens) - prompt.cached
-        device = self.model.device
-        past, fresh = max(p.cached for p in several), max(len(p.tokens) - p.cached for p in several)
-        ids = torch.full((len(several), fresh), int(self.tokenizer.pad_token_id), dtype=torch.long)
-        mask = torch.zeros(len(several), past + fresh, dtype=torch.long)
-        positions = torch.zeros(4, len(several), fresh, dtype=torch.long)
-        pictures: list[Features] = []
-        for row, prompt in enumerate(several):
-            new = len(prompt.tokens) - prompt.cached
-            ids[row, fresh - new :] = torch.tensor(prompt.tokens[prompt.cached :])
-            mask[row, past - prompt.cached : past] = 1
-            mask[row, past + fresh - new :] = 1
-            positions[0, row, fresh - new :] = torch.arange(prompt.cached, len(prompt.tokens))
-            positions[1:, row, fresh - new :] = prompt.positions[:, prompt.cached :]
-            spans = zip(prompt.spans, prompt.features, strict=True)
-            pictures += [one for (begin, _), one in spans if begin >= prompt.cached]
-        cache = self._past(several, past, fresh) if past else Cache(layer_class_to_replicate=Layer)
-        mask = mask.to(device)
-        logits = self._forward(ids.to(device), mask, positions.to(device), cache, pictures)
-        index = torch.tensor([len(p.tokens) for p in several], device=device)
-        shift = torch.tensor([p.delta for p in several], device=device)
-        return Rows(list(prompts), cache, mask, index, index, shift), logits
-
-    def _past(self, prompts: Sequence[Prompt], past: int, fresh: int) -> Cache:
-        """The prompts' prefixes side by side, right-aligned, with room for what is new."""
-        like = next(p.prefix for p in prompts if p.prefix is not None)
-        layers = []
-        for number, (one, _) in enumerate(like.layers):
-            layer = Layer.of(one, len(prompts), past, room=fresh + ROOM)
-            for row, prompt in enumerate(prompts):
-                begin = past - prompt.cached
-                for which, mine in enumerate((layer.keys, layer.values)):
-                    mine[row, :, :begin] = 0
-                    if prompt.prefix is not None:
-                        mine[row, :, begin:] = prompt.prefix.layers[number][which][:, : prompt.cached]
-            layers.append(layer)
-        return Cache(layers=layers)
-
-    def _forward(
-        self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache, pictures: Sequence[Features] | None
-    ) -> Tensor:
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache, pictures: Sequence[Part]) -> Tensor:
         seen = None
         if pictures:
-            deep = [list(one) for one in zip(*(p.deep for p in pictures), strict=True)]
-            seen = {"image": SimpleNamespace(pooler_output=[p.pooled for p in pictures], deepstack_features=deep)}
+            deep = [list(one) for one in zip(*(deep for _, deep in pictures), strict=True)]
+            seen = {"image": SimpleNamespace(pooler_output=[pooled for pooled, _ in pictures], deepstack_features=deep)}
         out = self.model(
             input_ids=ids,
             attention_mask=mask,
@@ -264,11 +274,11 @@ class CachedDecoder:
         """The next logits of prompts under way."""
         tokens, positions = rows.grow()
         if not self._lean:
-            return self._forward(tokens, rows.mask, positions, rows.cache, None)
+            return self._forward(tokens, rows.mask, positions, rows.cache, ())
         # past what the whole model does for images and masks in each pass: one token sees all there is of its row
         out = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(tokens),
-            attention_mask=rows.mask[:, None, None, :].bool() if rows.padded else None,
+            attention_mask=rows.mask[:, None, None, :] if rows.padded else None,
             position_ids=positions[1:],
             past_key_values=rows.cache,
             use_cache=True,
@@ -277,16 +287,29 @@ class CachedDecoder:
         return logits
 
     def _keep(self, prompt: Prompt, spoken: Sequence[int], rows: Rows, place: int) -> None:
-        if self.prefixes.limit:
-            ids = np.concatenate([prompt.ids, np.asarray(spoken, dtype=np.int64)])
+        if self.prefixes.limit < rows.lengths[place] * self.memory.slot_bytes:
+            return
+        ids = np.concatenate([prompt.ids, np.asarray(spoken, dtype=np.int64)])
+        try:
             self.prefixes.put(Prefix(ids, rows.prefix(place)))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # an answer is worth more than what might be asked next
+            self.prefixes = PrefixCache(self.prefixes.limit)
 
-    def _prompt(self, text: str, features: list[Features], scope: str) -> Prompt:
-        parts = text.split(self.processor.image_token)
-        whole = parts[0]
-        for one, rest in zip(features, parts[1:], strict=True):
-            whole += self.processor.image_token * (int(np.prod(one.grid)) // self.merge) + rest
-        tokens: list[int] = self.tokenizer(whole, add_special_tokens=adds_special(self.tokenizer, whole))["input_ids"]
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=adds_special(self.tokenizer, text))["input_ids"]
+        return ids
+
+    def _prompt(self, written: Sequence[int], features: list[Features], scope: str) -> Prompt:
+        places = [place for place, token in enumerate(written) if token == self.image_token]
+        tokens, begin = list[int](), 0
+        for place, one in zip(places, features, strict=True):
+            tokens += [*written[begin:place], *[self.image_token] * (int(np.prod(one.grid)) // self.merge)]
+            begin = place + 1
+        tokens += written[begin:]
+        check_tokens(len(tokens), self.context)
         ids = np.asarray(tokens, dtype=np.int64)
         row = torch.tensor([tokens])
         grids = torch.tensor([one.grid for one in features]) if features else None
@@ -302,17 +325,35 @@ class CachedDecoder:
             ids[0] = _number(hashlib.blake2b(scope.encode(), digest_size=8).digest())
         return Prompt(tokens, ids, positions[:, 0], int(delta), spans, features)
 
+    def _image_tokens(self, image: Image.Image) -> int:
+        """An image's tokens, before anything is made of it; 1 where only the processor's work would tell."""
+        count: Any = getattr(self.processor.image_processor, "get_number_of_image_patches", None)
+        return int(count(image.height, image.width)) // self.merge if count is not None else 1
+
+    def _passes(self, images: Mapping[ImageKey, Image.Image]) -> Iterator[dict[ImageKey, Image.Image]]:
+        """Images that the vision tower sees together: as many tokens as a pass of a prefill, or one image."""
+        group, tokens = dict[ImageKey, Image.Image](), 0
+        for key, image in images.items():
+            own = self._image_tokens(image)
+            if group and tokens + own > self.memory.pass_slots:
+                yield group
+                group, tokens = {}, 0
+            group[key] = image
+            tokens += own
+        if group:
+            yield group
+
     def _encode(self, images: Sequence[tuple[Image.Image, str]]) -> list[Features]:
         keys = [(scope, _digest(image)) for image, scope in images]
         found = {key: self.features.get(key) for key in keys}
         missing = {key: image for key, (image, _) in zip(keys, images, strict=True) if found[key] is None}
-        if missing:
-            batch = self.processor.image_processor(images=list(missing.values()), return_tensors="pt")
+        for group in self._passes(missing):
+            batch = self.processor.image_processor(images=list(group.values()), return_tensors="pt")
             pixels = batch["pixel_values"].to(self.model.device, self.model.dtype)
             grids = batch["image_grid_thw"].to(self.model.device)
             seen = self.model.model.get_image_features(pixels, grids, return_dict=True)
             deep = getattr(seen, "deepstack_features", None) or []
-            for index, key in enumerate(missing):
+            for index, key in enumerate(group):
                 grid = tuple(grids[index].tolist())
                 # clones: a slice would keep the whole batch in memory
                 made = Features(
@@ -320,7 +361,7 @@ class CachedDecoder:
                 )
                 found[key] = made
                 self.features.put(key, made, made.nbytes)
-            self.encoded += len(missing)
+            self.encoded += len(group)
         return [one for key in keys if (one := found[key]) is not None]
 
 

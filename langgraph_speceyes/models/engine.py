@@ -3,99 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.models.batcher import Feed
 from langgraph_speceyes.models.control import adds_special
-from langgraph_speceyes.models.decoder import CachedDecoder, Prompt
+from langgraph_speceyes.models.decoder import CachedDecoder
+from langgraph_speceyes.models.interrupt import interrupted
+from langgraph_speceyes.models.limits import check_text, check_tokens, context_length
+from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.patches import flatten_patches, own_settings
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One entry of a step's distribution: token id and natural log-probability."""
-
-    id: int
-    logprob: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """One generated token with its K strongest candidates, strongest first (none when none were asked for).
-
-    Attributes:
-        chosen: The token.
-        ids: The candidates' token ids, ``[K]``, int32.
-        logprobs: Their natural log-probabilities, ``[K]``, float32.
-    """
-
-    chosen: Candidate
-    ids: NDArray[np.int32]
-    logprobs: NDArray[np.float32]
-
-    @property
-    def top(self) -> list[Candidate]:
-        """The candidates."""
-        pairs = zip(self.ids.tolist(), self.logprobs.tolist(), strict=True)
-        return [Candidate(id, logprob) for id, logprob in pairs]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt.
-
-    Attributes:
-        text: The prompt as the chat template rendered it, one placeholder an image.
-        images: The images, in the order of their placeholders.
-        max_tokens: Most tokens to generate.
-        top: Candidates to keep for each token; None keeps no log-probabilities at all.
-        stop: The answer ends before the first of these.
-        temperature: 0 is greedy.
-        seed: Seed of the sampling, when the temperature is above 0.
-        scope: Which requests it shares what is cached with.
-        on_step: Called on the engine's thread after each token of this request.
-        abandoned: Set once nobody waits for it any more: it ends at the next token.
-    """
-
-    text: str
-    images: tuple[Image.Image, ...] = ()
-    max_tokens: int = 512
-    top: int | None = None
-    stop: tuple[str, ...] = ()
-    temperature: float = 0.0
-    seed: int | None = None
-    scope: str = ""
-    on_step: Callable[[Step], None] | None = field(default=None, compare=False)
-    abandoned: threading.Event = field(default_factory=threading.Event, compare=False)
-
-    @property
-    def sampling(self) -> tuple[float, int | None]:
-        """What requests in one batch must have in common."""
-        return self.temperature, self.seed
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What came of one request: text, tokens (end-of-sequence excluded), why it ended, and its prompt's tokens.
-
-    Of the prompt's tokens, `cached_tokens` were found in the cache.
-    """
-
-    text: str
-    steps: tuple[Step, ...]
-    finish_reason: str
-    prompt_tokens: int
-    cached_tokens: int = 0
+from langgraph_speceyes.models.prefill import Prompt
+from langgraph_speceyes.models.request import Candidate, Completion, Request, Step
+from langgraph_speceyes.models.sampling import Sampler
 
 
 class Engine:
@@ -104,9 +32,22 @@ class Engine:
     Args:
         model: An image-text-to-text model of transformers, in evaluation mode.
         processor: Its processor; the tokenizer pads on the left.
+        prefix_bytes: Most bytes of key-value prefixes kept.
+        feature_bytes: Most bytes of image features kept.
+        kv_tokens: Most key-value slots of the prompts under way; None is what free memory has room for.
+        max_batch: Most prompts under way.
     """
 
-    def __init__(self, model: Any, processor: Any, *, prefix_bytes: int = 0, feature_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        prefix_bytes: int = 0,
+        feature_bytes: int = 0,
+        kv_tokens: int | None = None,
+        max_batch: int = 16,
+    ) -> None:
         self.model, self.processor = model, processor
         flatten_patches(model)
         self.tokenizer = getattr(processor, "tokenizer", processor)
@@ -115,11 +56,18 @@ class Engine:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.end_ids = _end_ids(model, self.tokenizer)
+        self.context = context_length(model.config)
+        self.memory = Memory(model, kv_tokens)
+        self._most_plain = max_batch
         self.plain_because = "cache_bytes is 0"
         """Why there are neither caches nor a running batch; empty where there are."""
         if prefix_bytes + feature_bytes > 0:
             self.plain_because = CachedDecoder.misfit(model, processor) or ""
-        self.decoder = None if self.plain_because else CachedDecoder(model, processor, prefix_bytes, feature_bytes)
+        self.decoder = (
+            None
+            if self.plain_because
+            else CachedDecoder(model, processor, prefix_bytes, feature_bytes, self.memory, max_batch)
+        )
         # module state (rope_deltas, caches) makes a model single-file; its batcher is one thread, other callers queue
         self._lock = threading.Lock()
         self._words: dict[int, tuple[str, list[int] | None]] = {}
@@ -155,8 +103,38 @@ class Engine:
         if self.decoder is not None:
             self._cached(self.decoder, requests, feed)
             return
-        for number, completion in enumerate(self._plain(requests)):
-            feed.done(number, completion)
+        begin = 0
+        while begin < len(requests):
+            part, tight = requests[begin : begin + self._most_plain], False
+            try:
+                completions = self._plain(part)
+            except Exception as error:
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+                tight = True
+            # not above, where the error still holds what the passes had made
+            if tight:
+                self._most_plain = len(part) // 2
+                release(self.model.device)
+                continue
+            for number, completion in enumerate(completions, begin):
+                feed.done(number, completion)
+            begin += len(part)
+
+    def check(self, text: str) -> None:
+        """Refuse a prompt that is far longer than the model's context, without tokenizing all of it.
+
+        Args:
+            text: The prompt, images as their placeholders.
+
+        Raises:
+            PromptTooLongError: It is.
+        """
+        check_text(self.tokenizer, text, self.context)
+
+    def interrupted(self, thread: threading.Thread) -> AbstractContextManager[None]:
+        """Within, what the thread computes with the model ends at its next layer, with :class:`ClosedError`."""
+        return interrupted(self.model, thread)
 
     def clear(self) -> None:
         """Drop what is cached."""
@@ -166,7 +144,7 @@ class Engine:
 
     def _cached(self, decoder: CachedDecoder, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
         recorder = _Recorder(self)
-        temperature, seed = requests[0].sampling
+        sampler = Sampler(*requests[0].sampling)
         prompts: dict[int, Prompt] = {}
 
         def ready(several: Sequence[Request]) -> dict[int, Prompt]:
@@ -174,28 +152,27 @@ class Engine:
             inputs = [(r.text, r.images, r.scope) for r in several]
             try:
                 made = dict(zip(numbers, decoder.prepare(inputs), strict=True))
-            except Exception:
+            except Exception as error:
                 made = {}
+                if is_out_of_memory(error):
+                    decoder.clear()
                 # one bad request must not fail its neighbours
                 for number, one in zip(numbers, inputs, strict=True):
                     try:
                         made[number] = decoder.prepare([one])[0]
                     except Exception as error:
                         feed.fail(number, error)
+            for number, prompt in made.items():
+                prompt.most = recorder.limit(number, len(prompt.tokens), self.context)
             prompts.update(made)
             return made
 
         def more() -> dict[int, Prompt]:
-            # a sampled answer would depend on who joins
-            new = [] if temperature > 0 else feed.more()
+            new = feed.more()
             return ready(new) if new else {}
 
         def choose(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, list[int], list[bool]]:
-            if generator is None:
-                tokens = logits.argmax(-1)
-            else:
-                shares = (logits.float() / temperature).softmax(-1)
-                tokens = shares.multinomial(1, generator=generator)[:, 0]
+            tokens = sampler(logits, rows)
             ids = recorder.step(tokens, logits, rows)
             going = [recorder.finished[row] is None for row in rows]
             for row, goes in zip(rows, going, strict=True):
@@ -205,11 +182,7 @@ class Engine:
             return tokens, ids, going
 
         with self._lock, torch.inference_mode():
-            generator = None
-            if temperature > 0:
-                generator = torch.Generator(device=self.model.device)
-                generator.seed() if seed is None else generator.manual_seed(seed)
-            decoder.run(ready(requests), choose, more)
+            decoder.run(ready(requests), choose, more, feed.fail)
 
     def _plain(self, requests: Sequence[Request]) -> list[Completion]:
         images = [list(r.images) for r in requests]
@@ -220,13 +193,15 @@ class Engine:
             return_tensors="pt",
             add_special_tokens=adds_special(self.tokenizer, requests[0].text),
         ).to(self.model.device, dtype=self.model.dtype)
+        lengths = inputs["attention_mask"].sum(-1).tolist()
+        check_tokens(max(lengths), self.context)
         recorder = _Recorder(self)
-        recorder.add(requests)
+        limits = [recorder.limit(n, int(lengths[n]), self.context) for n in recorder.add(requests)]
         temperature, seed = requests[0].sampling
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         config = GenerationConfig(
             **({"do_sample": False} | sampling),
-            max_new_tokens=max(r.max_tokens for r in requests),
+            max_new_tokens=max(limits),
             eos_token_id=sorted(self.end_ids) or None,
             pad_token_id=self.tokenizer.pad_token_id,
         )
@@ -239,8 +214,7 @@ class Engine:
                 logits_processor=LogitsProcessorList([recorder.processor]),
                 stopping_criteria=StoppingCriteriaList([recorder.criteria]),
             )
-        mask = inputs["attention_mask"].sum(-1).tolist()
-        return [recorder.completion(i, int(mask[i])) for i in range(len(requests))]
+        return [recorder.completion(i, int(lengths[i])) for i in range(len(requests))]
 
     def token_entry(self, candidate: Candidate) -> dict[str, Any]:
         """A token as OpenAI's chat completions list it: `token`, `logprob`, and `bytes` where they are whole."""
@@ -322,6 +296,13 @@ class _Recorder:
         self.steps.update((number, []) for number in numbers)
         self.finished.update(dict.fromkeys(numbers))
         return numbers
+
+    def limit(self, number: int, prompt_tokens: int, context: int | None) -> int:
+        """Most tokens of an answer, with a prompt of so many tokens within the model's context."""
+        request = self.requests[number]
+        if context is not None and prompt_tokens + request.max_tokens > context:
+            request = self.requests[number] = replace(request, max_tokens=context - prompt_tokens)
+        return request.max_tokens
 
     def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> list[int]:
         """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are.

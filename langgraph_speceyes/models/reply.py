@@ -11,8 +11,9 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langgraph_speceyes.models.engine import Candidate, Completion, Engine, Step
+from langgraph_speceyes.models.engine import Engine
 from langgraph_speceyes.models.rendering import Renderer
+from langgraph_speceyes.models.request import Candidate, Completion, Step
 from langgraph_speceyes.models.template import RAW_OUTPUT
 from langgraph_speceyes.models.tool_calls import parsed_calls, read_calls
 

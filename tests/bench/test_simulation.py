@@ -607,5 +607,5 @@ def test_a_live_run_is_compared(pair: Pair, ask, design) -> None:
     # nothing is left watching
     for model in (pair.large, pair.speculator):
         assert model._batcher._run == model._engine.serve
-        assert not {"_begin", "_take"} & set(vars(model._engine.decoder))
+        assert not {"_prefill", "_take"} & set(vars(model._engine.decoder))
     assert asyncio.to_thread.__module__ == "asyncio.threads"

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langgraph_speceyes.errors import ArgumentError, QueueFullError, SpecEyesError
+from langgraph_speceyes.errors import ArgumentError, ClosedError, QueueFullError, SpecEyesError
 from langgraph_speceyes.models import MicroBatcher
 from langgraph_speceyes.models import batcher as batcher_module
 from langgraph_speceyes.models.batcher import Feed
@@ -182,14 +183,67 @@ def test_a_cancelled_call_leaves_the_queue() -> None:
 
 
 def test_closing_fails_what_waits() -> None:
-    batcher, run, _ = held()
+    batcher, run, first = held()
     waiting = batcher.submit(1)
-    batcher.close()
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
     with pytest.raises(SpecEyesError, match="closed"):
         waiting.result(PATIENCE_S)
     with pytest.raises(SpecEyesError, match="closed"):
         batcher.submit(2)
+    # what is under way has no way to be interrupted, and is waited for
+    assert closing.is_alive()
+    thread = batcher._thread
     run.go.set()
+    closing.join(PATIENCE_S)
+    assert first.result(PATIENCE_S) == 0
+    assert thread is not None
+    assert not thread.is_alive()
+
+
+def test_closing_interrupts_what_is_under_way_and_leaves_no_thread() -> None:
+    begun, ended = threading.Event(), threading.Event()
+    tried: list[Sequence[int]] = []
+
+    def run(items: Sequence[int], feed: Feed[int, int]) -> None:
+        tried.append(items)
+        begun.set()
+        assert ended.wait(PATIENCE_S)
+        raise ClosedError("closed")
+
+    @contextmanager
+    def interrupt(thread: threading.Thread) -> Iterator[None]:
+        assert thread.is_alive()
+        ended.set()
+        yield
+        assert not thread.is_alive()
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, interrupt=interrupt)
+    for key in "ab":
+        batcher.expect(key)
+    both = [batcher.submit(1, "a"), batcher.submit(2, "b")]
+    assert begun.wait(PATIENCE_S)
+    batcher.close()
+    # neither is tried once more alone
+    assert tried == [[1, 2]]
+    for future in both:
+        with pytest.raises(ClosedError):
+            future.result(0)
+
+
+def test_a_results_callback_may_close_the_batcher() -> None:
+    batcher: MicroBatcher[int, int] = MicroBatcher(lambda items, feed: feed.done(0, items[0]))
+    closed = threading.Event()
+
+    def close(_: object) -> None:
+        batcher.close()
+        closed.set()
+
+    batcher.expect("later")
+    future = batcher.submit(1)
+    future.add_done_callback(close)
+    assert closed.wait(PATIENCE_S)
+    assert future.result(PATIENCE_S) == 1
 
 
 class Stepper:

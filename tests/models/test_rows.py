@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import Cache
 
-from langgraph_speceyes.models.rows import Layer, Rows
+from langgraph_speceyes.models.rows import ROOM, SMALL, Layer, Rows, room_for
 
 LAYERS, HEADS, SIZE = 2, 3, 4
+LEFT = 1000
 
 Event = tuple[str, list[int]]
 events = st.lists(
@@ -31,7 +36,8 @@ def states(token: int, layer: int) -> torch.Tensor:
 def begun(numbers: list[int], held: dict[int, list[int]]) -> Rows:
     """Newcomers after their prefill, left-padded."""
     width = max(len(held[n]) for n in numbers)
-    cache, mask = Cache(layer_class_to_replicate=Layer), torch.zeros(len(numbers), width, dtype=torch.long)
+    cache = Cache(layer_class_to_replicate=lambda: Layer(width))
+    mask = torch.zeros(len(numbers), width, dtype=torch.bool)
     for layer in range(LAYERS):
         made = torch.full((len(numbers), HEADS, width, SIZE), -1.0)
         for place, number in enumerate(numbers):
@@ -39,8 +45,8 @@ def begun(numbers: list[int], held: dict[int, list[int]]) -> Rows:
             made[place, :, width - len(own) :] = torch.cat([states(t, layer) for t in own], dim=1)
             mask[place, width - len(own) :] = 1
         cache.update(made, -made, layer)
-    lengths = torch.tensor([len(held[n]) for n in numbers])
-    return Rows(numbers, cache, mask, torch.tensor(numbers), lengths, 10 * lengths)
+    shift = [10 * len(held[n]) for n in numbers]
+    return Rows(numbers, cache, mask, torch.tensor(numbers), shift=shift, left=[LEFT] * len(numbers), most=64)
 
 
 @settings(deadline=None, max_examples=150)
@@ -92,12 +98,13 @@ def test_every_row_keeps_what_is_its_own(happens: list[Event]) -> None:
 
 
 def test_a_token_is_one_write_until_the_room_is_used_up() -> None:
-    layer = Layer.of(torch.zeros(HEADS, 1, SIZE), rows=2, tokens=5, room=3)
+    layer = Layer.of(torch.zeros(HEADS, 1, SIZE), rows=2, tokens=5, columns=8)
     layer.keys.zero_()
     where = layer.keys.data_ptr()
     for _ in range(3):
         layer.update(torch.ones(2, HEADS, 1, SIZE), torch.ones(2, HEADS, 1, SIZE))
         assert layer.keys.data_ptr() == where
+    layer.resize((2, 9), 8, 8)
     layer.update(torch.ones(2, HEADS, 1, SIZE), torch.ones(2, HEADS, 1, SIZE))
     assert layer.keys.data_ptr() != where
     assert layer.keys[:, :, 5:].eq(1).all()
@@ -110,3 +117,88 @@ def test_newcomers_who_end_with_their_first_token_leave_nothing_behind() -> None
     fresh.leave([0])
     rows.join(fresh)
     assert (rows.numbers, rows.mask.tolist()) == ([0], [[1, 1, 1]])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 40), st.integers(1, 9000), st.integers(0, 9000), st.integers(1, 40))
+def test_room_is_bounded_by_what_can_come(rows: int, used: int, more: int, most: int) -> None:
+    held, columns = room_for(rows, used, used + more, most)
+    assert rows <= held <= max(rows, most)
+    # the next token fits, and no more columns than any row can come to need
+    assert used + 1 <= columns <= max(used + more, used + 1)
+    if rows * used >= 4 * SMALL and used >= 16 * ROOM:
+        assert held * columns <= 1.2 * rows * used
+
+
+class Storages:
+    """The bytes of all tensors that were made with `new_empty`, as long as their memory is held."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.peak = 0
+        self._made: list[tuple[StorageWeakRef, int]] = []
+        make = torch.Tensor.new_empty
+
+        def made(like: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+            found = make(like, *args, **options)
+            storage = found.untyped_storage()
+            self._made.append((StorageWeakRef(storage), storage.nbytes()))
+            self.peak = max(self.peak, self.held)
+            return found
+
+        monkeypatch.setattr(torch.Tensor, "new_empty", made)
+
+    @property
+    def held(self) -> int:
+        """Bytes held now."""
+        self._made = [(one, size) for one, size in self._made if not one.expired()]
+        return sum(size for _, size in self._made)
+
+
+def test_32_rows_of_8k_tokens_hold_little_more_than_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    # shares are those of any number of bytes a token; fewer layers than a real model's make the peak higher
+    layers, tokens, count = 4, 8192, 32
+    per_token = layers * 2 * 4
+    seen = Storages(monkeypatch)
+
+    def newcomer(number: int) -> Rows:
+        cache = Cache(layer_class_to_replicate=lambda: Layer(tokens))
+        for layer in range(layers):
+            cache.update(torch.zeros(1, 1, tokens, 1), torch.zeros(1, 1, tokens, 1), layer)
+        mask = torch.ones(1, tokens, dtype=torch.bool)
+        return Rows([number], cache, mask, torch.zeros(1, dtype=torch.long), shift=[0], left=[512], most=count)
+
+    def step() -> None:
+        rows.grow()
+        new = torch.zeros(len(rows), 1, 1, 1)
+        for layer in range(layers):
+            rows.cache.update(new, new, layer)
+
+    rows = newcomer(0)
+    for number in range(1, count):
+        rows.join(newcomer(number))
+        in_use = len(rows) * tokens * per_token
+        assert seen.held <= 1.2 * in_use
+        # the newcomer's own is given back layer by layer
+        assert seen.peak <= 1.4 * in_use
+    # the room of 512 tokens ahead is used up once
+    for _ in range(530):
+        step()
+        in_use = sum(rows.lengths) * per_token
+        assert seen.held <= 1.2 * in_use
+        assert seen.peak <= 1.4 * in_use
+    rows.leave(list(range(1, count)))
+    seen.peak = 0
+    step()
+    assert seen.held <= 1.2 * sum(rows.lengths) * per_token
+
+
+def test_room_is_kept_while_rows_come_and_go() -> None:
+    held = {number: list(range(200)) for number in range(20)}
+    rows = begun([0, 1, 2, 3, 4, 5, 6, 7], held)
+    rows.grow()
+    where = rows.cache.layers[0].keys.data_ptr()
+    for number in range(8, 20):
+        rows.leave([0])
+        rows.join(begun([number], held))
+        rows.grow()
+        assert rows.cache.layers[0].keys.data_ptr() == where

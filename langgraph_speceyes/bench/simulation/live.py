@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from langgraph_speceyes.models.batcher import Feed
-    from langgraph_speceyes.models.decoder import Choose, Prompt
-    from langgraph_speceyes.models.engine import Completion, Request
+    from langgraph_speceyes.models.decoder import Choose
+    from langgraph_speceyes.models.prefill import Filling
+    from langgraph_speceyes.models.request import Completion, Request
     from langgraph_speceyes.models.rows import Rows
     from langgraph_speceyes.testbed.pair import Pair
 
@@ -144,7 +145,7 @@ class _Engine:
         answered: Is told each request's completion, before the one who waits for it.
     """
 
-    WATCHED = ("_begin", "_take")
+    WATCHED = ("_prefill", "_take")
 
     def __init__(
         self,
@@ -155,20 +156,21 @@ class _Engine:
     ) -> None:
         self._model, self._forwards, self._answered = model, forwards, answered
         self._serve, decoder = engine.serve, engine.decoder
-        self._begin, self._take = decoder._begin, decoder._take
+        self._prefill, self._take = decoder._prefill, decoder._take
         self._read: int | None = None
         self._wall = self._core = 0.0
-        decoder._begin, decoder._take = self.begin, self.take
+        decoder._prefill, decoder._take = self.prefill, self.take
 
     def serve(self, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
         """As the engine's, with a feed that tells who is done."""
         self._wall, self._core = time.perf_counter(), time.thread_time()
         self._serve(requests, _Told(requests, feed, lambda request, made: self._answered(self._model, request, made)))
 
-    def begin(self, prompts: Mapping[int, Prompt]) -> Any:
-        """As the decoder's."""
-        found = self._begin(prompts)
-        self._read = sum(len(prompt.tokens) - prompt.cached for prompt in prompts.values())
+    def prefill(self, filling: Filling, **given: Any) -> Tensor:
+        """As the decoder's; a pass that gives no token yet counts with the one after it."""
+        before = filling.read
+        found: Tensor = self._prefill(filling, **given)
+        self._read = (self._read or 0) + filling.read - before
         return found
 
     def take(self, rows: Rows, logits: Tensor, choose: Choose, *args: Any) -> None:

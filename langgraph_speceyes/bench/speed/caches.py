@@ -31,7 +31,7 @@ from langgraph_speceyes.bench.speed.subjects import (
 
 if TYPE_CHECKING:
     from langgraph_speceyes.models import LocalChatModel
-    from langgraph_speceyes.models.engine import Completion, Request
+    from langgraph_speceyes.models.request import Completion, Request
 
 BATCH_KEYS, PREFILL_KEYS = ("batched_decode_ratio",), ("prefill_share",)
 WIDE = 8

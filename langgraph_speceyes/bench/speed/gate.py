@@ -189,7 +189,8 @@ def _sections(head_dim: int) -> list[int]:
 
 def _decoded(logits: Any, shape: Shape) -> tuple[list[Any], float]:
     """The steps that the engine keeps of a batch of answers, and the seconds that taking them took."""
-    from langgraph_speceyes.models.engine import Request, _Recorder
+    from langgraph_speceyes.models.engine import _Recorder
+    from langgraph_speceyes.models.request import Request
 
     engine: Any = SimpleNamespace(end_ids=frozenset())
     recorder = _Recorder(engine)

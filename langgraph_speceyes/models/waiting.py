@@ -1,0 +1,49 @@
+"""Waiting for a local model's answer no longer than the caller does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+_UNTIL: ContextVar[float | None] = ContextVar("speceyes_deadline", default=None)
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Let local models called within raise `TimeoutError` after some seconds; no thread is left waiting for them.
+
+    Args:
+        seconds: From now on. Of two deadlines the earlier one counts.
+    """
+    until, outer = time.monotonic() + seconds, _UNTIL.get()
+    token = _UNTIL.set(until if outer is None else min(until, outer))
+    try:
+        yield
+    finally:
+        _UNTIL.reset(token)
+
+
+def wait_for(future: Future[Value], abandoned: threading.Event) -> Value:
+    """The result, within the deadline.
+
+    Args:
+        future: Is cancelled when the caller stops waiting.
+        abandoned: Is set when the caller stops waiting, for whatever reason: what is under way ends soon.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+    """
+    until = _UNTIL.get()
+    try:
+        return future.result(None if until is None else max(0.0, until - time.monotonic()))
+    except BaseException:
+        future.cancel()
+        abandoned.set()
+        raise

@@ -1,0 +1,118 @@
+"""Programs that end while a model is at work, and calls that nobody waits for any longer."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.images import DEFAULT_POLICY
+from langgraph_speceyes.models.waiting import deadline, wait_for
+from langgraph_speceyes.prompts import image_question
+from langgraph_speceyes.testbed.pair import Pair
+from tests.waiting import PATIENCE_S, until
+
+# An answer that does not end, and an event that is set once its passes are under way.
+_BEGUN = """
+import asyncio, os, signal, sys, threading
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.testbed.pair import SPECULATOR
+
+model = LocalChatModel.from_pretrained(str(SPECULATOR))
+decoder, begun = model._engine.decoder, threading.Event()
+model._engine.end_ids = frozenset()
+step, steps = decoder._step, []
+
+def stepped(rows):
+    steps.append(0)
+    if len(steps) == 3:
+        begun.set()
+    return step(rows)
+
+decoder._step = stepped
+
+def ask():
+    return model.invoke("What?", max_tokens=4000)
+"""
+_ENDS = """
+threading.Thread(target=ask, daemon=True).start()
+begun.wait()
+sys.exit(7)
+"""
+_INTERRUPTED = """
+def interrupt():
+    begun.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+ask()
+"""
+_TIMES_OUT = """
+async def main():
+    task = asyncio.create_task(model.ainvoke("What?", max_tokens=4000))
+    await asyncio.to_thread(begun.wait)
+    await asyncio.wait_for(task, 0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "last"),
+    [
+        (_ENDS, 7, ""),
+        (_INTERRUPTED, -signal.SIGINT, "KeyboardInterrupt"),
+        (_TIMES_OUT, 1, "TimeoutError"),
+    ],
+)
+def test_a_program_ends_with_its_own_exit_code_in_the_middle_of_a_pass(program: str, code: int, last: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", _BEGUN + program], capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.strip().endswith(last)
+
+
+def test_who_stops_waiting_gives_the_call_up() -> None:
+    future, abandoned = Future[int](), threading.Event()
+    with deadline(0.0), pytest.raises(TimeoutError):
+        wait_for(future, abandoned)
+    assert abandoned.is_set()
+    assert future.cancelled()
+    # an inner deadline does not put off an outer one
+    with deadline(0.0), deadline(PATIENCE_S), pytest.raises(TimeoutError):
+        wait_for(Future[int](), threading.Event())
+    done, kept = Future[int](), threading.Event()
+    done.set_result(3)
+    with deadline(PATIENCE_S):
+        assert wait_for(done, kept) == 3
+    assert not kept.is_set()
+
+
+def test_time_limits_leave_no_threads_behind(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = pair.speculator
+    go, busy, serve = threading.Event(), threading.Event(), model._batcher._run
+
+    def held(requests: Any, feed: Any) -> None:
+        busy.set()
+        assert go.wait(PATIENCE_S)
+        serve(requests, feed)
+
+    monkeypatch.setattr(model._batcher, "_run", held)
+    call = ModelCall(model, name="speculate", max_tokens=4, top_logprobs=2, policy=DEFAULT_POLICY, timeout_s=0.01)
+    before = set(threading.enumerate())
+    for number in range(4):
+        with pytest.raises(TimeoutError):
+            call([image_question("nowhere.png", "What?").model_copy(update={"content": "What?"})], str(number))
+    assert busy.is_set()
+    assert {one.name for one in set(threading.enumerate()) - before} <= {model._batcher._name}
+    # those that waited have left the queue, and the one that was taken ends with its first token
+    go.set()
+    calls = model.stats.calls
+    until(lambda: not model._batcher._waiting)
+    assert model.invoke("What?", max_tokens=1) is not None
+    assert model.stats.calls <= calls + 1
