@@ -205,7 +205,8 @@ def test_calls_are_read_from_what_a_model_generates(families: Families, title: s
     total = chunks[0]
     for chunk in chunks[1:]:
         total = total + chunk
-    assert total.text == answer.text
+    # the space before a call was said before it was known to be one
+    assert total.text.rstrip() == answer.text
     assert [(call["name"], call["args"]) for call in total.tool_calls] == [("crop", {"bbox": [1, 2]})]
     assert "crop" not in "".join(chunk.text for chunk in chunks)
     # shown again, it is the call that it was
