@@ -46,6 +46,9 @@ begun.wait()
 sys.exit(7)
 """
 _INTERRUPTED = """
+# a suite in the background ignores it, and so would its processes
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupt():
     begun.wait()
     os.kill(os.getpid(), signal.SIGINT)
@@ -70,6 +73,7 @@ asyncio.run(main())
         (_INTERRUPTED, -signal.SIGINT, "KeyboardInterrupt"),
         (_TIMES_OUT, 1, "TimeoutError"),
     ],
+    ids=["ends", "interrupted", "times-out"],
 )
 def test_a_program_ends_with_its_own_exit_code_in_the_middle_of_a_pass(program: str, code: int, last: str) -> None:
     ended = subprocess.run([sys.executable, "-c", _BEGUN + program], capture_output=True, text=True, check=False)

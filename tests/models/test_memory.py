@@ -163,8 +163,11 @@ def test_calls_wait_until_there_is_room(large: Any, monkeypatch: pytest.MonkeyPa
 
     def counted(rows: Any) -> torch.Tensor:
         counts.append(len(rows))
-        # room for all of the answers was there from the start
-        assert len(rows) * max(length + left for length, left in zip(rows.lengths, rows.left, strict=True)) <= 60
+        # room for all of the answers was there from the start; one alone is never kept waiting
+        assert (
+            len(rows) == 1
+            or len(rows) * max(length + left for length, left in zip(rows.lengths, rows.left, strict=True)) <= 60
+        )
         return step(rows)
 
     monkeypatch.setattr(engine, "end_ids", frozenset())
