@@ -17,6 +17,7 @@ from transformers import Cache
 
 from langgraph_speceyes.models.prefix import ByteBudget, Ids, Prefix, PrefixCache, image_spans
 from langgraph_speceyes.models.rows import ROOM, Layer, Rows
+from langgraph_speceyes.models.token_pass import TokenPass
 
 Choose = Callable[[Tensor, Sequence[int]], tuple[Tensor, list[int], list[bool]]]
 """Takes the next-token logits ``[rows, vocabulary]`` and whose they are; gives the tokens, on the device and as
@@ -96,6 +97,7 @@ class CachedDecoder:
         text = model.config.get_text_config(decoder=True)
         # other kinds of attention take masks of other shapes
         self._lean = text._attn_implementation == "sdpa" and hasattr(model.model, "language_model")
+        self._token = TokenPass.of(model) if self._lean else None
         self.prefilled = self.reused = self.encoded = 0
         """Prompt tokens computed, prompt tokens found in the cache, and images encoded so far."""
 
@@ -251,9 +253,12 @@ class CachedDecoder:
         if not self._lean:
             return self._forward(tokens, rows.mask, positions, rows.cache, None)
         # past what the whole model does for images and masks in each pass: one token sees all there is of its row
+        mask = rows.mask[:, None, None, :].bool() if rows.padded else None
+        if self._token is not None:
+            return self._token(tokens, positions[1], mask, rows.cache)
         out = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(tokens),
-            attention_mask=rows.mask[:, None, None, :].bool() if rows.padded else None,
+            attention_mask=mask,
             position_ids=positions[1:],
             past_key_values=rows.cache,
             use_cache=True,
