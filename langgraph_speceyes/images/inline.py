@@ -103,7 +103,7 @@ def images_as_urls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Return messages whose images stand as in OpenAI's chat completions, for models of this package's own layouts.
 
     LangChain's chat models bring LangChain's image blocks into this form for tracers, whether or not there are any, and
-    look every type of block up in annotations for it: half a millisecond an image and call. Tracers see the same.
+    look every type of block up in annotations for it: 0.15 ms an image and call. Tracers see the same.
 
     Args:
         messages: Any messages; they are not changed.

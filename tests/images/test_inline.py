@@ -218,7 +218,9 @@ def test_handing_on_never_fails(blocks: list[Any]) -> None:
 
 MIMES = st.sampled_from(["image/png", "image/jpeg; q=1", "image/svg+xml", "png", "a/b,c", 3, None])
 PAYLOADS = st.one_of(
-    st.sampled_from([B64, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}", f"data:image/png;base64,{B64}", "-_=", "%20", "#x", ""]),
+    st.sampled_from(
+        [B64, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}", f"data:image/png;base64,{B64}", "-_=", "%20", "#x", ""]
+    ),
     st.text(max_size=12),
     st.binary(max_size=12),
 )
