@@ -67,7 +67,7 @@ class TokenPass:
             None where it is of another family, or anything in it has been changed: quantised weights, adapters, hooks,
             offloading, kernels, scaled positions.
         """
-        text = getattr(getattr(model, "model", None), "language_model", None)
+        text: Any = getattr(getattr(model, "model", None), "language_model", None)
         if type(text).__name__ not in FAMILIES or text.rotary_emb.rope_type != "default":
             return None
         plain = text.config._attn_implementation == "sdpa" and all(map(_untouched, text.modules()))
