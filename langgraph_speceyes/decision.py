@@ -14,6 +14,8 @@ from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import Decision, Depth, DepthDecision, Phase, Route, SpecEyesState, settings_of
 
 _DEEPEST = 64
+# tuples, and first what is met most: unions and abstract classes are slow to ask
+_AS_IT_IS, _MAPPINGS, _LISTS = (str, bool, int), (dict, Mapping), (list, tuple, set, frozenset)
 
 METADATA_KEY = "speceyes"
 """Key of the decision in an answer's `response_metadata`."""
@@ -150,13 +152,13 @@ def _depth(number: int, depth: Depth, gate: Gate, state: SpecEyesState) -> Depth
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """What strict JSON can hold: no NaN, no infinity, nothing but its own types."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, _AS_IT_IS):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if depth < _DEEPEST and isinstance(value, Mapping):
+    if depth < _DEEPEST and isinstance(value, _MAPPINGS):
         return {str(key): _plain(one, depth + 1) for key, one in value.items()}
-    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+    if depth < _DEEPEST and isinstance(value, _LISTS):
         return [_plain(one, depth + 1) for one in value]
     # an agent's own record of its steps may hold anything; bytes and arrays have no place in a decision
     return f"({type(value).__name__})"

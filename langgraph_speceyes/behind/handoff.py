@@ -68,9 +68,10 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         """Run the graph and yield what is streamed."""
         with RunScope(self.cache) as run, closing(super().stream(input, config, **options)) as parts:  # type: ignore[type-var]
+            under_way = run.under_way()
             while True:
                 try:
-                    with run.under_way():
+                    with under_way:
                         part = next(parts)
                 except StopIteration:
                     return
@@ -80,9 +81,10 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
         """Run the graph and yield what is streamed."""
         with RunScope(self.cache) as run:
             async with aclosing(super().astream(input, config, **options)) as parts:  # type: ignore[type-var]
+                under_way = run.under_way()
                 while True:
                     try:
-                        with run.under_way():
+                        with under_way:
                             part = await anext(parts)
                     except StopAsyncIteration:
                         return

@@ -22,7 +22,7 @@ from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
 from langgraph_speceyes.front.caching import CallCache
 from langgraph_speceyes.front.retrying import Retries
-from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_images
+from langgraph_speceyes.images import ImagePolicy, ImageRef, images_as_urls, inline_images
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.models.waiting import deadline
@@ -169,21 +169,28 @@ class ModelCall:
         return message
 
     def _tried(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
+        given = self._given(messages)
+
         def attempt() -> AIMessage:
-            message: AIMessage = self._callee.invoke(list(messages), self._config, **self._arguments(key))
+            message: AIMessage = self._callee.invoke(given, self._config, **self._arguments(key))
             return message
 
         return self._retries.run(attempt, until, lambda: self.dismiss(key))
 
     async def _atried(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
+        given = self._given(messages)
+
         async def attempt() -> AIMessage:
-            message: AIMessage = await self._callee.ainvoke(list(messages), self._config, **self._arguments(key))
+            message: AIMessage = await self._callee.ainvoke(given, self._config, **self._arguments(key))
             return message
 
         return await self._retries.arun(attempt, until, lambda: self.dismiss(key))
 
     def _until(self) -> float:
         return math.inf if self.timeout_s is None else time.monotonic() + self.timeout_s
+
+    def _given(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        return images_as_urls(messages) if self._references else list(messages)
 
     def _arguments(self, key: str) -> dict[str, Any]:
         return self._settings | ({"batch_key": key} if self._batched else {})

@@ -90,15 +90,9 @@ class RunScope:
         for scope, query in self._queries:
             scope.leave(query)
 
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Let what begins in this block belong to the run. A generator must not hold it while its caller goes on."""
-        run, cache = _RUN.set(self), GRAPH_CACHE.set(self._cache)
-        try:
-            yield
-        finally:
-            _RUN.reset(run)
-            GRAPH_CACHE.reset(cache)
+    def under_way(self) -> UnderWay:
+        """Let what begins in a block belong to the run. A generator must not hold it while its caller goes on."""
+        return UnderWay(self, self._cache)
 
     def add(self, scope: CallScope, query: str) -> bool:
         """Note a query.
@@ -108,6 +102,28 @@ class RunScope:
         """
         self._queries.append((scope, query))
         return not self._ended
+
+
+class UnderWay:
+    """A context manager for many blocks one after the other: a graph has one for each part that it streams.
+
+    Args:
+        run: The run that what begins in a block belongs to.
+        cache: The graph's cache.
+    """
+
+    __slots__ = ("_cache", "_run", "_tokens")
+
+    def __init__(self, run: RunScope, cache: BaseCache[Any] | None) -> None:
+        self._run, self._cache = run, cache
+
+    def __enter__(self) -> None:
+        self._tokens = _RUN.set(self._run), GRAPH_CACHE.set(self._cache)
+
+    def __exit__(self, *_: object) -> None:
+        run, cache = self._tokens
+        _RUN.reset(run)
+        GRAPH_CACHE.reset(cache)
 
 
 _RUN: ContextVar[RunScope | None] = ContextVar("speceyes_run", default=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -14,8 +14,10 @@ from langgraph_speceyes.depths import at_depth, depth_shown, depth_update, depth
 from langgraph_speceyes.front.asking import AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart, usage
 from langgraph_speceyes.prompts import Prompts, system_message
-from langgraph_speceyes.scoring import Gate, score_answer, spoken
+from langgraph_speceyes.scoring import AnswerScore, Gate, score_answer, spoken
 from langgraph_speceyes.state import SpecEyesState, Speculation
+
+_SCORED = tuple(one.name for one in fields(AnswerScore))
 
 
 class Speculate(AskingPhase):
@@ -77,7 +79,9 @@ class Speculate(AskingPhase):
             apart=thought_apart(message),
         )
         score = score_answer(said.content, self.gate.score, self.gate.k, drop=())
-        return self._update(said.text, asdict(score), usage(message), began, None, state)
+        # the score is nobody else's: no copy of what it holds
+        found = {name: getattr(score, name) for name in _SCORED}
+        return self._update(said.text, found, usage(message), began, None, state)
 
     def _trouble(self, error: str, tokens: dict[str, int], began: float, state: SpecEyesState) -> dict[str, Any]:
         return self._update("", None, tokens, began, error, state)

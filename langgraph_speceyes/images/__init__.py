@@ -15,7 +15,7 @@ from langgraph_speceyes.images.channel import MessagesChannel
 from langgraph_speceyes.images.checkpoints import RestoredThread, restore_checkpoints
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
 from langgraph_speceyes.images.graph_store import GraphImageStore
-from langgraph_speceyes.images.inline import inline_images, inline_local_images
+from langgraph_speceyes.images.inline import images_as_urls, inline_images, inline_local_images
 from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images, restore_thread
 from langgraph_speceyes.images.load import (
     aload_image,
@@ -64,6 +64,7 @@ __all__ = [
     "encoded",
     "find_images",
     "from_pixels",
+    "images_as_urls",
     "inline_images",
     "inline_local_images",
     "inline_reference",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.errors import ImageError, describe_error
 from langgraph_speceyes.images.block import field_of, find_payload, parse_block
+from langgraph_speceyes.images.data_url import is_data_url
 from langgraph_speceyes.images.decode import is_turned
 from langgraph_speceyes.images.load import encoded
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
@@ -26,7 +28,7 @@ _MOST_KNOWN = 1024
 _SOURCE_KEYS = frozenset(
     {"type", "url", "path", "base64", "data", "mime_type", "source", "source_type", "image_url", "extras"}
 )
-
+_MIME = re.compile(r"[\w.+-]+/[\w.+-]+")
 
 Change = Callable[[Any], Any]
 
@@ -95,6 +97,36 @@ def inline_stored_images(
         ImageError: The store lacks an image, or a region of it cannot be cut out.
     """
     return [_map_blocks(message, lambda block: _inlined_if_stored(block, policy, store)) for message in messages]
+
+
+def images_as_urls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return messages whose images stand as in OpenAI's chat completions, for models of this package's own layouts.
+
+    LangChain's chat models bring LangChain's image blocks into this form for tracers, whether or not there are any, and
+    look every type of block up in annotations for it: 0.15 ms an image and call. Tracers see the same.
+
+    Args:
+        messages: Any messages; they are not changed.
+
+    Returns:
+        A list in which ``{"type": "image"}`` with a ``url``, or with ``base64`` and ``mime_type``, has become
+        ``{"type": "image_url"}``; blocks that say more about their image are the same objects.
+    """
+    return [_map_blocks(message, _as_url) for message in messages]
+
+
+def _as_url(block: Any) -> Any:
+    if not isinstance(block, dict) or block.get("type") != "image":
+        return block
+    keys = block.keys() - {"type", "id"}
+    if keys == {"url"}:
+        return {"type": "image_url", "image_url": {"url": block["url"]}}
+    if keys == {"base64", "mime_type"}:
+        payload, mime = block["base64"], block["mime_type"]
+        # what an URL could not say stays as it is
+        if isinstance(payload, str) and isinstance(mime, str) and _MIME.fullmatch(mime) and not is_data_url(payload):
+            return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{payload}"}}
+    return block
 
 
 def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:

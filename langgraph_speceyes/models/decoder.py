@@ -21,6 +21,7 @@ from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.prefill import Features, Filling, Part, Prompt, UnderWay, grouped
 from langgraph_speceyes.models.prefix import ByteBudget, Prefix, PrefixCache, image_spans
 from langgraph_speceyes.models.rows import Rows, room_for
+from langgraph_speceyes.models.token_pass import TokenPass
 
 MEASURED = frozenset(
     {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "glm4v_moe", "paddleocr_vl"},
@@ -66,6 +67,7 @@ class CachedDecoder:
         text = model.config.get_text_config(decoder=True)
         # other kinds of attention take masks of other shapes
         self._lean = text._attn_implementation == "sdpa" and hasattr(model.model, "language_model")
+        self._token = TokenPass.of(model) if self._lean else None
         self.prefilled = self.reused = self.encoded = 0
         """Prompt tokens computed, prompt tokens found in the cache, and images encoded so far."""
 
@@ -276,9 +278,12 @@ class CachedDecoder:
         if not self._lean:
             return self._forward(tokens, rows.mask, positions, rows.cache, ())
         # past what the whole model does for images and masks in each pass: one token sees all there is of its row
+        mask = rows.mask[:, None, None, :].bool() if rows.padded else None
+        if self._token is not None:
+            return self._token(tokens, positions[1], mask, rows.cache)
         out = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(tokens),
-            attention_mask=rows.mask[:, None, None, :] if rows.padded else None,
+            attention_mask=mask,
             position_ids=positions[1:],
             past_key_values=rows.cache,
             use_cache=True,

@@ -96,7 +96,7 @@ class TokenLogprobs:
             MissingLogprobsError: It has neither ``logprob`` nor candidates.
             ArgumentError: ``entry`` has another layout (argument ``content``).
         """
-        if not isinstance(entry, Mapping) or "token" not in entry:
+        if not isinstance(entry, (dict, Mapping)) or "token" not in entry:
             raise ArgumentError("content", "entries {'token', 'logprob', 'top_logprobs'}", _describe(entry))
         token = str(entry["token"])
         candidates, chosen = entry.get("top_logprobs") or (), entry.get("logprob")
@@ -212,16 +212,13 @@ def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str
         length -= 1
     tokens = tuple(TokenLogprobs.from_entry(entry) for entry in content[:length])
 
-    rows = []
-    for token in tokens:
-        row = np.array([logprob for _, logprob in token.top if not logprob <= FLOOR], dtype=np.float64)
-        # Reversed, NaN comes first: an unusable number becomes the leader and is never cut off with the weakest.
-        rows.append(np.sort(row)[::-1][:k])
-    sizes = [row.size for row in rows]
-    top = np.full((len(rows), max(sizes, default=k)), -np.inf)
-    for at, row in enumerate(rows):
-        top[at, : row.size] = row
-    return AnswerLogprobs(tokens, top, min([k, *sizes]))
+    rows = [[logprob for _, logprob in token.top if not logprob <= FLOOR] for token in tokens]
+    sizes = [min(k, len(row)) for row in rows]
+    longest = max(map(len, rows), default=k)
+    listed = np.array([row + [-np.inf] * (longest - len(row)) for row in rows], dtype=np.float64)
+    # Reversed, NaN comes first: an unusable number becomes the leader and is never cut off with the weakest.
+    ranked = np.sort(listed.reshape(len(rows), longest), axis=-1)[:, ::-1]
+    return AnswerLogprobs(tokens, ranked[:, : max(sizes, default=k)], min([k, *sizes]))
 
 
 def score_answer(

@@ -79,16 +79,15 @@ def separability(top: ArrayLike, eps: float = EPS) -> FloatArray:
     known = usable.sum(axis=-1) >= 2
     known &= ~(np.isnan(values) | np.isposinf(values)).any(axis=-1)
 
-    competitors = usable.copy()
-    leader = np.argmax(values, axis=-1, keepdims=True)
-    np.put_along_axis(competitors, leader, False, axis=-1)
-    competitors &= known[..., None]
+    # the first of equals is the leader, and no competitor of its own
+    others = np.argmax(values, axis=-1)[..., None] != np.arange(values.shape[-1])
+    competitors = usable & others & known[..., None]
     count = np.maximum(competitors.sum(axis=-1), 1)
 
     # Distances to the leader rather than values: the constant that separates logits from log-probabilities leaves
     # before anything is squared.
     with np.errstate(invalid="ignore"):
-        gaps = np.where(competitors, np.take_along_axis(values, leader, axis=-1) - values, 0.0)
+        gaps = np.where(competitors, values.max(axis=-1, keepdims=True) - values, 0.0)
     mean = sum_in_order(gaps) / count
     deviation = np.where(competitors, gaps - mean[..., None], 0.0)
     std = np.sqrt(sum_in_order(deviation * deviation) / count)

@@ -27,6 +27,7 @@ _SHORTEST = 64
 """Shortest base64 text that is taken for an image by its first characters, where no block says that it is one."""
 _SHORTEST_URL = 22
 """Characters below which text holds no image in any form."""
+_PLAIN = frozenset({type(None), bool, int, float})
 
 # How base64 of PNG, JPEG, GIF, WebP, TIFF and AVIF or HEIC begins.
 _BEGINNINGS = ("iVBORw0KGg", "/9j/", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
@@ -74,7 +75,11 @@ def mask_images(value: Value) -> Value:
 
 
 def _walk(value: Any, above: set[int]) -> Any:
-    walk_in = _walker(type(value))  # type: ignore[arg-type]  # types are hashable
+    kind = type(value)
+    # most of what there is: looked at first, and without a call more
+    if kind in _PLAIN or (kind is str and len(value) < _SHORTEST_URL):
+        return value
+    walk_in = _walker(kind)  # type: ignore[arg-type]  # types are hashable
     if walk_in is None:
         return value
     if walk_in is _walk_text or walk_in is _walk_bytes:
@@ -132,6 +137,8 @@ def _declared(value: Mapping[Any, Any]) -> tuple[tuple[str, ...], str]:
 def _walk_block(value: Mapping[Any, Any], keys: tuple[str, ...], form: str, above: set[int]) -> Any:
     changed = {}
     for key, item in value.items():
+        if type(item) in _PLAIN:
+            continue
         if not keys or key != keys[0]:
             new = _walk(item, above)
         elif len(keys) > 1 and isinstance(item, Mapping):
@@ -154,7 +161,7 @@ def _walk_items(value: Any, above: set[int]) -> Any:
 
 
 def _walk_model(value: BaseModel, above: set[int]) -> Any:
-    fields = {**value.__dict__, **(value.model_extra or {})}
+    fields = {**value.__dict__, **extra} if (extra := value.model_extra) else value.__dict__
     changed = {key: new for key, item in fields.items() if (new := _walk(item, above)) is not item}
     return value.model_copy(update=changed) if changed else value
 

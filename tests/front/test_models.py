@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from PIL import Image
@@ -51,6 +52,26 @@ def asked(tmp_path: Path) -> dict[str, list[HumanMessage]]:
 
 def image_of(call: Any) -> str:
     return next(str(block) for block in call[0][-1].content if block["type"] != "text")
+
+
+class Watched(BaseCallbackHandler):
+    """Keeps what handlers are shown of a model's messages."""
+
+    def __init__(self) -> None:
+        self.images: list[Any] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        self.images += [block for block in messages[0][-1].content if block["type"] != "text"]
+
+
+def test_images_reach_local_models_in_the_form_that_handlers_see(asked: Any, tmp_path: Path) -> None:
+    given = asked["messages"][0].model_copy(deep=True)
+    local, watched = named("small", Local), Watched()
+    graph = create_speceyes(Agent().graph, speculator=local, judge=judge(0.1), gate=Gate(speculator="small")).compile()
+    graph.invoke(asked, {"callbacks": [watched]})
+    block = {"type": "image_url", "image_url": {"url": str(tmp_path / "a.png")}}
+    assert local.calls[0][0][-1].content[0] == block == watched.images[-1]
+    assert asked["messages"][0].content == given.content
 
 
 WRAPPERS = {

@@ -19,6 +19,8 @@ from langgraph_speceyes.images import (
     ImagePolicy,
     ImageStore,
     encoded,
+    find_images,
+    images_as_urls,
     inline_images,
     inline_local_images,
     inline_reference,
@@ -212,3 +214,48 @@ def test_handing_on_never_fails(blocks: list[Any]) -> None:
     for new, old in zip(sent.content, blocks, strict=True):
         assert (new is not old) == any(old is local for local in LOCAL)
     assert inline_local_images([sent])[0] is sent
+
+
+MIMES = st.sampled_from(["image/png", "image/jpeg; q=1", "image/svg+xml", "png", "a/b,c", 3, None])
+PAYLOADS = st.one_of(
+    st.sampled_from(
+        [B64, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}", f"data:image/png;base64,{B64}", "-_=", "%20", "#x", ""]
+    ),
+    st.text(max_size=12),
+    st.binary(max_size=12),
+)
+IMAGES: Any = st.one_of(
+    BLOCKS,
+    st.fixed_dictionaries({"type": st.just("image"), "base64": PAYLOADS, "mime_type": MIMES}),
+    st.fixed_dictionaries({"type": st.just("image"), "url": st.text(max_size=12) | st.just("a.png#xywh=1,2,3,4")}),
+)
+
+
+@given(block=IMAGES)
+def test_images_as_urls_refer_to_the_same(block: Any) -> None:
+    message = HumanMessage("")
+    message.content = [block]
+    (shown,) = images_as_urls([message])
+    try:
+        expected = find_images([message])
+    except ImageError as error:
+        with pytest.raises(ImageError, match=error.argument):
+            find_images([shown])
+    else:
+        assert find_images([shown]) == expected
+    assert message.content == [block]
+
+
+def test_images_as_urls() -> None:
+    text, url = {"type": "text", "text": "?"}, {"type": "image", "url": "a.png", "id": "lc_1"}
+    data = {"type": "image", "base64": B64, "mime_type": "image/png"}
+    more = {"type": "image", "url": "a.png", "detail": "low"}
+    (shown,) = images_as_urls([HumanMessage([text, url, data, more])])
+    assert shown.content == [
+        text,
+        {"type": "image_url", "image_url": {"url": "a.png"}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}},
+        more,
+    ]
+    plain = HumanMessage([text])
+    assert images_as_urls([plain])[0] is plain
