@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -29,46 +29,63 @@ class Comparison:
     state: Mapping[str, Any]
     values: Mapping[str, Any]
     answer: Any
+    _second: str | None = field(default=None, init=False)
+    _known: dict[str, Agreement] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
-        """Compare them."""
-        try:
-            first, second = self._pair()
-            found = self.traffic.agree(self.record["question"] or "", first, second)
-        except Exception as error:
-            self._undecided(error)
-        else:
-            self._note(found, second)
+        """Compare them, at each depth that has an answer."""
+        for depth, said in self._said():
+            try:
+                found = self._known.get(said) or self.traffic.agree(self._question, *self._pair(said))
+            except Exception as error:
+                found, self._second = _undecided(error), None
+            self._take(depth, said, found)
+        self._note()
 
     async def arun(self) -> None:
         """Compare them; see :meth:`run`."""
-        try:
-            first, second = self._pair()
-            found = await self.traffic.agree.acall(self.record["question"] or "", first, second)
-        except Exception as error:
-            self._undecided(error)
-        else:
-            self._note(found, second)
+        for depth, said in self._said():
+            try:
+                found = self._known.get(said) or await self.traffic.agree.acall(self._question, *self._pair(said))
+            except Exception as error:
+                found, self._second = _undecided(error), None
+            self._take(depth, said, found)
+        self._note()
 
-    def _pair(self) -> tuple[str, str | None]:
-        return self.traffic.answers.pair(self.record["speculation"] or "", self.state, self.values, self.answer)
+    @property
+    def _question(self) -> str:
+        return self.record["question"] or ""
 
-    def _note(self, found: Agreement, second: str | None) -> None:
-        self.traffic.note(
-            {
-                **self.record,
-                "agree": found.agree,
-                "agreed_by": found.by,
-                "agree_probability": found.probability,
-                "answer": second,
-                "settled": True,
-                "error": self.record["error"] or found.error,
-            }
-        )
+    def _said(self) -> list[tuple[int, str]]:
+        """What the small model has said, by depth."""
+        deeper = self.record.get("depths")
+        said = [(0, self.record["speculation"])] if deeper is None or self.record["score"] is not None else []
+        said += [(one["depth"], one["speculation"]) for one in deeper or () if one["score"] is not None]
+        return [(depth, text or "") for depth, text in said]
 
-    def _undecided(self, error: Exception) -> None:
-        found = Agreement(None, "undecided", error=describe_error(error))
-        self._note(found, None)
+    def _pair(self, said: str) -> tuple[str, str | None]:
+        first, self._second = self.traffic.answers.pair(said, self.state, self.values, self.answer)
+        return first, self._second
+
+    def _take(self, depth: int, said: str, found: Agreement) -> None:
+        # two depths that say the same need one comparison
+        self._known[said] = found
+        agreed: Any = {"agree": found.agree, "agreed_by": found.by, "agree_probability": found.probability}
+        if not depth:
+            self.record = {**self.record, **agreed, "error": self.record["error"] or found.error}
+            return
+        depths: Any = [
+            {**one, **agreed, "error": one["error"] or found.error} if one["depth"] == depth else one
+            for one in self.record["depths"]
+        ]
+        self.record = {**self.record, "depths": depths}
+
+    def _note(self) -> None:
+        self.traffic.note({**self.record, "answer": self._second, "settled": True})
+
+
+def _undecided(error: Exception) -> Agreement:
+    return Agreement(None, "undecided", error=describe_error(error))
 
 
 @dataclass

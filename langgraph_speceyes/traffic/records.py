@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph_speceyes.front.route import needs_tools
 from langgraph_speceyes.images import ImageRef
-from langgraph_speceyes.scoring import Gate
-from langgraph_speceyes.state import Decision, settings_of
-from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.scoring import FirstLook, Gate
+from langgraph_speceyes.state import Decision, DepthDecision, settings_of
+from langgraph_speceyes.traffic.record import DepthRecord, Record
+
+NOT_ASKED: dict[str, Any] = {
+    "score": None,
+    "scores": {},
+    "threshold": None,
+    "k": None,
+    "accepted": None,
+    "speculation": None,
+}
+"""Of depth 0 where questions come to the first look at once."""
 
 
-def gate_digest(gate: Gate, models: Mapping[str, str | None], prompts: str, max_answer_tokens: int) -> str:
+def gate_digest(
+    gate: Gate,
+    models: Mapping[str, str | None],
+    prompts: str,
+    max_answer_tokens: int,
+    looks: Sequence[str] = (),
+    first_look: FirstLook = "rejected",
+) -> str:
     """What scores and judgments depend on, in 16 hexadecimal digits: evidence for one such gate is none for another.
 
     The threshold is no part of it: the same records tell about every threshold.
@@ -24,8 +41,12 @@ def gate_digest(gate: Gate, models: Mapping[str, str | None], prompts: str, max_
         models: Names of speculator and judge.
         prompts: Digest of the instructions.
         max_answer_tokens: How long a speculation may get.
+        looks: What tells the looks from others.
+        first_look: When the first one is taken.
     """
-    parts = [gate.score, gate.k, sorted(models.items(), key=str), prompts, max_answer_tokens]
+    parts: list[Any] = [gate.score, gate.k, sorted(models.items(), key=str), prompts, max_answer_tokens]
+    if looks:
+        parts += [list(looks), first_look]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -52,19 +73,21 @@ def record_of(
     query, settings = state["speceyes_query"], settings_of(state)
     order = decision["order"]
     bypassed = decision["route"] == "bypass"
-    # of depth 0, with looks too: what is learnt from traffic is learnt of answers without a look
     depths = decision.get("depths")
-    first: Any = depths[0] if depths else decision
+    first: Any = decision if depths is None else next((one for one in depths if one["depth"] == 0), NOT_ASKED)
+    deeper = [_depth(one) for one in depths or () if one["depth"] > 0]
     scored = first["score"] is not None
     accepted = bool(first["accepted"]) and not needs_tools(state)
-    return Record(
+    accepting = [*([0] if accepted else []), *(one["depth"] for one in deeper if one["accepted"])]
+    comparable = scored or any(one["score"] is not None for one in deeper)
+    record = Record(
         id=query["id"],
         at=query["began"],
         gate=gate,
         group=settings["group"] if settings else None,
         mode=decision["mode"],
         route=decision["route"],
-        would="bypass" if accepted else "fallback",
+        would="bypass" if accepting else "fallback",
         decided_by=decision["decided_by"],
         reason=decision["reason"],
         order=order["order"] if order else None,
@@ -81,7 +104,7 @@ def record_of(
         agree=None,
         agreed_by=None,
         agree_probability=None,
-        settled=not (scored and (decision["audited"] or not bypassed)),
+        settled=not (comparable and (decision["audited"] or not bypassed)),
         speculator_right=None,
         agent_right=None,
         seconds=dict(decision["seconds"]),
@@ -92,4 +115,37 @@ def record_of(
         answer=None,
         # a part of them would be another question
         images=[] if any(image.kind == "inline" for image in images) else [image.uri for image in images],
+    )
+    if depths is not None:
+        record["depth"], record["depths"] = accepting[0] if accepting else None, deeper
+    return record
+
+
+def undecided(record: Record) -> Record:
+    """A record to which no answer of the agent's is to come: what was answered counts as differing."""
+    record = {**record, "settled": True}
+    if record["score"] is not None or "depths" not in record:
+        record["agreed_by"] = "undecided"
+    if "depths" in record:
+        by = {False: None, True: "undecided"}
+        record["depths"] = [{**one, "agreed_by": by[one["score"] is not None]} for one in record["depths"]]
+    return record
+
+
+def _depth(depth: DepthDecision) -> DepthRecord:
+    return DepthRecord(
+        depth=depth["depth"],
+        look=depth["look"],
+        score=depth["score"],
+        scores={str(name): value for name, value in depth["scores"].items()},
+        threshold=depth["threshold"],
+        k=depth["k"],
+        accepted=depth["accepted"],
+        seconds=depth["seconds"],
+        agree=None,
+        agreed_by=None,
+        agree_probability=None,
+        speculator_right=None,
+        speculation=depth["speculation"],
+        error=depth["error"],
     )

@@ -27,7 +27,7 @@ from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opener import Opener
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.recorder import Recorder
-from langgraph_speceyes.traffic.records import record_of
+from langgraph_speceyes.traffic.records import record_of, undecided
 from langgraph_speceyes.traffic.said import Answers
 from langgraph_speceyes.traffic.shadow import Shadow
 
@@ -146,7 +146,7 @@ class Traffic:
                 return
             record = self._record(state, decision)
             if not record["settled"]:
-                record |= {"agreed_by": "undecided", "settled": True}
+                record = undecided(record)
             self.note({**record, "error": record["error"] or describe_error(error)})
         except Exception as trouble:
             _log_loss(trouble)
