@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langgraph_speceyes.bench.canned import Canned, content, message
 from langgraph_speceyes.bench.methods import Models
-from langgraph_speceyes.bench.runs import DepthPart
+from langgraph_speceyes.bench.runs import DepthPart, Part
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.scoring import AnswerScore, Gate, uncalibrated_on_purpose
 
@@ -77,3 +77,10 @@ def completed(
                 own = {**own, "entered_s": entered["seconds"]}
         found.append(own)
     return found
+
+
+def first_of(depths: Sequence[DepthPart | None]) -> Part | None:
+    """Depth 0 as the speculator's part of a run without looks has it."""
+    first = depths[0]
+    own = DepthPart.__annotations__.keys() - Part.__annotations__.keys()
+    return None if first is None else cast("Part", {key: value for key, value in first.items() if key not in own})

@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.every_depth import completed
+from langgraph_speceyes.bench.every_depth import completed, first_of
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
 from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
@@ -210,7 +210,7 @@ class _Asking:
         outcome["depth"], outcome["depths"] = decision["depth"], await self._depths(item, decision)
         outcome["threshold"] = decision["depths"][0]["threshold"]
         if decision["depths"][0]["speculation"] is not None:
-            outcome["speculator"] = outcome["depths"][0]
+            outcome["speculator"] = first_of(outcome["depths"])
 
     async def _depths(self, item: Item, decision: Decision) -> list[DepthPart | None]:
         """Each depth that was reached; None for depth 0 where the judge sent the question on."""
@@ -233,7 +233,7 @@ class _Asking:
             return
         every, entered = [await self._every(item, graph) for graph in (self.sides.speculator, self.sides.entered)]
         for outcome in decided:
-            outcome["speculator"] = outcome["speculator"] or every[0]
+            outcome["speculator"] = outcome["speculator"] or first_of(every)
             if "depths" in outcome:
                 outcome["depths"] = completed(outcome["depths"], every, entered[1])
 
