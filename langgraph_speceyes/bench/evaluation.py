@@ -16,6 +16,8 @@ from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.bench.benchmark import Benchmark
 from langgraph_speceyes.bench.datasets import Item
+from langgraph_speceyes.bench.every_depth import every_depth
+from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.manifest import manifest
 from langgraph_speceyes.bench.methods import Models, build, named, speculator
 from langgraph_speceyes.bench.rules import LLMJudge
@@ -94,16 +96,24 @@ class Evaluation:
                 self.graphs,
                 known=known,
                 concurrency=self.concurrency,
-                sides=Sides(self.models.agent, speculator(self.models)) if self.full else None,
+                sides=sides_of(self.models) if self.full else None,
                 scorer=self.scorer,
                 pictures=self.out / PICTURES,
                 release=lambda item: _delete(item, folder),
                 warm_up=self.benchmark.warm_up(folder),
+                processor=bool(self.models.looks),
             ):
                 run.append(outcome)
                 outcomes.append(outcome)
                 report(len(outcomes), outcome["split"])
             return outcomes
+
+
+def sides_of(models: Models) -> Sides:
+    """Agent and speculator alone, the speculator at every depth."""
+    if not models.looks:
+        return Sides(models.agent, speculator(models))
+    return Sides(models.agent, every_depth(models), every_depth(models, entered=True))
 
 
 def _delete(item: Item, folder: Path) -> None:
@@ -173,6 +183,7 @@ def load_models(
     coordinates: str = "absolute",
     gate: Path | None = None,
     batch_size: int = 16,
+    looks: Sequence[str] = (),
 ) -> Models:
     """The models that the command names; without a name, the embedded pair.
 
@@ -184,6 +195,8 @@ def load_models(
         coordinates: What its boxes count.
         gate: Gate file; the default is the embedded pair's own or the authors'.
         batch_size: Most calls in one forward pass.
+        looks: What the small model is shown before it answers again, as
+            :func:`~langgraph_speceyes.bench.looks.named_looks` names it.
 
     Raises:
         ArgumentError: One model is given without the other, or the function returns something else.
@@ -196,7 +209,7 @@ def load_models(
         found = _made(function, "models")
         if not isinstance(found, Models):
             raise ArgumentError("models", "a function that returns bench.methods.Models", type(found).__name__)
-        return found
+        return replace(found, looks=named_looks(looks, found.speculator)) if looks else found
     if (small is None) != (large is None):
         given, missing = ("speculator", "agent") if large is None else ("agent", "speculator")
         raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
@@ -209,7 +222,8 @@ def load_models(
 
         # a forward pass of models this small is over before a second thread has begun
         torch.set_num_threads(1)
-        return embedded_models(replace(pair, gate=chosen) if gate else pair)
+        found = embedded_models(replace(pair, gate=chosen) if gate else pair)
+        return replace(found, looks=named_looks(looks, pair.speculator, getattr(pair, "looks", None)))
     from langgraph_speceyes import LocalChatModel, create_visual_agent
     from langgraph_speceyes.prompts import Prompts
 
@@ -220,7 +234,8 @@ def load_models(
         return looking.compile(name="agent")
 
     speculating = LocalChatModel.from_pretrained(small, max_batch=batch_size)
-    return Models(speculating, model, agent(model), chosen, Prompts(), agent)
+    shown = named_looks(looks, speculating)
+    return Models(speculating, model, agent(model), chosen, Prompts(), agent, looks=shown)
 
 
 def embedded_models(pair: Pair) -> Models:

@@ -94,18 +94,11 @@ class Evidence:
         def some(values: Sequence[Any]) -> tuple[Any, ...]:
             return tuple(values[k] for k in keep)
 
-        columns = Table(
-            scores={name: values[keep] for name, values in self.columns.scores.items()},
-            **{
-                name: getattr(self.columns, name)[keep]
-                for name in ("tool_need", "speculator_right", "agent_right", "judge_s", "speculate_s", "agent_s")
-            },
-        )
         return replace(
             self,
             ids=some(self.ids),
             images=some(self.images),
-            columns=columns,
+            columns=self.columns.part(keep),
             answered=self.answered[keep],
             agree=some(self.agree),
             speculator_right=some(self.speculator_right),

@@ -19,6 +19,14 @@ GateFile = Annotated[Path | None, typer.Option(help="Gate file.")]
 Splits = Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")]
 Protocol = Annotated[str, typer.Option(help="How the agent's model calls tools: native or deepeyes.")]
 Coordinates = Annotated[str, typer.Option(help="What the agent's boxes count: absolute, resized or relative_1000.")]
+Looks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--look",
+        help="What the small model is shown before it answers again: tiles:2x2, ocr, own_calls, pair (the embedded "
+        "pair's own), or a function of yours (package.function); may be given several times, a depth each.",
+    ),
+]
 Threshold = Annotated[
     float | None, typer.Option(help="Gate threshold, between 0 and 1; the default is the calibrated one.")
 ]

@@ -15,6 +15,7 @@ from langgraph_speceyes.cli.options import (
     Coordinates,
     GateFile,
     LargeModel,
+    Looks,
     ModelsFrom,
     Protocol,
     SmallModel,
@@ -61,6 +62,7 @@ def evaluate(
     protocol: Protocol = "native",
     coordinates: Coordinates = "absolute",
     gate: GateFile = None,
+    look: Looks = None,
     scorer: Annotated[
         str | None,
         typer.Option(help="A function of yours that returns a chat model, which then scores open-ended answers."),
@@ -85,7 +87,7 @@ def evaluate(
             skip_bad,
         )
         with console.status("Loading the models"):
-            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size)
+            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size, look or ())
         evaluation = Evaluation(
             benchmark, method or ["agent", "speceyes"], found, out, full, concurrency, load_scorer(scorer)
         )

@@ -15,6 +15,7 @@ from langgraph_speceyes.cli.options import (
     Coordinates,
     GateFile,
     LargeModel,
+    Looks,
     ModelsFrom,
     Protocol,
     SmallModel,
@@ -55,6 +56,7 @@ def measure_speed(
     protocol: Protocol = "native",
     coordinates: Coordinates = "absolute",
     gate: GateFile = None,
+    look: Looks = None,
     simulate: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,7 +81,7 @@ def measure_speed(
         console = ERR if as_json else OUT
         benchmark = Benchmark(bench, data, tuple(split) if split else None, part=part, seed=seed, skip_bad=skip_bad)
         with console.status("Loading the models") as status:
-            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size)
+            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size, look or ())
             measured = asyncio.run(
                 run(
                     found,
