@@ -99,8 +99,7 @@ def decide(
     )
     if looks:
         decision["depth"] = newest if route == "bypass" else None
-        without = left_out(state)
-        decision["depths"] = [_depth(at, one, gate, state) for at, one in enumerate(looks) if at not in without]
+        decision["depths"] = [_depth(number, one, gate, state) for number, one in enumerate(looks)]
         if query and "depth_choice" in query:
             decision["depth_choice"] = query["depth_choice"]
     return cast("Decision", _plain(decision))

@@ -283,7 +283,8 @@ class Decision(TypedDict):
         depth: With looks only: the depth whose answer was returned, from 0; None on fallback. `accepted`, `score`,
             `scores`, `threshold`, `k`, `speculation` and `answer_tokens` are those of the deepest one that was asked;
             `seconds` and `tokens` have `look_1`, `speculate_1`, `gate_1` and so on beside depth 0's.
-        depths: With looks only: each depth that was reached, from 0 on.
+        depths: With looks only: each depth up to the deepest that was reached, from 0 on; one that was not asked has
+            neither score nor seconds.
         depth_choice: Which depths were left out and why; only where `order="auto"` chooses, or depth 0 is never asked.
     """
 

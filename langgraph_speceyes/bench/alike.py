@@ -79,7 +79,8 @@ def calibrate_alike(
         return Alike(rule, f"{says}, without a promise about others", found)
     evidence = evidence_of(outcomes, bypass, Path())
     terms = Terms(max_loss, confidence, "net", "all", seed=seed)
-    ways = {"speceyes": Composition(gate.score, at), "judge-only": Composition(None, None)}
+    depths = tuple(range(1 + len(evidence.deeper)))
+    ways = {"speceyes": Composition(gate.score, at, depths), "judge-only": Composition(None, None)}
     for name, way in {**ways, "cascade": Composition("log", None)}.items():
         if judging or name != "judge-only":
             found[name] = certified(evidence, way, terms)

@@ -96,8 +96,9 @@ class DepthChooser:
         with self._lock:
             if "agent" in decision["seconds"]:
                 self._agent.append(decision["seconds"]["agent"])
+            choice = decision.get("depth_choice")
             for one in decision.get("depths", ()):
-                if one["depth"] > 0:
+                if one["depth"] > 0 and not (choice and one["depth"] in choice["left_out"]):
                     # a look that fails or shows nothing costs its time, and accepts nothing
                     self._seconds[one["depth"]].append(one["seconds"])
                     self._accepted[one["depth"]].append(bool(one["accepted"]))

@@ -112,8 +112,6 @@ class OrderChooser:
             self._tried[order] += 1
             # what the order is about is over before the first look; a judge that failed has no tool need
             depths = decision.get("depths")
-            if depths is not None and (not depths or depths[0]["depth"] > 0):
-                return
             first: Decision | DepthDecision = depths[0] if depths else decision
             if first["error"] is not None:
                 return

@@ -127,6 +127,13 @@ class Gate:
             return self
         return replace(self, threshold=self.depths[depth - 1])
 
+    def of_looks(self, count: int) -> Gate:
+        """The gate where there are only the first so many of its looks."""
+        if not count:
+            return replace(self, depths=None, looks=None, first_look="rejected")
+        looks = None if self.looks is None else self.looks[:count]
+        return replace(self, depths=None if self.depths is None else self.depths[:count], looks=looks)
+
     def accepts(self, answer: AnswerScore) -> bool:
         """Decide about one answer: ``score >= tau``. No other place compares a score with the threshold.
 

@@ -60,6 +60,7 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
         shadow=Shadow(front.watching, keys, front.gate),
         again=again,
         opener=opener,
+        looks=looks,
     )
     front.settled.watcher = traffic
     if opener is not None:

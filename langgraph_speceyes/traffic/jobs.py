@@ -14,7 +14,7 @@ from langgraph_speceyes.answers.agreement import Agreement
 from langgraph_speceyes.decision import decide
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.traffic.record import Record
-from langgraph_speceyes.traffic.records import record_of
+from langgraph_speceyes.traffic.records import agreed, answers_in, record_of
 
 if TYPE_CHECKING:
     from langgraph_speceyes.traffic.watch import Traffic
@@ -34,7 +34,8 @@ class Comparison:
 
     def run(self) -> None:
         """Compare them, at each depth that has an answer."""
-        for depth, said in self._said():
+        for depth, text in answers_in(self.record):
+            said = text or ""
             try:
                 found = self._known.get(said) or self.traffic.agree(self._question, *self._pair(said))
             except Exception as error:
@@ -44,7 +45,8 @@ class Comparison:
 
     async def arun(self) -> None:
         """Compare them; see :meth:`run`."""
-        for depth, said in self._said():
+        for depth, text in answers_in(self.record):
+            said = text or ""
             try:
                 found = self._known.get(said) or await self.traffic.agree.acall(self._question, *self._pair(said))
             except Exception as error:
@@ -56,13 +58,6 @@ class Comparison:
     def _question(self) -> str:
         return self.record["question"] or ""
 
-    def _said(self) -> list[tuple[int, str]]:
-        """What the small model has said, by depth."""
-        deeper = self.record.get("depths")
-        said = [(0, self.record["speculation"])] if deeper is None or self.record["score"] is not None else []
-        said += [(one["depth"], one["speculation"]) for one in deeper or () if one["score"] is not None]
-        return [(depth, text or "") for depth, text in said]
-
     def _pair(self, said: str) -> tuple[str, str | None]:
         first, self._second = self.traffic.answers.pair(said, self.state, self.values, self.answer)
         return first, self._second
@@ -70,15 +65,7 @@ class Comparison:
     def _take(self, depth: int, said: str, found: Agreement) -> None:
         # two depths that say the same need one comparison
         self._known[said] = found
-        agreed: Any = {"agree": found.agree, "agreed_by": found.by, "agree_probability": found.probability}
-        if not depth:
-            self.record = {**self.record, **agreed, "error": self.record["error"] or found.error}
-            return
-        depths: Any = [
-            {**one, **agreed, "error": one["error"] or found.error} if one["depth"] == depth else one
-            for one in self.record["depths"]
-        ]
-        self.record = {**self.record, "depths": depths}
+        self.record = agreed(self.record, depth, found)
 
     def _note(self) -> None:
         self.traffic.note({**self.record, "answer": self._second, "settled": True})
@@ -115,7 +102,8 @@ class ShadowRun(Comparison):
     def _found(self, found: dict[str, Any]) -> bool:
         """Take the phases' records over; whether there is an answer to compare."""
         decision = decide(found, self.traffic.shadow.gate, "fallback")  # type: ignore[arg-type]
-        record, asked = record_of(found, decision, self.record["gate"], question=self.record["question"]), self.record
+        asked, looks = self.record, self.traffic.looks
+        record = record_of(found, decision, asked["gate"], question=asked["question"], looks=looks)
         # what the run itself took, with the phases that were no part of it
         seconds, tokens = {**record["seconds"], **asked["seconds"]}, {**record["tokens"], **asked["tokens"]}
         self.record = {**record, "seconds": seconds, "tokens": tokens, "images": asked["images"]}

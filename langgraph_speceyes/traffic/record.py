@@ -19,7 +19,7 @@ class DepthRecord(TypedDict):
 
     Attributes:
         depth: Which one, from 1.
-        look: The look's name.
+        look: The look's name, and behind it a digest of its settings.
         score: The score that the gate compares; None without a scored answer.
         scores: All answer scores by name.
         threshold: The gate's at this depth; None while a gate that opens itself is shut.

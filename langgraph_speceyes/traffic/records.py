@@ -7,21 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langgraph_speceyes.answers.agreement import Agreement
+from langgraph_speceyes.depths import left_out
 from langgraph_speceyes.front.route import needs_tools
 from langgraph_speceyes.images import ImageRef
 from langgraph_speceyes.scoring import FirstLook, Gate
 from langgraph_speceyes.state import Decision, DepthDecision, settings_of
 from langgraph_speceyes.traffic.record import DepthRecord, Record
-
-NOT_ASKED: dict[str, Any] = {
-    "score": None,
-    "scores": {},
-    "threshold": None,
-    "k": None,
-    "accepted": None,
-    "speculation": None,
-}
-"""Of depth 0 where questions come to the first look at once."""
 
 
 def gate_digest(
@@ -57,6 +49,7 @@ def record_of(
     *,
     question: str | None = None,
     images: tuple[ImageRef, ...] = (),
+    looks: Sequence[str] = (),
 ) -> Record:
     """The record of a question when its user has an answer.
 
@@ -66,6 +59,7 @@ def record_of(
         gate: Digest of the gate.
         question: The question's text.
         images: The question's images.
+        looks: What tells the looks from others.
 
     Returns:
         The record, not settled where the two answers to the question are still to be compared.
@@ -74,8 +68,9 @@ def record_of(
     order = decision["order"]
     bypassed = decision["route"] == "bypass"
     depths = decision.get("depths")
-    first: Any = decision if depths is None else next((one for one in depths if one["depth"] == 0), NOT_ASKED)
-    deeper = [_depth(one) for one in depths or () if one["depth"] > 0]
+    first: Any = depths[0] if depths else decision
+    without = left_out(state)
+    deeper = [_depth(one, looks) for one in depths or () if one["depth"] > 0 and one["depth"] not in without]
     scored = first["score"] is not None
     accepted = bool(first["accepted"]) and not needs_tools(state)
     accepting = [*([0] if accepted else []), *(one["depth"] for one in deeper if one["accepted"])]
@@ -121,6 +116,33 @@ def record_of(
     return record
 
 
+def answers_in(record: Record) -> list[tuple[int, str | None]]:
+    """What the small model has said that can be compared with the agent's answer, by depth."""
+    deeper = record.get("depths")
+    said = [(0, record["speculation"])] if deeper is None or record["score"] is not None else []
+    return said + [(one["depth"], one["speculation"]) for one in deeper or () if one["score"] is not None]
+
+
+def agreed(record: Record, depth: int, found: Agreement) -> Record:
+    """A record that says whether a depth's answer and the agent's agree."""
+    said: Any = {"agree": found.agree, "agreed_by": found.by, "agree_probability": found.probability}
+    if not depth:
+        return {**record, **said, "error": record["error"] or found.error}
+    depths: Any = [
+        {**one, **said, "error": one["error"] or found.error} if one["depth"] == depth else one
+        for one in record["depths"]
+    ]
+    return {**record, "depths": depths}
+
+
+def returned_differs(record: Record) -> bool:
+    """Whether the answer that the gate accepts, at whatever depth, differs from the agent's or may do so."""
+    depth = record.get("depth")
+    if depth:
+        return next(one["agree"] for one in record["depths"] if one["depth"] == depth) is not True
+    return record["agree"] is not True
+
+
 def undecided(record: Record) -> Record:
     """A record to which no answer of the agent's is to come: what was answered counts as differing."""
     record = {**record, "settled": True}
@@ -132,10 +154,10 @@ def undecided(record: Record) -> Record:
     return record
 
 
-def _depth(depth: DepthDecision) -> DepthRecord:
+def _depth(depth: DepthDecision, looks: Sequence[str]) -> DepthRecord:
     return DepthRecord(
         depth=depth["depth"],
-        look=depth["look"],
+        look=looks[depth["depth"] - 1] if looks else depth["look"],
         score=depth["score"],
         scores={str(name): value for name, value in depth["scores"].items()},
         threshold=depth["threshold"],

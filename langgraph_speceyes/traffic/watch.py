@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -66,10 +66,11 @@ class Traffic:
         shadow: Shadow,
         again: AgentAgain | None,
         opener: Opener | None = None,
+        looks: Sequence[str] = (),
     ) -> None:
         self.gate, self.journal, self._spare = gate, journal, spare
         self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
-        self.opener, self.background = opener, Background()
+        self.opener, self.looks, self.background = opener, looks, Background()
         self._folding, self._folded, self._warned = False, 0.0, False
         self._shut = NOT_YET
         self._lock = threading.Lock()
@@ -213,7 +214,7 @@ class Traffic:
         asked = self.asked(state)
         images = asked.images if asked else ()
         text = question_text(asked.message) if asked else None
-        return record_of(state, decision, self.gate, question=text, images=images)
+        return record_of(state, decision, self.gate, question=text, images=images, looks=self.looks)
 
     def _bind(self) -> None:
         """Give a journal without a store of its own that of the run."""

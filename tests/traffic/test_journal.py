@@ -14,6 +14,7 @@ from langgraph.store.memory import InMemoryStore
 
 from langgraph_speceyes.errors import ArgumentError, ClosedError
 from langgraph_speceyes.traffic import Journal, Record, SQLiteJournal, StoreJournal, open_journal
+from langgraph_speceyes.traffic.record import OF_LOOKS
 from tests.traffic.conftest import Make
 from tests.traffic.records import PICTURE, made, records
 
