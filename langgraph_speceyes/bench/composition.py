@@ -146,8 +146,15 @@ class Composition:
         judged, first = self.phases(evidence, by < len(self.depths), threshold, order)
         return judged, [first, *(by >= place for place in range(1, len(self.depths)))]
 
-    def seconds(self, evidence: Evidence, by: Steps, threshold: float | None) -> tuple[Floats, Order | None]:
-        """Seconds a question, ``[n]``, in the order of the phases that is faster; None without a judge."""
+    def seconds(self, evidence: Evidence, by: Steps | Mask, threshold: float | None) -> tuple[Floats, Order | None]:
+        """Seconds a question, ``[n]``, in the order of the phases that is faster; None without a judge.
+
+        Args:
+            evidence: The questions.
+            by: As in :meth:`asked`; with one depth also whether it answers.
+            threshold: As in :meth:`phases`.
+        """
+        by = steps_of(by) if by.dtype == np.bool_ else by
         columns = evidence.columns
         judge_s, agent_s = np.nan_to_num(columns.judge_s), (by == len(self.depths)) * columns.agent_s
         orders: tuple[Order | None, ...] = ("judge_first", "speculate_first")
@@ -170,3 +177,8 @@ class Composition:
             return evidence.columns.speculate_s
         deeper = evidence.columns.deeper[depth - 1]
         return np.where(read, deeper.seconds, deeper.entered_s)
+
+
+def steps_of(bypass: Mask) -> Steps:
+    """Who answers where there is one depth, ``[n]``: 0 for it, 1 for the agent."""
+    return np.asarray(~bypass, dtype=np.intp)

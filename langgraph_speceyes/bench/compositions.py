@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from langgraph_speceyes.bench.composition import OPEN, Composition, Steps, Terms
+from langgraph_speceyes.bench.composition import OPEN, Composition, Steps, Terms, steps_of
 from langgraph_speceyes.bench.evidence import Evidence
 from langgraph_speceyes.bench.sweep import Floats, Mask
 from langgraph_speceyes.calibration import Labelled, Labels, labelled_threshold, labelled_thresholds
@@ -238,11 +238,6 @@ def _depth_labels(
         deeper = [one.right.tolist() for one in evidence.columns.deeper]
     over = (evidence.passed_over, *(one.passed_over for one in evidence.deeper))
     return [(small, *deeper)[depth] for depth in depths], large, np.stack([over[depth] for depth in depths])
-
-
-def steps_of(bypass: Mask) -> Steps:
-    """Who answers where there is one depth, ``[n]``: 0 for it, 1 for the agent."""
-    return np.asarray(~bypass, dtype=np.intp)
 
 
 def halves(evidence: Evidence) -> tuple[Evidence, Evidence]:

@@ -49,7 +49,7 @@ def made(id: str, **fields: Any) -> Record:
         "images": [],
     }
     assert set(record) == set(Record.__annotations__) - set(OF_LOOKS)
-    assert set(fields) <= set(record)
+    assert set(fields) <= {*record, *OF_LOOKS}
     return cast(Record, {**record, **fields})
 
 
