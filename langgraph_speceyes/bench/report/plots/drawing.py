@@ -29,6 +29,9 @@ PHASE_COLOURS = {
     "agent": "#0072B2",
     "other": "#999999",
 }
+DEPTH_COLOURS = ("#56B4E9", "#D55E00", "#CC79A7", "#009E73")
+"""Of the depths, from 0 on."""
+PHASE_COLOURS |= {f"depth {depth}": DEPTH_COLOURS[depth % len(DEPTH_COLOURS)] for depth in range(1, 65)}
 RIGHT, WRONG = "#0072B2", "#D55E00"
 _GREY = "#808080"
 STYLE = {
