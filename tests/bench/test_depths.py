@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.canned import content
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.every_depth import ShutGate, completed
 from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.methods import Models, build
