@@ -64,6 +64,8 @@ class Run:
         if self.decision is not None:
             kept = ("route", "decided_by", "tool_need", "score", "error")
             found["decision"] = {k: self.decision[k] for k in kept}  # type: ignore[literal-required]
+            if "depth" in self.decision:
+                found["decision"]["depth"] = self.decision["depth"]
             found["phases"] = dict(self.decision["seconds"])
         return found
 
@@ -214,7 +216,9 @@ def counted(models: Models) -> tuple[int, int, int]:
 
 
 def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[Any, Any]:
-    """The bypass in front of the agent, the gate changed as told."""
+    """The bypass in front of the agent, the gate changed as told; a threshold is that of every depth."""
+    if "threshold" in gate:
+        gate["depths"] = None
     changed = replace(models.gate, calibration=None, **gate) if gate else models.gate
     with uncalibrated_on_purpose():
         graph = create_speceyes(
@@ -226,6 +230,7 @@ def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[An
             order=models.order,
             hedge=hedge,
             policy=models.policy,
+            looks=models.looks,
         )
     return graph.compile(name="speceyes")
 

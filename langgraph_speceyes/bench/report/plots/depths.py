@@ -43,7 +43,7 @@ def by_depth(drawing: Drawing, found: Depths) -> Plot:
             (right, "right of these answers (%)"),
         ):
             ax.set_xlabel(label)
-            ax.set_xlim(0, 104 if ax is not stacked else 100)
+            ax.set_xlim(*((0, 100) if ax is stacked else (-4, 104)))
             ax.grid(True, axis="x")
             ax.set_axisbelow(True)
             ax.tick_params(axis="y", length=0)
