@@ -18,6 +18,7 @@ from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
+from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
@@ -122,7 +123,7 @@ class Chosen:
         found = self._models()
         if not self.look:
             return found
-        return replace(found, looks=named_looks(self.look, found.speculator, _trained_looks(self, found)))
+        return replace(found, looks=named_looks(self.look, found.speculator, _trained_looks(found)))
 
     def _models(self) -> Models:
         if self.models is not None:
@@ -192,9 +193,9 @@ class Chosen:
         return embedded_models(replace(pair, gate=resolve_gate(self.gate)) if self.gate else pair)
 
 
-def _trained_looks(chosen: Chosen, models: Models) -> Sequence[Look] | None:
-    """The looks that the embedded pair was trained on, where it is the one that answers."""
-    if not (chosen.embedded or chosen._served):
+def _trained_looks(models: Models) -> Sequence[Look] | None:
+    """The looks that the embedded pair was trained on, where its speculator is the one that answers."""
+    if model_name(models.speculator) != SPECULATOR_NAME:
         return None
     small: Any = models.speculator
     return getattr(Pair(small, small, models.gate), "looks", None)

@@ -22,6 +22,7 @@ from langgraph_speceyes.bench.report.scores import Scores, scores
 from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweeps
 from langgraph_speceyes.bench.report.table import Cell, Mean, Row, Table, column, table
 from langgraph_speceyes.bench.report.text import shown
+from langgraph_speceyes.bench.report.ways import Ways, ways
 from langgraph_speceyes.bench.runs import write_whole
 from langgraph_speceyes.errors import ArgumentError
 
@@ -44,6 +45,7 @@ class Report:
         mistakes: Wrong answers of the first run of each set of questions that has a bypass.
         missing: What could not be given and why, sentences by section.
         depths: Methods with looks by depth.
+        ways: Other ways to put judge and depths together, by run.
     """
 
     runs: list[dict[str, Any]]
@@ -55,6 +57,7 @@ class Report:
     mistakes: list[Mistakes]
     missing: dict[str, list[str]]
     depths: list[Depths] = field(default_factory=list)
+    ways: list[Ways] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which knows no infinity; without looks as before there were any."""
@@ -172,8 +175,9 @@ def figures(runs: Sequence[Loaded]) -> Report:
         )
     if not wrong:
         missing["mistakes"] = ["No run has a method that decides between speculator and agent."]
+    others = [one for one in (ways([run]) for run in runs) if one is not None]
     about = [{"name": run.name, "folder": _near(run.folder), "manifest": run.manifest} for run in runs]
-    return Report(about, main, found_scores, found_sweeps, found_series, timelines, wrong, missing, deep)
+    return Report(about, main, found_scores, found_sweeps, found_series, timelines, wrong, missing, deep, others)
 
 
 def _without_looks(items: list[tuple[str, Any]]) -> dict[str, Any]:

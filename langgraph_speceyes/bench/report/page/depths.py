@@ -9,7 +9,8 @@ from langgraph_speceyes.bench.report.depths import Depths
 from langgraph_speceyes.bench.report.page.blocks import Block, Drawn, Grid
 from langgraph_speceyes.bench.report.plots.depths import by_depth
 from langgraph_speceyes.bench.report.plots.drawing import Drawing
-from langgraph_speceyes.bench.report.text import NONE, Text, number, percent, shown
+from langgraph_speceyes.bench.report.text import NONE, Text, number, percent, shown, times
+from langgraph_speceyes.bench.report.ways import Ways
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.report import Report
@@ -19,10 +20,58 @@ def depths(report: Report, drawing: Drawing) -> list[Block]:
     """By run and method: the routes, a plot of them, and the latency that they predict."""
     found: list[Block] = []
     for k, one in enumerate(report.depths):
-        found += [_routes(one), Drawn(by_depth(drawing, one), folded=k > 0), _latency(one)]
-        if any(level.every_right.value is not None for split in one.splits for level in split.levels):
-            found.append(_alone(one))
-    return found
+        first, *others = depth_tables(one)
+        found += [first, Drawn(by_depth(drawing, one), folded=k > 0), *others]
+    return found + [grid for one in report.ways for grid in ways_tables(one)]
+
+
+def depth_tables(one: Depths) -> list[Grid]:
+    """Routes, latency against the formula, and each depth on every question where that is known."""
+    every = any(level.every_right.value is not None for split in one.splits for level in split.levels)
+    return [_routes(one), _latency(one), *([_alone(one)] if every else [])]
+
+
+def ways_tables(found: Ways) -> list[Grid]:
+    """All ways on all questions, total time first, and by split."""
+    rows: list[list[Text]] = [
+        [
+            (one.name, "" if one.live else "replayed"),
+            times(one.speedup, one.name),
+            times(one.speedup_cpu, one.name),
+            shown(one.over_cascade, 1, 2),
+            times(one.speedup_mean, one.name),
+            percent(one.right),
+            percent(one.answered),
+        ]
+        for one in found.ways
+    ]
+    splits = list(found.ways[0].by_split)
+    apart: list[list[Text]] = [
+        [
+            (one.name, "" if one.live else "replayed"),
+            *((times(one.by_split[name], one.name)[0], percent(one.right_by_split[name])[0] + " %") for name in splits),
+        ]
+        for one in found.ways
+    ]
+    return [
+        Grid(
+            f"Ways to put judge, depths and agent together: {found.run}",
+            [
+                *("way", "total time, x", "processor seconds, x", "over the cascade, x"),
+                *(f"mean of {len(splits)} splits, x", "right, %", "answered by the small model, %"),
+            ],
+            rows,
+            note=f"On the same {found.n} questions. How many times as fast as the method agent, and as the plain "
+            "cascade, in total time. Replayed ways did not run: they take the seconds that their parts took in the "
+            "run, with the thresholds of the run, and the bypass's own time beside them.",
+        ),
+        Grid(
+            f"The same by split: {found.run}",
+            ["way", *(f"{name}, x" for name in splits)],
+            apart,
+            note="Speed-up over the agent in total time, and the share right.",
+        ),
+    ]
 
 
 def _routes(one: Depths) -> Grid:
