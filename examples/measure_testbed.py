@@ -3,10 +3,10 @@
     python examples/measure_testbed.py              # stopped, it goes on where it was
 
 Two processes, one thread each, ask 300 questions of every split, one at a time, the methods taking turns at going
-first. Live are the agent, the bypass with the pair's looks and without, and the plain cascade. Every depth is asked about
-every question (`--full`): the other ways to put judge, depths and agent together are replayed from what was measured
-(`docs/results/depths.md`). The runs end up in `results/`, the report in `docs/results`, and the tables of README and
-model cards between their markers.
+first. Live are the agent, the bypass with the pair's looks and without, and the plain cascade. Every depth is asked
+about every question (`--full`): the other ways to put judge, depths and agent together are replayed from what was
+measured (`docs/results/depths.md`). The runs end up in `results/`, the report in `docs/results`, and the tables of
+README and model cards between their markers.
 """
 
 from __future__ import annotations

@@ -307,7 +307,7 @@ def test_a_report_tells_it_by_depth(folder: Path, tmp_path: Path) -> None:
     live = by_name["speceyes"]
     assert (replayed.right, replayed.answered) == (live.right, live.answered)
     assert by_name["judge, depth 0, agent"].right == by_name["speceyes:looks=0"].right
-    assert by_name["depth 1 at once, agent"].answered.value == 0 or by_name["depth 1 at once, agent"].answered.n == 8
+    assert by_name["depth 1 at once, agent"].answered.n == len(mine)
     assert by_name["agent"].speedup.value == by_name["cascade"].over_cascade.value == 1
     write_report([folder], tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
