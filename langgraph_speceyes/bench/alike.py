@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from langgraph_speceyes.bench.alike_depths import fastest_depths, guaranteed_depths
+from langgraph_speceyes.bench.alike_depths import fastest_depths
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD, certified, fastest
 from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.compositions import Composition, Terms
@@ -48,6 +48,7 @@ def calibrate_alike(
     max_loss: float = MAX_LOSS,
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    looks: Sequence[str] = (),
 ) -> Alike:
     """Thresholds for all three from one run of the bypass.
 
@@ -62,6 +63,7 @@ def calibrate_alike(
         max_loss: Most accuracy to lose against the agent; of a guarantee.
         confidence: How surely; of a guarantee.
         seed: Of the order in which questions are tested; of a guarantee.
+        looks: What tells the looks of the bypass apart (:func:`~langgraph_speceyes.looks.look_id`).
 
     Raises:
         ArgumentError: The outcomes lack a side or a score, or an argument is out of range.
@@ -72,16 +74,13 @@ def calibrate_alike(
     if rule not in RULES:
         raise ArgumentError("rule", " or ".join(RULES), repr(rule))
     at = (JUDGE_THRESHOLD if gate.judge_threshold is None else gate.judge_threshold) if judging else None
-    bypass = replace(gate, judge_threshold=at, calibration=None, depths=None)
+    bypass = replace(gate.of_looks(0), judge_threshold=at, calibration=None)
     found: dict[str, Calibrated] = {}
     without = "speceyes"
     if deepest(outcomes):
         without = WITHOUT_LOOKS
-        found["speceyes"] = (
-            fastest_depths(outcomes, bypass, choose_judge=judging)
-            if rule == "paper"
-            else guaranteed_depths(outcomes, bypass, max_loss=max_loss, confidence=confidence, seed=seed)
-        )
+        if rule == "paper":
+            found["speceyes"] = fastest_depths(outcomes, bypass, choose_judge=judging)
     if rule == "paper":
         found[without] = fastest(outcomes, bypass, choose_judge=judging)
         if judging:
@@ -89,9 +88,11 @@ def calibrate_alike(
         found["cascade"] = fastest(outcomes, replace(bypass, score="log", judge_threshold=None), choose_judge=False)
         says = f"the fastest thresholds that keep the agent's accuracy in every split of {len(outcomes)} questions"
         return Alike(rule, f"{says}, without a promise about others", found)
-    evidence = evidence_of(outcomes, bypass, Path())
+    evidence = evidence_of(outcomes, bypass, Path(), looks=looks)
     terms = Terms(max_loss, confidence, "net", "all", seed=seed)
     ways = {without: Composition(gate.score, at), "judge-only": Composition(None, None)}
+    if evidence.deeper:
+        ways = {"speceyes": Composition(gate.score, at, tuple(range(1 + len(evidence.deeper))))} | ways
     for name, way in {**ways, "cascade": Composition("log", None)}.items():
         if judging or name != "judge-only":
             found[name] = certified(evidence, way, terms)

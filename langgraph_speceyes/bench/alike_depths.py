@@ -1,4 +1,4 @@
-"""Thresholds for a bypass with looks, by the rules that the methods without are calibrated by."""
+"""Thresholds for a bypass with looks by the paper's rule."""
 
 from __future__ import annotations
 
@@ -10,48 +10,10 @@ import numpy as np
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD
 from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.runs import Outcome
-from langgraph_speceyes.bench.sweep import Swept, Table, screened_by, swept, table
+from langgraph_speceyes.bench.sweep import Swept, Table, swept, table
 from langgraph_speceyes.calibration import operating_points
-from langgraph_speceyes.calibration.depths import guaranteed_thresholds
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate
-
-
-def guaranteed_depths(
-    outcomes: Sequence[Outcome], gate: Gate, *, max_loss: float, confidence: float, seed: int = 0
-) -> Calibrated:
-    """One promise over all depths, along the path on which they share a threshold.
-
-    Args:
-        outcomes: Of the bypass with looks, run with both sides on calibration questions.
-        gate: Score, K, models and the judge's threshold, which is fixed beforehand.
-        max_loss: Most accuracy to lose against the agent.
-        confidence: How surely.
-        seed: Of the order of the bets.
-
-    Raises:
-        ArgumentError: The outcomes lack a side, a depth or the score, or a limit is out of range.
-    """
-    columns = table(outcomes)
-    scores = np.stack(_scores(columns, gate.score))
-    eligible = np.ones(scores.shape, dtype=np.bool_)
-    eligible[0] = ~screened_by(columns, gate.judge_threshold)
-    found = guaranteed_thresholds(
-        scores,
-        np.stack([columns.speculator_right, *(one.right for one in columns.deeper)]),
-        columns.agent_right,
-        max_loss=max_loss,
-        confidence=confidence,
-        eligible=eligible,
-        seed=seed,
-        extrapolate=False,
-    )
-    at = [t for t in found.thresholds if t is not None]
-    if len(at) < len(scores):
-        return _calibrated(columns, None, None)
-    fitted = replace(gate, threshold=at[0], depths=tuple(at[1:]), calibration=found.to_dict())
-    one = swept(columns, score=gate.score, threshold=at[0], judge_threshold=gate.judge_threshold, depths=at[1:])
-    return _calibrated(columns, fitted, one)
 
 
 def fastest_depths(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool) -> Calibrated:

@@ -36,8 +36,9 @@ def every_depth(models: Models, *, entered: bool = False) -> Runnable[Any, Any]:
             read before. Else they enter at depth 0.
     """
     silent: Runnable[Any, Any] = RunnableLambda(lambda _: {"messages": [AIMessage("")]})
-    changed = {"depths": None, "calibration": None, "judge_threshold": None, "agent": None}
-    gate = ShutGate(**({field.name: getattr(models.gate, field.name) for field in fields(Gate)} | changed))
+    changed = {"calibration": None, "judge_threshold": None, "agent": None}
+    gate = models.gate.of_looks(0)
+    gate = ShutGate(**({field.name: getattr(gate, field.name) for field in fields(Gate)} | changed))
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             silent,

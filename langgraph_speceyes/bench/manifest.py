@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.runs import FORMAT
-from langgraph_speceyes.looks import Look
+from langgraph_speceyes.looks import look_id
 from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS
 
 _PACKAGES = (
@@ -57,7 +57,7 @@ def manifest(
             "large": _identity(models.large) if models.large else None,
             "agent": getattr(models.agent, "name", None),
         },
-        **({"looks": [_look(look) for look in models.looks]} if models.looks else {}),
+        **({"looks": [look_id(look) for look in models.looks]} if models.looks else {}),
         "gate": gate,
         "prompts": models.prompts.digest,
         "max_answer_tokens": MAX_ANSWER_TOKENS,
@@ -121,11 +121,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _look(look: Look) -> str:
-    """A look as its `repr` has it, where that says more than its name and no address."""
-    return shown if "0x" not in (shown := repr(look)) else look.name
 
 
 def _identity(model: BaseChatModel) -> dict[str, Any]:

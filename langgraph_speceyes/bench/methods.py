@@ -61,8 +61,7 @@ class Models:
         """
         if not 0 <= count <= len(self.looks):
             raise ArgumentError("looks", f"0 to {len(self.looks)}", count)
-        depths = None if self.gate.depths is None or not count else self.gate.depths[:count]
-        return replace(self, looks=self.looks[:count], gate=replace(self.gate, depths=depths))
+        return replace(self, looks=self.looks[:count], gate=self.gate.of_looks(count))
 
 
 Method = Callable[[Models], Runnable[Any, Any]]
@@ -77,7 +76,7 @@ def agent(models: Models) -> Runnable[Any, Any]:
 def speculator(models: Models) -> Runnable[Any, Any]:
     """The small model alone; what it leaves empty stays unanswered."""
     silent: Runnable[Any, Any] = RunnableLambda(lambda _: {"messages": [AIMessage("")]})
-    gate = replace(models.gate, threshold=OPEN, judge_threshold=None, calibration=None, depths=None)
+    gate = replace(models.gate.of_looks(0), threshold=OPEN, judge_threshold=None, calibration=None)
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             silent, speculator=models.speculator, gate=gate, prompts=models.prompts, policy=models.policy
@@ -86,13 +85,14 @@ def speculator(models: Models) -> Runnable[Any, Any]:
 
 
 def speceyes(models: Models) -> Runnable[Any, Any]:
-    """The bypass in front of the agent."""
+    """The bypass in front of the agent; with looks also behind a gate that was calibrated without any."""
+    gate = replace(models.gate, calibration=None) if models.looks and models.gate.depths is None else models.gate
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,
             speculator=models.speculator,
             judge=models.large if models.judging else None,
-            gate=models.gate,
+            gate=gate,
             prompts=models.prompts,
             order=models.order,
             policy=models.policy,
@@ -109,7 +109,7 @@ def judge_only(models: Models) -> Runnable[Any, Any]:
     """
     if models.large is None or not models.judging:
         raise ArgumentError("method", "models with a judge for 'judge-only'", "none")
-    gate = replace(models.gate, threshold=OPEN, calibration=None, depths=None)
+    gate = replace(models.gate.of_looks(0), threshold=OPEN, calibration=None)
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,
@@ -140,7 +140,7 @@ def _log_gate(gate: Gate) -> Gate:
     """A gate for the cascade's score: what was chosen for another score says nothing about it."""
     if gate.score == "log":
         return gate
-    return replace(gate, score="log", threshold=RULE_OF_THUMB, judge_threshold=None, calibration=None, depths=None)
+    return replace(gate.of_looks(0), score="log", threshold=RULE_OF_THUMB, judge_threshold=None, calibration=None)
 
 
 def specreason(models: Models) -> Runnable[Any, Any]:

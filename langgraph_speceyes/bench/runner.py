@@ -213,10 +213,11 @@ class _Asking:
             outcome["speculator"] = first_of(outcome["depths"])
 
     async def _depths(self, item: Item, decision: Decision) -> list[DepthPart | None]:
-        """Each depth that was reached; None for depth 0 where the judge sent the question on."""
+        """Each depth that was reached; None for one that was left out, and depth 0 where the judge sent it on."""
         found: list[DepthPart | None] = []
         for one in decision["depths"]:
-            if not one["depth"] and "speculate" not in decision["seconds"]:
+            sent_on = not one["depth"] and "speculate" not in decision["seconds"]
+            if sent_on or one["depth"] in decision.get("depth_choice", {}).get("left_out", ()):
                 found.append(None)
                 continue
             said = one["speculation"]

@@ -37,7 +37,7 @@ from langgraph_speceyes.bench.sweep import Deeper, Table, sweep, sweepable, swep
 from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.looks import tiles
+from langgraph_speceyes.looks import look_id, tiles
 from langgraph_speceyes.scoring import Gate, score_answer
 from langgraph_speceyes.testbed.pair import Pair
 
@@ -105,7 +105,7 @@ def test_without_looks_a_row_is_what_it_was(models: Models, folder: Path, tmp_pa
     bare = evaluated(replace(models, looks=()), tmp_path / "bare", ["agent", "speceyes"], full=True)
     assert not any({"depth", "depths", "cpu_s"} & set(o) for o in bare)
     assert "looks" not in Run(tmp_path / "bare").manifest()
-    assert Run(folder).manifest()["looks"] == ["tiles(2, 2)"]
+    assert Run(folder).manifest()["looks"] == [look_id(tiles(2, 2))]
     mine = {o["id"]: o for o in of(folder, "speceyes:looks=0")}
     for outcome in bare:
         if outcome["method"] == "speceyes":

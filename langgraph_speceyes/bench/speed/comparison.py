@@ -20,6 +20,7 @@ from langgraph_speceyes.bench.speed.figures import Figure, Part, Sheet, left_out
 from langgraph_speceyes.bench.speed.subjects import Bench, Run, rounds, speceyes
 from langgraph_speceyes.bench.statistics import Estimate, share
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.looks import look_id
 
 KEYS = ("speceyes_over_cascade", "speceyes_over_judge_only")
 AGENT, SPECEYES, CASCADE, JUDGE_ONLY = "agent", "speceyes", "cascade", "judge-only"
@@ -43,13 +44,15 @@ async def measure(bench: Bench) -> Part:
     bench.report(f"comparison: calibration on {len(asked)} questions")
     judging = bench.models.judging and bench.models.large is not None
     try:
-        alike = calibrate_alike(await _calibration(bench, asked), bench.models.gate, judging=judging)
+        looks = [look_id(look) for look in bench.models.looks]
+        found = await _calibration(bench, asked)
+        alike = calibrate_alike(found, bench.models.gate, judging=judging, looks=looks)
     except ArgumentError as error:
         return _left_out(f"no calibration: {error}")
     graphs = {AGENT: (METHODS[AGENT](bench.models), bench.models)}
-    for name, found in alike.found.items():
-        if found.gate is not None:
-            graphs[name] = (build(name, replace(bench.models, gate=found.gate)), bench.models)
+    for name, one in alike.found.items():
+        if one.gate is not None:
+            graphs[name] = (build(name, replace(bench.models, gate=one.gate)), bench.models)
     bench.report(f"comparison: {len(items)} questions, {len(graphs)} ways")
     for graph, models in graphs.values():
         await bench.warm(graph, models=models)

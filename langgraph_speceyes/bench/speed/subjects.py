@@ -217,9 +217,10 @@ def counted(models: Models) -> tuple[int, int, int]:
 
 def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[Any, Any]:
     """The bypass in front of the agent, the gate changed as told; a threshold is that of every depth."""
-    if "threshold" in gate:
-        gate["depths"] = None
-    changed = replace(models.gate, calibration=None, **gate) if gate else models.gate
+    base = models.gate.of_looks(0) if "threshold" in gate else models.gate
+    # a gate that was calibrated without looks holds for all depths here
+    uncalibrated = bool(gate) or (bool(models.looks) and base.depths is None)
+    changed = replace(base, calibration=None, **gate) if uncalibrated else base
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,
