@@ -128,6 +128,8 @@ def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
     for name in SCORES:
         scores = [c.speculator.get("scores", {}).get(name, 0.0) for c in rows]
         figures[f"auroc_{name}"] = bootstrapped(auroc, scores, right)
+    if any("depths" in c.outcome for c in rows):
+        figures["after_look"] = share([bool(answered_at(c.outcome)) for c in rows])
     return figures | {"n": Estimate(len(rows), None, None, len(rows))}
 
 

@@ -17,11 +17,13 @@ Record = Mapping[str, Any]
 def passed(record: Record) -> bool:
     """Whether a question entered at depth 0; ``beta`` is the share of these.
 
-    The others are those that the judge sent on: to the agent, or to the first look where there is one.
+    The others are those that the judge sent on: to the agent, or to the first look where there is one; and all where
+    the first look is always taken.
     """
     if "depths" not in record:
         return bool(record["decided_by"] != "judge")
-    return "speculate" in record["seconds"] or "judge" not in record["seconds"]
+    seconds = record["seconds"]
+    return "speculate" in seconds or ("judge" not in seconds and at_depth("look", 1) not in seconds)
 
 
 def reached(record: Record, depth: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -16,14 +17,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from langgraph_speceyes.bench.alike import calibrate_alike
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.canned import content
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.datasets import Item
+from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.every_depth import ShutGate, completed
 from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.methods import Models, build
+from langgraph_speceyes.bench.report import figures, write_report
+from langgraph_speceyes.bench.report.data import load
 from langgraph_speceyes.bench.routes import answered_at, depth_seconds, passed, reached
 from langgraph_speceyes.bench.runs import Outcome, Run
+from langgraph_speceyes.bench.simulation import PRESETS, Machine, from_run, look_curves, simulate, with_look
+from langgraph_speceyes.bench.simulation.looks import speedup
+from langgraph_speceyes.bench.speed import Bench, latency
 from langgraph_speceyes.bench.sweep import Deeper, Table, sweep, sweepable, swept, table
 from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.cli import app
@@ -272,6 +281,176 @@ def test_a_shut_gate_accepts_no_score() -> None:
     assert Gate(threshold=math.nextafter(1.0, 0.0)).accepts(sure)
     for depth in (0, 1):
         assert not ShutGate(threshold=0.5, depths=(0.5,)).at(depth).accepts(sure)
+
+
+# reports
+
+
+def test_a_report_tells_it_by_depth(folder: Path, tmp_path: Path) -> None:
+    found = figures(load([folder]))
+    (one,) = found.depths
+    assert (one.method, [split.name for split in one.splits]) == ("speceyes", ["all questions", *SPLITS])
+    mine = of(folder, "speceyes")
+    for split in one.splits:
+        rows = [o for o in mine if split.name in ("all questions", o["split"])]
+        assert sum(level.answered.value or 0 for level in split.levels) + (split.agent.value or 0) == pytest.approx(1)
+        assert [level.came for level in split.levels] == [sum(reached(o, d) for o in rows) for d in (0, 1)]
+        assert split.beta.value == pytest.approx(np.mean([passed(o) for o in rows]))
+        assert all(level.every_right.n == len(rows) for level in split.levels)
+        # what no phase accounts for is in what was measured, and is not in the formula
+        phases = [sum(v for k, v in o["seconds"].items() if k != "total") for o in rows]
+        assert split.predicted_s == pytest.approx(np.mean(phases))
+    (together,) = found.ways
+    by_name = {way.name: way for way in together.ways}
+    assert [way.name for way in together.ways if way.live] == METHODS
+    replayed = by_name["judge, depths 0 to 1, agent"]
+    live = by_name["speceyes"]
+    assert (replayed.right, replayed.answered) == (live.right, live.answered)
+    assert by_name["judge, depth 0, agent"].right == by_name["speceyes:looks=0"].right
+    assert by_name["depth 1 at once, agent"].answered.n == len(mine)
+    assert by_name["agent"].speedup.value == by_name["cascade"].over_cascade.value == 1
+    write_report([folder], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## A second look" in text
+    assert (tmp_path / "report" / "depths-run-speceyes.png").stat().st_size > 5000
+    assert (tmp_path / "report" / "selective-run-depth-1-k20.png").exists()
+
+
+def test_without_looks_a_report_says_nothing_of_depths(folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "manifest.json").write_text((folder / "manifest.json").read_text())
+    kept = [o for o in Run(folder).outcomes() if o["method"] in ("agent", "speceyes:looks=0")]
+    (bare / "outcomes.jsonl").write_text("".join(json.dumps(o) + "\n" for o in kept))
+    found = figures(load([bare]))
+    text = json.dumps(found.to_dict())
+    for key in ("depths", "depth", "deeper", "without", "ways"):
+        assert f'"{key}"' not in text.replace('"depths": null', "").replace('"depths": [', '"gate depths": [')
+    (row,) = [row for row in found.table.rows if row.method != "agent"]
+    assert row.total.routes is not None
+
+
+# thresholds
+
+
+@pytest.mark.parametrize("rule", ["guarantee", "paper"])
+def test_a_bypass_with_looks_is_calibrated_by_the_rule_of_the_others(rule: str) -> None:
+    outcomes = made(400)
+    gate = Gate(threshold=0.5, judge_threshold=0.5, depths=(0.1,))
+    alike = calibrate_alike(outcomes, gate, judging=True, rule=rule)
+    assert set(alike.found) == {"speceyes", "speceyes:looks=0", "judge-only", "cascade"}
+    found, without = alike.found["speceyes"], alike.found["speceyes:looks=0"]
+    assert found.gate is not None
+    assert found.gate.depths is not None
+    assert len(found.gate.depths) == 1
+    assert without.gate is not None
+    assert without.gate.depths is None
+    at = found.gate.judge_threshold
+    one = sweep(
+        outcomes, score="odds", threshold=found.gate.threshold, judge_threshold=at, depths=list(found.gate.depths)
+    )
+    assert found.accepted == pytest.approx(one.bypass.mean())
+    assert found.accuracy == pytest.approx(one.right.mean())
+    assert found.accepted > without.accepted
+    agent = np.array([o["agent"]["right"] for o in outcomes if o["agent"]])
+    assert one.right.mean() >= agent.mean() - 0.02
+
+
+def made(count: int) -> list[Outcome]:
+    """Outcomes of a bypass with one look, which sees what the whole image does not show."""
+    rng = np.random.default_rng(3)
+    found: list[Any] = []
+    for k in range(count):
+        seen = bool(rng.random() < 0.5)
+        parts = []
+        for right in (seen, True):
+            score = float(rng.uniform(0.9, 0.99) if right else rng.uniform(0.2, 0.6))
+            side = {"answer": "a", "right": right, "seconds": 0.03, "error": None, "tokens": {}, "k": 20}
+            parts.append({**side, "scores": {"odds": score, "log": score}, "look": None, "threshold": None})
+        agent = {"answer": "a", "right": True, "seconds": 0.3, "error": None, "tokens": {}}
+        found.append(
+            {
+                "method": "speceyes",
+                "id": f"{k}",
+                "split": "ab"[k % 2],
+                "question": "What?",
+                "expected": "a",
+                "group": "",
+                "rule": "free_form",
+                "image": f"{k}.png",
+                "route": "fallback",
+                "error": None,
+                "tool_need": 0.1 if seen else 0.9,
+                "speculator": parts[0],
+                "agent": agent,
+                "depths": parts,
+                "depth": None,
+                "seconds": {"judge": 0.01, "total": 0.4},
+            }
+        )
+    return found
+
+
+def test_the_speed_benchmark_knows_depths(models: Models, tmp_path: Path) -> None:
+    rows = Benchmark(EMBEDDED, limit=2, part="calibration", splits=SPLITS).rows(tmp_path)
+    items = [row for row in rows if isinstance(row, Item)]
+    part = asyncio.run(latency.measure(Bench(models, items, quick=True)))
+    labels = {label: figure for label, figure, _ in part.rows}
+    assert labels["c_0, look, speculation and gate"].n >= 1
+    assert labels["c_1, look, speculation and gate"].n >= 1
+    assert labels["latency with every look and nothing accepted, over the agent's"].n == len(items)
+    for row in part.details["questions"]:
+        rejected = row["runs"]["all rejected at every depth"]
+        assert {"speculate", "look_1", "speculate_1", "agent"} <= set(rejected["phases"]) or "judge" in rejected[
+            "phases"
+        ]
+        assert "look_1" not in row["runs"]["all rejected"]["phases"]
+        assert rejected["decision"]["depth"] is None
+
+
+# simulations
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0.05, 0.5))
+def test_a_look_in_a_simulation_costs_and_answers_what_the_formula_says(
+    beta: float, alpha: float, deeper: float, cost: float
+) -> None:
+    setting = replace(PRESETS["hrbench4k"], beta=beta, alpha=alpha)
+    looking = with_look(setting, cost, deeper)
+    (look,) = looking.looks
+    assert look.alone_s == pytest.approx(cost * setting.agent_s)
+    left = beta * (1 - alpha) + 1 - beta
+    expected = setting.judge.alone_s + beta * setting.speculate.alone_s + left * cost * setting.agent_s
+    assert looking.latency_s == pytest.approx(expected + left * (1 - deeper) * setting.agent_s)
+    assert 1 / looking.limit == pytest.approx(left * (1 - deeper), abs=1e-9)
+    plain, looked = setting.queries(20), looking.queries(20)
+    assert [replace(q, looks=()) for q in looked] == plain
+    for design in ("speceyes", "reference"):
+        alone = [simulate([q], design, Machine(max_wait_s=0.0), 1).makespan_s for q in looked[:3]]
+        for query, seconds in zip(looked, alone, strict=False):
+            (one,) = query.looks
+            passed_on = not (query.passed and query.accepted)
+            expected = setting.judge.alone_s + query.passed * setting.speculate.alone_s
+            expected += passed_on * (look.alone_s + (not one.accepted) * query.agent_s)
+            assert seconds == pytest.approx(expected)
+
+
+def test_the_published_speed_ups_are_those_without_a_look() -> None:
+    for name, published in (("hrbench4k", 1.13), ("hrbench8k", 1.08)):
+        setting = PRESETS[name]
+        assert speedup(setting, setting.front_batch) == pytest.approx(published, abs=0.01)
+        for curve in look_curves(setting, costs=(0.1,), check=None):
+            assert all(b > a for a, b in itertools.pairwise(curve.speedup))
+            assert curve.speedup[0] < curve.without < curve.speedup[-1]
+    with pytest.raises(ArgumentError, match="cost"):
+        with_look(PRESETS["hrbench4k"], 0.001, 0.5)
+
+
+def test_a_run_with_looks_can_be_simulated(folder: Path) -> None:
+    recorded = from_run(folder, method="speceyes")
+    mine = of(folder, "speceyes")
+    assert [q.bypassed for q in recorded.recorded] == [o["route"] == "bypass" for o in mine]
+    assert [len(q.looks) for q in recorded.recorded] == [int(reached(o, 1)) for o in mine]
 
 
 # how looks are named
