@@ -2,8 +2,10 @@
 
     python examples/measure_testbed.py              # stopped, it goes on where it was
 
-Two processes, one thread each, ask 300 questions of every split, one at a time, agent and bypass taking turns at going
-first (`speceyes testbed check`). Their runs end up in `results/`, the report in `docs/results`, and the tables of
+Two processes, one thread each, ask 300 questions of every split, one at a time, the methods taking turns at going
+first. Live are the agent, the bypass with the pair's looks and without, and the plain cascade. Every depth is asked
+about every question (`--full`): the other ways to put judge, depths and agent together are replayed from what was
+measured (`docs/results/depths.md`). The runs end up in `results/`, the report in `docs/results`, and the tables of
 README and model cards between their markers.
 """
 
@@ -14,18 +16,28 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from langgraph_speceyes.bench.check import paired, report
+from langgraph_speceyes.bench.looks import PAIR
 from langgraph_speceyes.bench.report import write_report
+from langgraph_speceyes.bench.report.data import load
+from langgraph_speceyes.bench.report.page.blocks import Section
+from langgraph_speceyes.bench.report.page.depths import depth_tables, ways_tables
+from langgraph_speceyes.bench.report.page.markdown import markdown
+from langgraph_speceyes.bench.report.ways import ways
 from langgraph_speceyes.bench.runs import read_runs
-from langgraph_speceyes.testbed.pair import CHECKPOINTS
+from langgraph_speceyes.testbed.pair import CHECKPOINTS, Pair
 from langgraph_speceyes.testbed.questions import SPLITS, questions
 
 ROOT = Path(__file__).parent.parent
 # about as much work in each
-RUNS = {"test-1": ("attributes", "relations", "reading"), "test-2": ("existence", "dense")}
+_FIRST = ("attributes", "relations", "reading")
+RUNS = {"test-1": _FIRST, "test-2": tuple(split for split in SPLITS if split not in _FIRST)}
+METHODS = ("agent", "speceyes", "speceyes:looks=0", "cascade")
+"""What runs; without looks the first two."""
 TABLES = {
     "together": {
         "agent right": "agent",
@@ -63,12 +75,19 @@ def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--limit", type=int, default=300, help="questions of each split")
     cli.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the runs")
+    cli.add_argument("--docs", type=Path, default=ROOT / "docs" / "results", help="folder of the report")
+    cli.add_argument("--look", action="append", help="as `speceyes eval` takes it; the default is the pair's own looks")
+    cli.add_argument("--models", help="a function that returns bench.methods.Models, such as a pair with a worse judge")
+    cli.add_argument("--no-tables", action="store_true", help="leave README and model cards alone")
     a = cli.parse_args()
+    looks = a.look or ([PAIR] if hasattr(Pair, "looks") else [])
     a.out.mkdir(parents=True, exist_ok=True)
     running = []
     for name, splits in RUNS.items():
-        command = [sys.executable, "-m", "langgraph_speceyes.cli", "testbed", "check", "--limit", str(a.limit)]
-        command += ["--out", str(a.out / name), *(word for split in splits for word in ("--split", split))]
+        command = [sys.executable, "-m", "langgraph_speceyes", "eval", "embedded", "--part", "test", "--full"]
+        command += ["--limit", str(a.limit), "--out", str(a.out / name), *repeated("--look", looks)]
+        command += [*repeated("--split", splits), *repeated("--method", METHODS if looks else METHODS[:2])]
+        command += ["--models", a.models] if a.models else []
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     codes = [process.wait() for process in running]
@@ -78,9 +97,23 @@ def main() -> None:
     outcomes = [one for _, found in read_runs(folders) for one in found]
     asked = [question for split in SPLITS for question in questions(split, "test", a.limit)]
     figures = report(paired(outcomes, asked))
-    write_report(folders, ROOT / "docs" / "results")
+    if "after_look" in figures["overall"]:
+        TABLES["together"] |= {"answered after a look": "after_look"}
+    found = write_report(folders, a.docs)
+    together = ways(load(folders))
+    if together is not None:
+        tables = [*ways_tables(together), *(grid for one in found.depths for grid in depth_tables(one))]
+        text = markdown([Section("depths", "Judge, depths and agent", list(tables))], "The embedded pair by depth")
+        (a.docs / "depths.md").write_text(text)
+    if a.no_tables:
+        return
     for file in (ROOT / "README.md", *CHECKPOINTS.rglob("README.md")):
         rewrite(file, {name: table(figures, rows) for name, rows in TABLES.items()})
+
+
+def repeated(option: str, values: Iterable[str]) -> list[str]:
+    """An option once for each value."""
+    return [word for value in values for word in (option, value)]
 
 
 def table(figures: dict[str, dict[str, Any]], rows: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
 
-from langgraph_speceyes.depths import at_depth, counted, depths_of, newest_depth
+from langgraph_speceyes.depths import at_depth, counted, depths_of, left_out, newest_depth
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import Decision, Depth, DepthDecision, Phase, Route, SpecEyesState, settings_of
 
@@ -96,24 +96,27 @@ def decide(
         tool_calls=list(tool_calls),
         error=errors[0] if errors else None,
         hedge=query["hedge"] if query else None,
-        # what the answers after a look are worth is not known to the journal
-        audited=route == "bypass" and settings is not None and settings["audited"] and newest == 0,
+        audited=route == "bypass" and settings is not None and settings["audited"],
         cost=None,
     )
     if looks:
         decision["depth"] = newest if route == "bypass" else None
         decision["depths"] = [_depth(number, one, gate, state) for number, one in enumerate(looks)]
+        if query and "depth_choice" in query:
+            decision["depth_choice"] = query["depth_choice"]
     return cast("Decision", _plain(decision))
 
 
 def _records(state: SpecEyesState) -> dict[str, Any]:
     """The records of the phases that ran, by the phase's name."""
     found: dict[str, Any] = {"intake": state.get("speceyes_query"), "judge": state.get("speceyes_judgment")}
-    depths = depths_of(state)
+    depths, without = depths_of(state), left_out(state)
     first: Any = depths[0] if depths else {}
     found["speculate"] = first.get("speculation") if depths else state.get("speceyes_speculation")
     found["gate"] = first.get("verdict") if depths else state.get("speceyes_verdict")
     for number, depth in enumerate(depths[1:], 1):
+        if number in without:
+            continue
         found[at_depth("look", number)] = {"seconds": depth["seconds"], "error": depth["error"]}
         found[at_depth("speculate", number)] = depth["speculation"]
         found[at_depth("gate", number)] = depth["verdict"]

@@ -39,6 +39,13 @@ def depths_of(state: Mapping[str, Any]) -> list[Depth]:
     ]
 
 
+def left_out(state: Mapping[str, Any]) -> tuple[int, ...]:
+    """The depths that a query may not come to."""
+    query = state.get("speceyes_query")
+    choice = query.get("depth_choice") if query else None
+    return tuple(choice["left_out"]) if choice else ()
+
+
 def newest_depth(state: Mapping[str, Any]) -> int:
     """The depth of the newest speculation: that of the records `speceyes_speculation` and `speceyes_verdict`."""
     asked = [number for number, depth in enumerate(depths_of(state)) if depth["speculation"] is not None]

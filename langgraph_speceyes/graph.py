@@ -11,6 +11,8 @@ judge, gate -> look_1 -> speculate_1 -> gate_1 -> bypass -> END
                   |                        |
                   +------------------------+--> look_2 ... agent -> END
 
+With `first_look="always"` a question comes to the first look from intake.
+
 With `hedge=True` judge, speculator, gate and agent run at the same time in one node, which ends where they would:
 
 START -> intake -> race -> bypass -> END
@@ -101,7 +103,7 @@ def create_speceyes(
         ArgumentError: The agent's state lacks `messages` and there are no functions to read and write it; it has a key
             that the bypass needs; an unknown choice; a threshold outside (0, 1); K below 2 or above the speculator's
             vocabulary; an unknown score; `hedge` with an agent that keeps memory of its own.
-        GateMismatchError: The gate file was calibrated for other models, or has thresholds for more or fewer looks.
+        GateMismatchError: The gate file was calibrated for other models, or with other looks.
     """
     options = Options.of(speculator, settings)
     adapted = query_from_state is not None
@@ -180,7 +182,7 @@ def front_graph(front: FrontEnd) -> StateGraph[Any, Any, Any, Any]:
 
 
 def _looked(state: Any) -> str:
-    return "race" if outcome("intake", state) == "look" else "agent"
+    return "agent" if outcome("intake", state) == "leave" else "race"
 
 
 def _check_keys(agent: Agent, nodes: tuple[str, ...]) -> None:

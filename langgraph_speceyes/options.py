@@ -17,7 +17,7 @@ from langgraph_speceyes.looks import Look, LookFunction, resolve_looks
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
-from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.scoring import FIRST_LOOKS, FirstLook, Gate
 from langgraph_speceyes.state import MODES, ORDERS, Mode, Order
 
 
@@ -73,6 +73,7 @@ class Settings(TypedDict, total=False):
     audit: float
     agree: Any
     looks: Sequence[Look | LookFunction]
+    first_look: FirstLook | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Options:
         order: ``"judge_first"``; ``"speculate_first"``, which pays where the speculator costs less than the judge:
             ``c_S + P(accepted) * c_J`` instead of ``c_J + beta * c_S`` in front; ``"parallel"``, which pays where they
             run on different devices or servers: ``max(c_J, c_S)``. All give the same routes. ``"auto"`` measures, and
-            takes what costs least (:class:`~langgraph_speceyes.front.order.OrderChooser`).
+            takes what costs least (:class:`~langgraph_speceyes.front.order.OrderChooser`); it leaves out looks that do
+            not pay (:class:`~langgraph_speceyes.front.depth_choice.DepthChooser`).
         follow_ups: Which later turns of a thread the front end, which sees the newest turn only, may answer.
             ``"judge"``: those with an image of their own of which the judge says that they stand on their own, so none
             without a judge; ``"agent"``: none; ``"bypass"``: all, each about the newest image.
@@ -121,6 +123,9 @@ class Options:
             :func:`~langgraph_speceyes.looks.tiles`, :func:`~langgraph_speceyes.looks.ocr` and
             :func:`~langgraph_speceyes.looks.own_calls`, and functions of an image's reference and the question. None by
             default.
+        first_look: ``"rejected"``: as said at `looks`; ``"always"``: a question comes to the first look at once, the
+            answer from the whole image is not asked for, and the judge is asked about follow-ups only. The default is
+            the gate file's, else ``"rejected"``.
     """
 
     speculator: Model
@@ -145,6 +150,7 @@ class Options:
     audit: float = 0.0
     agree: Any = None
     looks: Sequence[Look | LookFunction] = ()
+    first_look: FirstLook | None = None
 
     @classmethod
     def of(cls, speculator: Model, settings: Mapping[str, Any]) -> Self:
@@ -170,6 +176,10 @@ class Options:
             raise ArgumentError("timeout_s", "more than 0 seconds, or None", self.timeout_s)
         check_prices(self.prices)
         object.__setattr__(self, "looks", resolve_looks(self.looks))
+        if self.first_look is not None:
+            check_choice("first_look", self.first_look, FIRST_LOOKS)
+        if self.first_look == "always" and not self.looks:
+            raise ArgumentError("looks", 'a look beside first_look="always"', "none")
         given = self.retries
         if not isinstance(given, Sequence) or not all(isinstance(one, RetryPolicy) for one in given):
             raise ArgumentError("retry_policy", "a RetryPolicy of LangGraph, or several", repr(self.retry_policy))

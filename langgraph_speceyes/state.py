@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from langchain_core.messages import AnyMessage
 from typing_extensions import TypedDict
 
+from langgraph_speceyes.choices import DepthChoice, OrderChoice
 from langgraph_speceyes.images import MessagesChannel
 from langgraph_speceyes.scoring import ScoreName
 
@@ -41,28 +42,6 @@ class RunSettings(TypedDict):
     audited: bool
     group: str | None
     shut: str | None
-
-
-class OrderChoice(TypedDict):
-    """How judge and speculator were put in order for one query, and what that follows from.
-
-    Attributes:
-        order: ``"judge_first"``, ``"speculate_first"``, ``"parallel"`` or ``"no_judge"``.
-        explored: Whether this order was taken to learn about it, whatever costs least.
-        queries: How many queries the figures are from.
-        seconds: Expected cost of the front end by order; empty where nothing is known, or the order is fixed.
-        beta: Screening ratio; None where not known.
-        alpha: Acceptance rate; None where not known.
-        agent_seconds: Mean latency of the agent; None where not known.
-    """
-
-    order: str
-    explored: bool
-    queries: int
-    seconds: dict[str, float]
-    beta: float | None
-    alpha: float | None
-    agent_seconds: float | None
 
 
 class Hedge(TypedDict):
@@ -128,6 +107,7 @@ class Query(TypedDict):
         order: Which of judge and speculator comes first; None without a judge.
         hedge: What the agent did beside the front end; None where it did not run beside it.
         settings: What holds for this run.
+        depth_choice: Which depths it may not come to; only where there is such a choice.
     """
 
     id: str
@@ -140,6 +120,7 @@ class Query(TypedDict):
     order: OrderChoice | None
     hedge: Hedge | None
     settings: RunSettings
+    depth_choice: NotRequired[DepthChoice]
 
 
 class Judgment(TypedDict):
@@ -302,7 +283,9 @@ class Decision(TypedDict):
         depth: With looks only: the depth whose answer was returned, from 0; None on fallback. `accepted`, `score`,
             `scores`, `threshold`, `k`, `speculation` and `answer_tokens` are those of the deepest one that was asked;
             `seconds` and `tokens` have `look_1`, `speculate_1`, `gate_1` and so on beside depth 0's.
-        depths: With looks only: each depth that was reached, from 0 on.
+        depths: With looks only: each depth up to the deepest that was reached, from 0 on; one that was not asked has
+            neither score nor seconds.
+        depth_choice: Which depths were left out and why; only where `order="auto"` chooses, or depth 0 is never asked.
     """
 
     mode: Mode
@@ -332,6 +315,7 @@ class Decision(TypedDict):
     cost: Cost | None
     depth: NotRequired[int | None]
     depths: NotRequired[list[DepthDecision]]
+    depth_choice: NotRequired[DepthChoice]
 
 
 class Records(TypedDict):

@@ -27,7 +27,7 @@ FLOORS = (
     ("front", "behind", "traffic"),
     ("options",),
     ("question", "adapter", "decision", "events", "looks", "prompts"),
-    ("depths", "state"),
+    ("depths", "state", "choices"),
     ("scoring", "calibration", "answers", "agent", "models"),
     ("nodes",),
     ("tracing",),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import math
 import threading
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
@@ -25,10 +28,11 @@ from langgraph_speceyes import Gate, ImagePolicy, Prompts, create_funnel, create
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, PhaseError
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.hedge import race
-from langgraph_speceyes.looks import tiles
+from langgraph_speceyes.looks import look_id, own_calls, resolve_looks, tiles
 from langgraph_speceyes.models.batcher import MicroBatcher
 from langgraph_speceyes.prompts import front_end_prompt
 from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal
+from langgraph_speceyes.traffic.records import returned_differs
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 from tests.waiting import PATIENCE_S
 
@@ -278,9 +282,132 @@ def test_a_gate_has_a_threshold_for_each_look(depths: tuple[float, ...], looks: 
         create_speceyes(Agent().graph, speculator=speculator(), gate=gate, looks=[tiles(2, 2)] * looks)
 
 
-def test_a_gate_that_opens_itself_takes_no_looks() -> None:
-    with pytest.raises(ArgumentError, match="SelfOpening"):
-        create_speceyes(Agent().graph, speculator=speculator(), gate=SelfOpening(), looks=[tiles(2, 2)])
+def calibrated(looks: list[Any], **changes: Any) -> Gate:
+    made: dict[str, Any] = {"method": "guarantee", "found": "path"}
+    return Gate(
+        threshold=0.9, depths=(0.9,) * len(looks), looks=tuple(map(look_id, looks)), calibration=made, **changes
+    )
+
+
+def test_a_gate_refuses_other_looks_than_its_own_and_names_both(tmp_path: Path) -> None:
+    two, wide = tiles(2, 2), tiles(1, 2)
+    options: Any = {"speculator": speculator()}
+    calibrated([two]).save(tmp_path / "gate.json")
+    create_speceyes(Agent().graph, gate=tmp_path / "gate.json", looks=[tiles(2, 2)], **options)
+    for gate, looks in (([two], []), ([two], [wide]), ([two], [two, wide]), ([two, wide], [wide, two]), ([], [two])):
+        with pytest.raises(GateMismatchError, match="looks") as caught:
+            create_speceyes(Agent().graph, gate=calibrated(gate), looks=looks, **options)
+        for named in (gate, looks):
+            assert (", ".join(map(look_id, named)) or "none") in str(caught.value)
+    # one that was calibrated before there were looks, or without any
+    plain = Gate(calibration={"method": "guarantee"})
+    create_speceyes(Agent().graph, gate=plain, **options)
+    with pytest.raises(GateMismatchError, match="calibrated without looks"):
+        create_speceyes(Agent().graph, gate=plain, looks=[two], **options)
+    # a judge would send questions past the first answer
+    with pytest.raises(GateMismatchError, match="judge"):
+        create_speceyes(Agent().graph, gate=calibrated([two]), looks=[two], judge=judge(0.1), **options)
+    create_speceyes(
+        Agent().graph, gate=calibrated([two], judge_threshold=0.5), looks=[two], judge=judge(0.1), **options
+    )
+
+
+def test_what_tells_looks_apart() -> None:
+    ids = [
+        look_id(one) for one in (tiles(2, 2), tiles(2, 3), own_calls(speculator()), own_calls(speculator(), calls=2))
+    ]
+    assert len({*ids}) == 4
+    assert [one.split()[0] for one in ids] == ["tiles", "tiles", "own_calls", "own_calls"]
+    assert look_id(tiles(2, 2)) == ids[0]
+    assert look_id(resolve_looks([look(1)])[0]) == "look 1"
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize("order", [*ORDERS, "auto"])
+def test_the_first_look_may_be_taken_at_once(
+    image: str, order: Any, hedge: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race, "_answered", lambda agent: False)
+    for need, first, second in product([0.1, 0.9], LOOKS[:2], ANSWERS):
+        small, large = ByDepth(outcomes=["accepted", second, "accepted"]), judge(need)
+        options: Any = {"order": order, "hedge": hedge, "looks": [look(1, first), look(2)]}
+        graph = create_speceyes(Agent().graph, speculator=small, judge=large, first_look="always", **options).compile()
+        assert not {"speculate", "gate"} & set(graph.nodes)
+        decision = graph.invoke(asked(image))["decision"]
+        assert decision["depth"] == (1 if (first, second) == ("shows", "accepted") else 2)
+        # neither the first answer nor the judge is asked
+        assert small.asked_at == [*([1] if first == "shows" else []), *([2] if decision["depth"] == 2 else [])]
+        assert large.calls == []
+        assert decision["depth_choice"]["left_out"] == [0]
+        assert [one["depth"] for one in decision["depths"]] == list(range(1 + decision["depth"]))
+        assert decision["depths"][0]["score"] is None
+        assert not {"judge", "speculate", "gate"} & set(decision["seconds"])
+
+
+@pytest.mark.parametrize(("need", "depth"), [(0.1, 1), (0.9, None)])
+def test_with_the_look_at_once_the_judge_is_asked_about_follow_ups(image: str, need: float, depth: int | None) -> None:
+    large, small = judge(need), ByDepth(outcomes=["accepted", "accepted"])
+    graph = create_speceyes(Agent().graph, speculator=small, judge=large, looks=[look(1)], first_look="always")
+    compiled, config = graph.compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "1"}}
+    assert compiled.invoke(asked(image), config)["decision"]["depth"] == 1
+    assert large.calls == []
+    assert compiled.invoke(asked(image, "And this one?"), config)["decision"]["depth"] == depth
+    assert len(large.calls) == 1
+
+
+def test_a_gate_says_when_the_first_look_is_taken(image: str) -> None:
+    looks: list[Any] = resolve_looks([look(1)])  # type: ignore[assignment]
+    gate = calibrated(looks, first_look="always")
+    small = ByDepth(outcomes=["accepted", "accepted"])
+    decision = create_speceyes(Agent().graph, speculator=small, gate=gate, looks=looks).compile().invoke(asked(image))
+    assert decision["decision"]["depth"] == 1
+    with pytest.raises(GateMismatchError, match="first_look"):
+        create_speceyes(Agent().graph, speculator=small, gate=gate, looks=looks, first_look="rejected")
+    with pytest.raises(GateMismatchError, match="first_look"):
+        create_speceyes(Agent().graph, speculator=small, gate=calibrated(looks), looks=looks, first_look="always")
+    with pytest.raises(ArgumentError, match="looks"):
+        create_speceyes(Agent().graph, speculator=small, first_look="always")
+    with pytest.raises(ArgumentError, match="first_look"):
+        create_speceyes(Agent().graph, speculator=small, looks=looks, first_look="never")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_order_that_chooses_itself_leaves_out_a_look_that_does_not_pay(
+    image: str, judged: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    small = ByDepth(outcomes=["rejected", "rejected", "rejected"])
+    graph = create_speceyes(
+        Agent().graph, speculator=small, judge=judge(0.1) if judged else None, order="auto", looks=[look(1), look(2)]
+    ).compile()
+    for _ in range(60):
+        decision = graph.invoke(asked(image))["decision"]
+        if decision["depth_choice"]["left_out"]:
+            break
+    # nothing is accepted after a look, so that it pays at no price
+    assert decision["depth_choice"]["left_out"] == [1, 2]
+    assert not {"look_1", "look_2"} & set(decision["seconds"])
+    assert [one["depth"] for one in decision["depths"]] == [0]
+    assert decision["depth_choice"]["alpha"] == {"1": 0.0, "2": 0.0}
+    assert any("depth 1 is left out" in one.message for one in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("made", "free"),
+    [
+        ({"method": "guarantee", "found": "path", "shorter": True}, True),
+        ({"method": "guarantee", "found": "path", "shorter": False}, False),
+        ({"method": "guarantee", "found": "separate"}, True),
+    ],
+)
+def test_a_promise_keeps_a_look_that_it_needs(image: str, made: dict[str, Any], free: bool) -> None:
+    looks: list[Any] = resolve_looks([look(1)])  # type: ignore[assignment]
+    gate = replace(calibrated(looks), calibration=made)
+    small = ByDepth(outcomes=["rejected", "rejected"])
+    graph = create_speceyes(Agent().graph, speculator=small, gate=gate, order="auto", looks=looks).compile()
+    found = [graph.invoke(asked(image))["decision"] for _ in range(40)]
+    left_out = [one.get("depth_choice", {}).get("left_out") for one in found]
+    assert ([1] in left_out) == free
 
 
 def test_an_agent_with_a_key_of_a_looks_name_is_refused() -> None:
@@ -601,26 +728,99 @@ def test_retries_and_caches_serve_every_depth(image: str) -> None:
     assert second["tokens"]["speculate_1"] == {"input": 0, "output": 0}
 
 
-def test_a_journal_records_depth_0(image: str, tmp_path: Path) -> None:
-    journal = SQLiteJournal(tmp_path / "journal.sqlite", texts=True)
-    agent = Agent(answer="answer 0")
+def recorded(image: str, journal: Any, small: Any, agent: Any, **options: Any) -> Any:
     graph = create_speceyes(
-        agent.graph,
-        speculator=ByDepth(outcomes=["rejected", "accepted"]),
-        judge=judge(0.1),
-        looks=[look(1)],
-        journal=journal,
-        audit=1.0,
+        agent.graph, speculator=small, judge=judge(0.1), looks=[look(1), look(2)], journal=journal, **options
     )
     decision = graph.compile().invoke(asked(image))["decision"]
-    assert (decision["depth"], decision["audited"]) == (1, False)
+    assert graph.traffic.drain(PATIENCE_S)
+    ((_, record),) = journal.read(None)
+    return decision, record
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_a_journal_records_every_depth_and_audits_compare_them(image: str, tmp_path: Path, texts: bool) -> None:
+    journal = SQLiteJournal(tmp_path / "journal.sqlite", texts=texts)
+    agent, small = Agent(answer="answer 1"), ByDepth(outcomes=["rejected", "accepted"])
+    decision, record = recorded(image, journal, small, agent, audit=1.0)
+    journal.close()
+    assert (decision["depth"], decision["audited"], len(agent.runs)) == (1, True, 1)
+    assert record["score"] == decision["depths"][0]["score"] != decision["score"]
+    assert (record["would"], record["route"], record["depth"]) == ("bypass", "bypass", 1)
+    ((deeper),) = record["depths"]
+    for key in ("depth", "score", "scores", "threshold", "k", "accepted"):
+        assert deeper[key] == decision["depths"][1][key]
+    assert deeper["look"] == "look 1"
+    # each depth is compared with the agent by itself
+    assert (record["agree"], record["agreed_by"]) == (False, "rule") or record["agree"] is None
+    assert (deeper["agree"], deeper["agreed_by"], record["settled"]) == (True, "rule", True)
+    assert not returned_differs(record)
+    said = ("answer 0", "answer 1") if texts else (None, None)
+    assert (record["speculation"], deeper["speculation"]) == said
+    assert texts == ("answer 1" in json.dumps(record))
+
+
+def test_without_looks_a_record_is_what_it_was(image: str, tmp_path: Path) -> None:
+    journal = SQLiteJournal(tmp_path / "journal.sqlite")
+    graph = create_speceyes(Agent().graph, speculator=speculator(), journal=journal)
+    graph.compile().invoke(asked(image))
     assert graph.traffic.drain(PATIENCE_S)
     ((_, record),) = journal.read(None)
     journal.close()
-    assert record["score"] == decision["depths"][0]["score"] != decision["score"]
-    assert (record["would"], record["route"], record["speculation"]) == ("fallback", "bypass", "answer 0")
-    # the answer after a look is not audited
-    assert agent.runs == []
+    assert not {"depth", "depths"} & set(record)
+
+
+@pytest.mark.parametrize("answers", [*product(ANSWERS[:2], repeat=3)])
+def test_in_shadow_every_depth_has_its_say(image: str, tmp_path: Path, answers: tuple[str, ...]) -> None:
+    journal = SQLiteJournal(tmp_path / "journal.sqlite")
+    small, agent = ByDepth(outcomes=[*answers]), Agent(answer="answer 2")
+    decision, record = recorded(image, journal, small, agent, mode="shadow")
+    journal.close()
+    assert (decision["depth"], small.asked_at) == (None, [0, 1, 2])
+    accepted = [depth for depth, one in enumerate(answers) if one == "accepted"]
+    assert record["depth"] == (accepted[0] if accepted else None)
+    assert record["would"] == ("bypass" if accepted else "fallback")
+    assert [one["agree"] for one in record["depths"]][1] is True
+    assert record["depths"][0]["agree"] is not True
+    assert record["agree"] is not True
+
+
+def test_a_gate_that_opens_itself_learns_of_all_depths(image: str, tmp_path: Path) -> None:
+    journal = SQLiteJournal(tmp_path / "journal.sqlite")
+    small, agent = ByDepth(outcomes=["rejected", "accepted"]), Scripted(answer="answer 1")
+    gate = SelfOpening(max_loss=0.2, confidence=0.6, audit=1.0)
+    graph = create_speceyes(create_agent(agent), speculator=small, gate=gate, looks=[look(1)], journal=journal)
+    run = graph.compile()
+
+    def ask() -> Any:
+        found = run.invoke(asked(image))["decision"]
+        assert graph.traffic.drain(PATIENCE_S)
+        return found
+
+    assert ask()["mode"] == "shadow"
+    for _ in range(60):
+        if (decision := ask())["mode"] == "on":
+            break
+    assert (decision["depth"], decision["audited"]) == (1, True)
+    status = graph.traffic.opener.status()
+    assert [one["depth"] for one in status["depths"]] == [0, 1]
+    assert [one["accepted"] for one in status["depths"]] == [0.0, 1.0]
+    # answers after a look that differ close it
+    agent.answer = "another"
+    for _ in range(200):
+        if (decision := ask())["mode"] == "shadow":
+            break
+    assert "differ" in decision["reason"]
+    journal.close()
+
+
+def test_other_looks_are_another_gate(tmp_path: Path) -> None:
+    def gate(*looks: Any, **options: Any) -> str:
+        made = create_speceyes(Agent().graph, speculator=speculator(), gate=SelfOpening(), looks=looks, **options)
+        return made.traffic.gate  # type: ignore[attr-defined]
+
+    ids = [gate(), gate(tiles(2, 2)), gate(tiles(2, 3)), gate(tiles(2, 2), first_look="always")]
+    assert len({*ids}) == 4
 
 
 @pytest.mark.parametrize("mode", ["shadow", "off"])
@@ -631,8 +831,8 @@ def test_a_watched_agent_is_alone(image: str, mode: Any) -> None:
         Agent().graph, speculator=small, looks=[lambda image, question: taken.append(image)], mode=mode
     )
     result = graph.compile().invoke(asked(image))
-    assert graph.traffic.drain(PATIENCE_S)
     assert result["messages"][-1].text == "from the agent"
     assert result["decision"]["depth"] is None
-    # shadow runs know depth 0 only
-    assert (taken, set(small.asked_at)) == ([], {0} if mode == "shadow" else set())
+    assert graph.traffic.drain(PATIENCE_S)
+    # in shadow all depths are asked, afterwards
+    assert (len(taken), set(small.asked_at)) == ((1, {0}) if mode == "shadow" else (0, set()))

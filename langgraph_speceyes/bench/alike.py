@@ -1,4 +1,4 @@
-"""The same rule for the bypass, the plain cascade and the judge alone, so that they can be compared."""
+"""The same rule for the bypass, with looks and without, the plain cascade and the judge alone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from langgraph_speceyes.bench.alike_depths import fastest_depths
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD, certified, fastest
 from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.compositions import Composition, Terms
 from langgraph_speceyes.bench.evidence import evidence_of
+from langgraph_speceyes.bench.routes import deepest
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.calibration import smallest_sample
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate
 
 RULES = ("guarantee", "paper")
+WITHOUT_LOOKS = "speceyes:looks=0"
 MAX_LOSS, CONFIDENCE = 0.02, 0.9
 """What is promised of each method where there are enough questions."""
 
@@ -27,7 +30,8 @@ class Alike:
     Attributes:
         rule: `guarantee` or `paper`.
         says: The rule in words.
-        found: By method, `speceyes`, `judge-only` (where there is a judge) and `cascade`.
+        found: By method, `speceyes`, `judge-only` (where there is a judge) and `cascade`; where there are looks
+            `speceyes:looks=0` beside them.
     """
 
     rule: str
@@ -44,6 +48,7 @@ def calibrate_alike(
     max_loss: float = MAX_LOSS,
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    looks: Sequence[str] = (),
 ) -> Alike:
     """Thresholds for all three from one run of the bypass.
 
@@ -58,6 +63,7 @@ def calibrate_alike(
         max_loss: Most accuracy to lose against the agent; of a guarantee.
         confidence: How surely; of a guarantee.
         seed: Of the order in which questions are tested; of a guarantee.
+        looks: What tells the looks of the bypass apart (:func:`~langgraph_speceyes.looks.look_id`).
 
     Raises:
         ArgumentError: The outcomes lack a side or a score, or an argument is out of range.
@@ -68,18 +74,25 @@ def calibrate_alike(
     if rule not in RULES:
         raise ArgumentError("rule", " or ".join(RULES), repr(rule))
     at = (JUDGE_THRESHOLD if gate.judge_threshold is None else gate.judge_threshold) if judging else None
-    bypass = replace(gate, judge_threshold=at, calibration=None)
+    bypass = replace(gate.of_looks(0), judge_threshold=at, calibration=None)
     found: dict[str, Calibrated] = {}
+    without = "speceyes"
+    if deepest(outcomes):
+        without = WITHOUT_LOOKS
+        if rule == "paper":
+            found["speceyes"] = fastest_depths(outcomes, bypass, choose_judge=judging)
     if rule == "paper":
-        found["speceyes"] = fastest(outcomes, bypass, choose_judge=judging)
+        found[without] = fastest(outcomes, bypass, choose_judge=judging)
         if judging:
             found["judge-only"] = fastest(outcomes, bypass, gated=False)
         found["cascade"] = fastest(outcomes, replace(bypass, score="log", judge_threshold=None), choose_judge=False)
         says = f"the fastest thresholds that keep the agent's accuracy in every split of {len(outcomes)} questions"
         return Alike(rule, f"{says}, without a promise about others", found)
-    evidence = evidence_of(outcomes, bypass, Path())
+    evidence = evidence_of(outcomes, bypass, Path(), looks=looks)
     terms = Terms(max_loss, confidence, "net", "all", seed=seed)
-    ways = {"speceyes": Composition(gate.score, at), "judge-only": Composition(None, None)}
+    ways = {without: Composition(gate.score, at), "judge-only": Composition(None, None)}
+    if evidence.deeper:
+        ways = {"speceyes": Composition(gate.score, at, tuple(range(1 + len(evidence.deeper))))} | ways
     for name, way in {**ways, "cascade": Composition("log", None)}.items():
         if judging or name != "judge-only":
             found[name] = certified(evidence, way, terms)

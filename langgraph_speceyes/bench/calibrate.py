@@ -8,7 +8,7 @@ from os import PathLike
 
 import numpy as np
 
-from langgraph_speceyes.bench.calibrated import Calibrated, Loss, Tried
+from langgraph_speceyes.bench.calibrated import AtDepth, Calibrated, Loss, Tried
 from langgraph_speceyes.bench.compositions import (
     OPEN,
     Certified,
@@ -21,7 +21,7 @@ from langgraph_speceyes.bench.compositions import (
 )
 from langgraph_speceyes.bench.evidence import Evidence, read_evidence
 from langgraph_speceyes.bench.runs import Outcome
-from langgraph_speceyes.bench.sweep import Table, screened_by, swept, table
+from langgraph_speceyes.bench.sweep import Deeper, Table, screened_by, swept, table
 from langgraph_speceyes.calibration import LABELS, operating_points
 from langgraph_speceyes.calibration.guarantee import METHODS
 from langgraph_speceyes.errors import ArgumentError
@@ -66,7 +66,9 @@ def calibrate_run(
         splits: Only these, of a run.
         by: Column to show losses by.
         groups: Whether each value of that column gets a promise of its own.
-        choose: Whether to choose the composition: judge or none, the score, the order, the judge alone.
+        choose: Whether to choose the composition: judge or none, the score, the order, the judge alone; of a run with
+            looks also which depths are asked, the first answer among them, and whether their thresholds are found along
+            a path or each by itself.
 
     Raises:
         ArgumentError: The source cannot be used, was made on test questions, or another argument is out of range.
@@ -79,6 +81,8 @@ def calibrate_run(
     if groups and by is None:
         raise ArgumentError("by", "a column, whose values get a promise each", "None")
     evidence, composition = prepared(source, score=score, judge_threshold=judge_threshold, splits=splits)
+    if method == "paper" and evidence.deeper:
+        raise ArgumentError("method", "guarantee, for a run with looks", "'paper'")
     if method == "paper":
         if evidence.is_journal or labels != "all" or groups or choose:
             raise ArgumentError("method", "guarantee, for a journal, other labels, groups or a choice", "'paper'")
@@ -132,15 +136,19 @@ def prepared(
     if evidence.gate.score in AT_ONE_K and len(evidence.ks) > 1:
         raise ArgumentError("k", f"one K for the score {evidence.gate.score!r}", f"scores of K = {list(evidence.ks)}")
     screened_by(evidence.columns, at)
-    return evidence, Composition(evidence.gate.score, at)
+    depths = tuple(range(1 + len(evidence.deeper)))
+    return evidence, Composition(evidence.gate.score, at, depths)
 
 
 def choose_composition(half: Evidence, terms: Terms, default: Composition) -> tuple[Composition, tuple[Tried, ...]]:
     """The fastest composition that can be certified on a half, and all that were tried; the default where none can."""
+    original = terms
     if terms.labels == "disagreements":
         # no labels are spent on choosing
         terms = replace(terms, labels="none", counted="harm")
-    every = [certify(half, one, terms) for one in available(half)]
+    # labels are asked for along a path only
+    ways = [one for one in available(half) if one.found == "path" or original.labels != "disagreements"]
+    every = [certify(half, one, terms) for one in ways]
     best = chosen(every)
     shown = tuple(
         Tried(one.composition.name, one.threshold, one.accepted, one.loss, one.speedup, one.order, one is best)
@@ -174,6 +182,8 @@ def certified(
     """
     if composition.score is not None:
         _check_score(composition.score, evidence.columns)
+        for one in evidence.columns.deeper if composition.depths != (0,) else ():
+            _check_score(composition.score, one)
     found = certify(evidence, composition, terms, extrapolate=extrapolate)
     return calibrated(evidence, found, terms, by, tried)
 
@@ -195,20 +205,29 @@ def calibrated(
             least=sum(part.guarantee.least for part in promises),
             more_needed=None,
         )
-    record = {**replace(promises[0], guarantee=one).to_dict()}
+    together = promises[0].by_depth if len(promises) == 1 else None
+    record = {**replace(promises[0], guarantee=one, by_depth=together).to_dict()}
     if terms.by is not None:
         record["groups"] = {"by": terms.by, **{value: part.to_dict() for value, part in found.parts.items()}}
     known = terms.labels == "all"
-    columns = evidence.columns
-    right = np.where(found.bypass, columns.speculator_right, columns.agent_right)
+    right, composition = found.right(evidence), found.composition
+    by_depth = [part.by_depth for part in promises if part.by_depth is not None]
+    if len(by_depth) > 1:
+        shorter = all(part.shorter for part in by_depth)
+        record |= {"thresholds": list(found.by_depth), "found": by_depth[0].found, "shorter": shorter}
+    gate = None
+    if found.threshold is not None:
+        gate = composition.gate(evidence, found.threshold, record, found.by_depth)
     return Calibrated(
-        gate=None if found.threshold is None else found.composition.gate(evidence.gate, found.threshold, record),
+        gate=gate,
         guarantee=one,
         questions=len(evidence.ids),
         accepted=found.accepted,
         accuracy=float(right.mean()) if known else None,
-        agent_accuracy=float(columns.agent_right.mean()) if known else None,
+        agent_accuracy=float(evidence.columns.agent_right.mean()) if known else None,
         speedup=found.speedup,
+        composition=composition.name if evidence.deeper else None,
+        depths=_depths(evidence, found),
         labels=terms.labels,
         differing=sum(part.differing for part in promises),
         labelled=sum(part.labelled for part in promises),
@@ -218,6 +237,23 @@ def calibrated(
         tried=tried,
         order=found.order,
         left_out={reason: count for reason, count in evidence.left_out.items() if count},
+    )
+
+
+def _depths(evidence: Evidence, found: Certified) -> tuple[AtDepth, ...]:
+    """The gate by depth, where there are looks."""
+    if not evidence.deeper or found.threshold is None:
+        return ()
+    thresholds = found.by_depth or (found.threshold,)
+    return tuple(
+        AtDepth(
+            depth=depth,
+            look=evidence.looks[depth - 1] if depth else None,
+            threshold=threshold,
+            accepted=float((found.places == place).mean()),
+            loss=float((found.lost * (found.places == place)).mean()),
+        )
+        for place, (depth, threshold) in enumerate(zip(found.composition.depths, thresholds, strict=True))
     )
 
 
@@ -244,7 +280,7 @@ def _losses(evidence: Evidence, found: Certified, terms: Terms, by: str | None) 
     return tuple(losses)
 
 
-def _check_score(score: str, columns: Table) -> None:
+def _check_score(score: str, columns: Table | Deeper) -> None:
     if score not in columns.scores:
         raise ArgumentError("score", f"one that was recorded: {', '.join(columns.scores)}", score)
 

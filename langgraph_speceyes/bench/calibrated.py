@@ -34,6 +34,25 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class AtDepth:
+    """The gate at one depth.
+
+    Attributes:
+        depth: From 0, the answer without a look.
+        look: What tells its look from others; None at depth 0.
+        threshold: Its own.
+        accepted: Share of all questions that it answers.
+        loss: Share of all questions that it loses, as the labels count it.
+    """
+
+    depth: int
+    look: str | None
+    threshold: float
+    accepted: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class Loss:
     """The gate on the questions of one group.
 
@@ -68,6 +87,8 @@ class Calibrated:
         accuracy: Share right at the gate; None where not every question has labels.
         agent_accuracy: The agent's share right on the same questions; None likewise.
         speedup: Mean latency of the agent over that of the bypass, by the recorded times.
+        composition: Judge, depths and score in words; None without looks.
+        depths: The gate by depth; empty without looks.
         labels: Which questions had labels.
         differing: Questions that may be accepted and whose answers differ; 0 with all labels.
         labelled: Those of them with a label.
@@ -95,13 +116,16 @@ class Calibrated:
     tried: tuple[Tried, ...] = ()
     order: Order | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    composition: str | None = None
+    depths: tuple[AtDepth, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
+        without = () if self.composition else ("composition", "depths")
         return {
             "threshold": self.gate.threshold if self.gate else None,
             "score": self.gate.score if self.gate else None,
             "judge_threshold": self.gate.judge_threshold if self.gate else None,
             "guarantee": self.guarantee.to_dict() if self.guarantee else None,
-            **{name: value for name, value in asdict(self).items() if name not in ("gate", "guarantee")},
+            **{name: value for name, value in asdict(self).items() if name not in ("gate", "guarantee", *without)},
         }

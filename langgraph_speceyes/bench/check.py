@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD
+from langgraph_speceyes.bench.routes import answered_at, passed
 from langgraph_speceyes.bench.runs import Outcome, Part
 from langgraph_speceyes.bench.statistics import (
     Estimate,
@@ -103,7 +104,7 @@ def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:
 def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
     large = [c for c in rows if c.question.size == "large"]
     small = [c for c in rows if c.question.size == "small"]
-    gated = [c for c in rows if c.outcome["decided_by"] != "judge"]
+    gated = [c for c in rows if passed(c.outcome)]
     seconds = _seconds(rows)
     figures = {
         "speculator_visible": share([c.speculator["right"] for c in large]),
@@ -116,8 +117,8 @@ def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
         "speceyes": share([c.outcome["right"] for c in rows]),
         "speedup": total_speedup([seconds]),
         "speedup_mean": Estimate(None, None, None, 0),
-        "beta": share([c.outcome["decided_by"] != "judge" for c in rows]),
-        "alpha": share([c.outcome["route"] == "bypass" for c in gated]),
+        "beta": share([passed(c.outcome) for c in rows]),
+        "alpha": share([answered_at(c.outcome) == 0 for c in gated]),
         "depth_mean": bootstrapped(_mean, [_depth(c) for c in rows]),
         "depth_small": bootstrapped(_mean, [_depth(c) for c in small]),
         "latency_agent_s": bootstrapped(_mean, seconds[:, 1]),
@@ -127,6 +128,8 @@ def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
     for name in SCORES:
         scores = [c.speculator.get("scores", {}).get(name, 0.0) for c in rows]
         figures[f"auroc_{name}"] = bootstrapped(auroc, scores, right)
+    if any("depths" in c.outcome for c in rows):
+        figures["after_look"] = share([bool(answered_at(c.outcome)) for c in rows])
     return figures | {"n": Estimate(len(rows), None, None, len(rows))}
 
 

@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,8 +14,11 @@ from typing import Any, Self
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
+from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.looks import Look
+from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
@@ -47,6 +50,8 @@ class Chosen:
         resize: The family, such as `qwen2.5-vl`, whose rule an endpoint's processor follows, for `resized` coordinates.
         gate: Gate file; the default is the embedded pair's own or an uncalibrated one.
         batch_size: Most calls in one forward pass of a local model.
+        look: What the small model is shown before it answers again, a depth each, as
+            :func:`~langgraph_speceyes.bench.looks.named_looks` names it.
     """
 
     models: str | None = None
@@ -60,6 +65,7 @@ class Chosen:
     resize: str | None = None
     gate: Path | None = None
     batch_size: int = 16
+    look: tuple[str, ...] = ()
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -72,7 +78,8 @@ class Chosen:
             found = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise ArgumentError(path.name, "a TOML file", error) from None
-        known = {field.name: int if field.name == "batch_size" else str for field in fields(cls)}
+        kinds: dict[str, type] = {"batch_size": int, "look": list}
+        known = {field.name: kinds.get(field.name, str) for field in fields(cls)}
         for key, value in found.items():
             if key not in known:
                 raise ArgumentError(path.name, f"the keys {', '.join(known)}", key)
@@ -80,11 +87,12 @@ class Chosen:
                 raise ArgumentError(f"{path.name}: {key}", known[key].__name__, repr(value))
         if "gate" in found:
             found["gate"] = path.parent / found["gate"]
+        found["look"] = tuple(map(str, found.get("look", ())))
         return cls(**found)
 
     def changed(self, options: Mapping[str, Any]) -> Self:
         """The same with what a command line gives; None is nothing given."""
-        given = {key: value for key, value in options.items() if value is not None}
+        given = {key: value for key, value in options.items() if value is not None and value != []}
         # a function that returns models, and names of models, are two ways: the command line's is the one that is meant
         ways = ({"models"}, {"speculator", "agent", "judge", "base_url"})
         if len([way for way in ways if way & set(given)]) == 1:
@@ -107,13 +115,19 @@ class Chosen:
         return Pair(small, large, Gate.load(GATE) if self.gate is None else resolve_gate(self.gate))
 
     def load(self) -> Models:
-        """Make the models.
+        """Make the models, with their looks.
 
         Raises:
             ArgumentError: A model is missing or cannot be made, or the function returns something else.
             GateMismatchError: The gate was calibrated for other models.
-            MissingExtraError: What a model needs is not installed.
+            MissingExtraError: What a model or look needs is not installed.
         """
+        found = self._models()
+        if not self.look:
+            return found
+        return replace(found, looks=named_looks(self.look, found.speculator, _trained_looks(found)))
+
+    def _models(self) -> Models:
         if self.models is not None:
             if self.speculator or self.agent:
                 raise ArgumentError("models", "no --speculator and --agent beside it", self.speculator or self.agent)
@@ -179,6 +193,14 @@ class Chosen:
         # a forward pass of models this small is over before a second thread has begun
         torch.set_num_threads(1)
         return embedded_models(replace(pair, gate=resolve_gate(self.gate)) if self.gate else pair)
+
+
+def _trained_looks(models: Models) -> Sequence[Look] | None:
+    """The looks that the embedded pair was trained on, where its speculator is the one that answers."""
+    if model_name(models.speculator) != SPECULATOR_NAME:
+        return None
+    small: Any = models.speculator
+    return getattr(Pair(small, small, models.gate), "looks", None)
 
 
 def embedded_models(pair: Pair) -> Models:

@@ -5,119 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import combinations
 
 import numpy as np
 
+from langgraph_speceyes.bench.composition import OPEN, Composition, Steps, Terms, steps_of
 from langgraph_speceyes.bench.evidence import Evidence
-from langgraph_speceyes.bench.sweep import Floats, Mask, screened_by
-from langgraph_speceyes.calibration import Labelled, Labels, labelled_threshold
-from langgraph_speceyes.calibration.guarantee import Method
+from langgraph_speceyes.bench.sweep import Floats, Mask
+from langgraph_speceyes.calibration import Labelled, Labels, labelled_threshold, labelled_thresholds
+from langgraph_speceyes.calibration.chain import answered, first_accepting
+from langgraph_speceyes.calibration.depth_labels import Found
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
+from langgraph_speceyes.scoring import AT_ONE_K
 from langgraph_speceyes.state import Order
 
-# every speculation passes that has a token
-OPEN = 1e-12
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What is to be promised, and on what.
-
-    Attributes:
-        max_loss: Most that may be lost against the agent, a share of all questions.
-        confidence: How surely.
-        counted: What counts as lost, `net` or `harm`.
-        labels: Which questions have labels.
-        by: A column whose every value gets a promise of its own; None for one over all questions.
-        seed: Of the order of the bets.
-    """
-
-    max_loss: float
-    confidence: float
-    counted: Method
-    labels: Labels
-    by: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Composition:
-    """One way.
-
-    Attributes:
-        score: The answer score that the gate compares; None where the judge alone decides.
-        judge_threshold: The judge's; None without a judge, and where it is what calibration is to find.
-    """
-
-    score: str | None
-    judge_threshold: float | None
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        if self.score is None:
-            return "judge alone"
-        if self.judge_threshold is not None:
-            return f"judge, then {self.score}"
-        return "plain cascade (log)" if self.score == "log" else self.score
-
-    def compared(self, evidence: Evidence) -> Floats:
-        """What is compared with the threshold, ``[n]``, 0 for what cannot be accepted."""
-        columns = evidence.columns
-        if self.score is None:
-            return np.where(evidence.answered & ~np.isnan(columns.tool_need), 1 - columns.tool_need, 0.0)
-        passed = evidence.answered & ~screened_by(columns, self.judge_threshold)
-        return np.where(passed, columns.scores[self.score], 0.0)
-
-    def gate(self, gate: Gate, threshold: float, record: dict[str, Any]) -> Gate:
-        """The gate with a threshold that was found for it."""
-        if self.score is None:
-            # 1 - p >= threshold passes; the judge keeps what is at its own threshold or above
-            at = float(np.nextafter(1 - threshold, 2))
-            return replace(gate, threshold=OPEN, judge_threshold=at, calibration=record)
-        return replace(
-            gate,
-            score=check_score(self.score),
-            threshold=threshold,
-            judge_threshold=self.judge_threshold,
-            calibration=record,
-        )
-
-    def phases(
-        self, evidence: Evidence, bypass: Mask, threshold: float | None, order: Order | None
-    ) -> tuple[Mask, Mask]:
-        """Which questions judge and speculator see, ``[n]`` each.
-
-        Args:
-            evidence: The questions.
-            bypass: Those whose speculation is the answer.
-            threshold: Of what is compared; None accepts nothing.
-            order: Of judge and speculator; None without a judge.
-        """
-        every = np.ones_like(bypass)
-        if order is None:
-            return ~every, every
-        if order == "judge_first":
-            passed = bypass if self.score is None else ~screened_by(evidence.columns, self.judge_threshold)
-            return every, passed
-        if self.score is None:
-            return every, every
-        return evidence.columns.scores[self.score] >= (2.0 if threshold is None else threshold), every
-
-    def seconds(self, evidence: Evidence, bypass: Mask, threshold: float | None) -> tuple[Floats, Order | None]:
-        """Seconds a question, ``[n]``, in the order of the phases that is faster; None without a judge."""
-        columns = evidence.columns
-        judge_s, agent_s = np.nan_to_num(columns.judge_s), ~bypass * columns.agent_s
-        orders: tuple[Order | None, ...] = ("judge_first", "speculate_first")
-        if self.score is not None and self.judge_threshold is None:
-            orders = (None,)
-        found: list[tuple[Floats, Order | None]] = []
-        for order in orders:
-            judged, speculated = self.phases(evidence, bypass, threshold, order)
-            found.append((judged * judge_s + speculated * columns.speculate_s + agent_s, order))
-        return min(found, key=lambda one: float(one[0].mean()))
+__all__ = [
+    "OPEN",
+    "Certified",
+    "Composition",
+    "Steps",
+    "Terms",
+    "available",
+    "certify",
+    "chosen",
+    "halves",
+    "losses",
+    "steps_of",
+]
 
 
 @dataclass(frozen=True)
@@ -132,7 +46,11 @@ class Certified:
         lost: Loss of each question if accepted, ``[n]``, in {-1, 0, 1}, as the labels count it.
         speedup: Mean seconds of the agent over those of the composition.
         order: The faster order of the phases; None without a judge.
-        needed: Positions of the questions whose labels would take it further.
+        needed: Positions of the answers whose labels would take it further: those of the first depth are 0 to n - 1,
+            those of the next n to 2 n - 1.
+        by: Place among the composition's depths of the one that answers, ``[n]``; their number for the agent. None
+            where `bypass` says it all.
+        by_depth: Thresholds of the depths; empty for one.
     """
 
     composition: Composition
@@ -143,6 +61,23 @@ class Certified:
     speedup: float
     order: Order | None
     needed: tuple[int, ...]
+    by: Steps | None = None
+    by_depth: tuple[float, ...] = ()
+
+    @property
+    def places(self) -> Steps:
+        """`by`, wherever it is known from."""
+        return steps_of(self.bypass) if self.by is None else self.by
+
+    def right(self, evidence: Evidence) -> Mask:
+        """Whether the answer is right, ``[n]``."""
+        by_number = (evidence.columns.speculator_right, *(one.right for one in evidence.columns.deeper))
+        right = np.stack([by_number[depth] for depth in self.composition.depths])
+        return answered(right, evidence.columns.agent_right, self.places)
+
+    def same(self, evidence: Evidence) -> Mask:
+        """Whether it is what the agent says, ``[n]``, whoever gives it."""
+        return answered(_agreeing(evidence, self.composition.depths), np.ones_like(self.bypass), self.places)
 
     @property
     def accepted(self) -> float:
@@ -164,6 +99,15 @@ def available(evidence: Evidence) -> list[Composition]:
     if judged:
         found += [Composition(score, at) for score in scores if at is not None]
         found.append(Composition(None, None))
+    looks = len(evidence.columns.deeper)
+    scores = [score for score in scores if all(score in one.scores for one in evidence.columns.deeper)]
+    for count in range(1, looks + 2):
+        for depths in combinations(range(looks + 1), count):
+            # a judge has a say about depth 0 only; one depth needs no way to share
+            judges = [None, at] if judged and at is not None and 0 in depths else [None]
+            ways: tuple[Found, ...] = ("path", "separate") if count > 1 else ("path",)
+            if depths != (0,):
+                found += [Composition(score, j, depths, way) for j in judges for score in scores for way in ways]
     return found
 
 
@@ -177,6 +121,8 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
         ArgumentError: Labels or the column are missing, or a limit is out of range.
         MissingExtraError: `harm` without SciPy.
     """
+    if composition.depths != (0,):
+        return _certify_depths(evidence, composition, terms, extrapolate=extrapolate)
     compared = composition.compared(evidence)
     small, large = _labels(evidence, terms.labels)
     groups = _groups(evidence, terms.by)
@@ -202,7 +148,7 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
     found = [part.guarantee.threshold for part in parts.values()]
     threshold = None if None in found else max(t for t in found if t is not None)
     bypass = compared >= (2.0 if threshold is None else threshold)
-    seconds, order = composition.seconds(evidence, bypass, threshold)
+    seconds, order = composition.seconds(evidence, steps_of(bypass), threshold)
     agent = evidence.columns.agent_s
     return Certified(
         composition,
@@ -214,6 +160,84 @@ def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extra
         order,
         tuple(sorted(needed, key=lambda k: -compared[k])),
     )
+
+
+def _certify_depths(
+    evidence: Evidence, composition: Composition, terms: Terms, *, extrapolate: bool = False
+) -> Certified:
+    """The same for several depths: the highest threshold of the groups at each depth.
+
+    A depth that has no threshold by itself is left out. That is no other composition than the one which was certified:
+    what each depth may lose by itself does not depend on the others.
+    """
+    scores, agree = composition.scores(evidence), _agreeing(evidence, composition.depths)
+    small, large, over = _depth_labels(evidence, composition.depths, terms.labels)
+    groups = _groups(evidence, terms.by)
+    confidence = 1 - (1 - terms.confidence) / len(groups) if len(groups) > 1 else terms.confidence
+    parts: dict[str, Labelled] = {}
+    needed: list[int] = []
+    n = len(evidence.ids)
+    for value, rows in groups.items():
+        parts[value] = labelled_thresholds(
+            scores[:, rows],
+            labels=terms.labels,
+            agree=list(agree[:, rows]),
+            speculator_right=[[column[k] for k in rows] for column in small],
+            agent_right=[large[k] for k in rows],
+            passed_over=over[:, rows],
+            max_loss=terms.max_loss,
+            confidence=confidence,
+            method=terms.counted,
+            found="path" if terms.labels == "disagreements" else composition.found,
+            seed=terms.seed,
+            extrapolate=extrapolate,
+        )
+        needed += [at // len(rows) * n + rows[at % len(rows)] for at in parts[value].needed]
+    each = [part.by_depth.thresholds if part.by_depth else (None,) * len(scores) for part in parts.values()]
+    highest = [
+        None if None in column else max(t for t in column if t is not None) for column in zip(*each, strict=True)
+    ]
+    kept = [place for place, threshold in enumerate(highest) if threshold is not None]
+    if kept and len(kept) < len(highest):
+        composition = replace(composition, depths=tuple(composition.depths[place] for place in kept))
+        scores = scores[kept]
+    thresholds = [threshold for threshold in highest if threshold is not None]
+    by = first_accepting(scores, np.array(thresholds)) if kept else np.full(n, len(scores))
+    if composition.depths[0] > 0 and composition.judge_threshold is not None:
+        composition = replace(composition, judge_threshold=None)
+    seconds, order = composition.seconds(evidence, by, thresholds[0] if kept else None)
+    lost = np.stack([losses(evidence, terms, depth) for depth in composition.depths])
+    agent = evidence.columns.agent_s
+    return Certified(
+        composition,
+        thresholds[0] if kept else None,
+        parts,
+        by < len(scores),
+        answered(lost, np.zeros(n), by),
+        float(agent.mean() / seconds.mean()) if kept and seconds.mean() else 1.0,
+        order,
+        tuple(sorted(needed, key=lambda at: -scores.ravel()[at])) if len(kept) in (0, len(highest)) else (),
+        by,
+        tuple(thresholds),
+    )
+
+
+def _agreeing(evidence: Evidence, depths: Sequence[int]) -> Mask:
+    """Whether the answer at each depth agrees with the agent's, ``[depths, n]``."""
+    by_number = (evidence.agree, *(one.agree for one in evidence.deeper))
+    return np.array([[one is True for one in by_number[depth]] for depth in depths], dtype=bool)
+
+
+def _depth_labels(
+    evidence: Evidence, depths: Sequence[int], labels: Labels
+) -> tuple[list[Sequence[bool | None]], Sequence[bool | None], Mask]:
+    """Labels of each depth's answers and of the agent's, and which answers were passed over."""
+    small, large = _labels(evidence, labels)
+    deeper: list[Sequence[bool | None]] = [one.right for one in evidence.deeper]
+    if labels == "all" and not evidence.is_journal:
+        deeper = [one.right.tolist() for one in evidence.columns.deeper]
+    over = (evidence.passed_over, *(one.passed_over for one in evidence.deeper))
+    return [(small, *deeper)[depth] for depth in depths], large, np.stack([over[depth] for depth in depths])
 
 
 def halves(evidence: Evidence) -> tuple[Evidence, Evidence]:
@@ -247,12 +271,13 @@ def _labels(evidence: Evidence, labels: Labels) -> tuple[Sequence[bool | None], 
     return evidence.speculator_right, evidence.agent_right
 
 
-def losses(evidence: Evidence, terms: Terms) -> Floats:
-    """Loss of each question, if accepted, ``[n]``; what differs and has no label is lost."""
-    small, large = _labels(evidence, terms.labels)
-    lost = np.array([agree is not True for agree in evidence.agree], dtype=float)
+def losses(evidence: Evidence, terms: Terms, depth: int = 0) -> Floats:
+    """Loss of each question, if accepted at a depth, ``[n]``; what differs and has no label is lost."""
+    (small,), large, _ = _depth_labels(evidence, [depth], terms.labels)
+    lost = (~_agreeing(evidence, [depth])[0]).astype(float)
     if terms.labels != "none":
         for k, (s, a) in enumerate(zip(small, large, strict=True)):
             if s is not None and a is not None and (terms.labels == "all" or lost[k]):
                 lost[k] = float(a) - float(s)
-    return np.maximum(lost, 0) if terms.counted == "harm" else lost
+    found: Floats = np.maximum(lost, 0) if terms.counted == "harm" else lost
+    return found

@@ -12,6 +12,7 @@ import numpy as np
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import embedded
 from langgraph_speceyes.bench.methods import METHODS, Models
+from langgraph_speceyes.bench.routes import answered_at, deepest, depth_seconds, passed, reached
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.calibration.latency import expected_latency
@@ -64,11 +65,15 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     agent, speceyes = ([o for o in outcomes if o["method"] == name] for name in (AGENT, SPECEYES))
     if not agent or not speceyes:
         raise SpecEyesError("no question was run")
-    gated = [o for o in speceyes if o["decided_by"] != "judge"]
-    accepted = [o for o in gated if o["route"] == "bypass"]
-    beta, alpha = len(gated) / len(speceyes), len(accepted) / len(gated) if gated else 0.0
+    gated = [o for o in speceyes if passed(o)]
+    beta = len(gated) / len(speceyes)
     cost_judge = _mean([o["seconds"].get("judge", 0.0) for o in speceyes])
-    cost_speculate = _mean([o["seconds"].get("speculate", 0.0) + o["seconds"].get("gate", 0.0) for o in gated])
+    depths = []
+    for depth in range(deepest(speceyes) + 1):
+        came = [o for o in speceyes if reached(o, depth)]
+        accepted = [answered_at(o) == depth for o in came]
+        depths.append((_mean([depth_seconds(o, depth) for o in came]), _mean(accepted)))
+    alpha, bypassed = depths[0][1], [o for o in speceyes if o["route"] == "bypass"]
     one, two = _figures(agent), _figures(speceyes)
     return {
         "queries": len(speceyes),
@@ -78,12 +83,12 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "beta": beta,
         "alpha": alpha,
         "routes": {
-            "screened": len(speceyes) - len(gated),
-            "bypass": len(accepted),
-            "rejected": len(gated) - len(accepted),
+            "screened": sum(not passed(o) and o["route"] == "fallback" for o in speceyes),
+            "bypass": len(bypassed),
+            "rejected": sum(passed(o) and o["route"] == "fallback" for o in speceyes),
         },
         "tool_calls": dict(sorted(Counter(tool for o in speceyes for tool in _tools(o)).items())),
-        "predicted_latency_s": expected_latency(cost_judge, beta, [(cost_speculate, alpha)], one["latency_mean_s"]),
+        "predicted_latency_s": expected_latency(cost_judge, beta, depths, one["latency_mean_s"]),
         "threshold": speceyes[0]["threshold"],
         "score": speceyes[0]["score"],
     }

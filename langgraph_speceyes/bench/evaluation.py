@@ -15,6 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph_speceyes.bench.benchmark import Benchmark
 from langgraph_speceyes.bench.chosen import made
 from langgraph_speceyes.bench.datasets import Item
+from langgraph_speceyes.bench.every_depth import every_depth
 from langgraph_speceyes.bench.manifest import manifest
 from langgraph_speceyes.bench.methods import Models, build, speculator
 from langgraph_speceyes.bench.rules import LLMJudge
@@ -89,16 +90,24 @@ class Evaluation:
                 self.graphs,
                 known=known,
                 concurrency=self.concurrency,
-                sides=Sides(self.models.agent, speculator(self.models)) if self.full else None,
+                sides=sides_of(self.models) if self.full else None,
                 scorer=self.scorer,
                 pictures=self.out / PICTURES,
                 release=lambda item: _delete(item, folder),
                 warm_up=self.benchmark.warm_up(folder),
+                processor=bool(self.models.looks),
             ):
                 run.append(outcome)
                 outcomes.append(outcome)
                 report(len(outcomes), outcome["split"])
             return outcomes
+
+
+def sides_of(models: Models) -> Sides:
+    """Agent and speculator alone, the speculator at every depth."""
+    if not models.looks:
+        return Sides(models.agent, speculator(models))
+    return Sides(models.agent, every_depth(models), every_depth(models, entered=True))
 
 
 def _delete(item: Item, folder: Path) -> None:

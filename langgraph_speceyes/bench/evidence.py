@@ -13,16 +13,22 @@ from typing import Any
 import numpy as np
 
 from langgraph_speceyes.answers.agreement import agree
-from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, json_lines, picture_name, read_runs
+from langgraph_speceyes.bench.depth_answers import (
+    DepthAnswers,
+    Label,
+    answers_of_journal,
+    answers_of_run,
+    depth_key,
+    labelled_record,
+)
+from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, read_labels, told_of
+from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate, check_score
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
-LABELS_FILE = "labels.jsonl"
-PASSED_OVER = "calibration:passed_over"
-"""Name in a journal of the ids that a person looked at and could not tell."""
 BY_RUN, BY_JOURNAL = ("split", "group", "rule", "expected"), ("group",)
 """Columns that are fixed before anything is answered, so that a promise for each of their values holds."""
 
@@ -64,6 +70,8 @@ class Evidence:
         shown: What a person sees; None where texts are not kept.
         left_out: Records of the journal that do not count, by the reason.
         outcomes: Of a run; empty for a journal.
+        looks: What tells the looks apart, of a run with looks; their names, of a journal.
+        deeper: The answers after each look; empty without.
     """
 
     source: Path
@@ -81,6 +89,8 @@ class Evidence:
     shown: tuple[Shown | None, ...]
     left_out: dict[str, int]
     outcomes: tuple[Outcome, ...] = ()
+    looks: tuple[str, ...] = ()
+    deeper: tuple[DepthAnswers, ...] = ()
 
     @property
     def is_journal(self) -> bool:
@@ -94,18 +104,11 @@ class Evidence:
         def some(values: Sequence[Any]) -> tuple[Any, ...]:
             return tuple(values[k] for k in keep)
 
-        columns = Table(
-            scores={name: values[keep] for name, values in self.columns.scores.items()},
-            **{
-                name: getattr(self.columns, name)[keep]
-                for name in ("tool_need", "speculator_right", "agent_right", "judge_s", "speculate_s", "agent_s")
-            },
-        )
         return replace(
             self,
             ids=some(self.ids),
             images=some(self.images),
-            columns=columns,
+            columns=self.columns.part(keep),
             answered=self.answered[keep],
             agree=some(self.agree),
             speculator_right=some(self.speculator_right),
@@ -114,6 +117,7 @@ class Evidence:
             by={name: some(values) for name, values in self.by.items()},
             shown=some(self.shown),
             outcomes=some(self.outcomes) if self.outcomes else (),
+            deeper=tuple(one.part(keep) for one in self.deeper),
         )
 
 
@@ -161,8 +165,15 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
             "a bypass whose every question has both sides (speceyes eval --method speceyes --full)",
             f"{len(rows) - len(kept)} of {len(rows)} outcomes without",
         )
-    person_labels = _person_labels(folder / LABELS_FILE)
-    return evidence_of(kept, _gate(manifest, kept, _ks(kept)), folder, person_labels=person_labels, people=people)
+    person_labels = read_labels(folder / LABELS_FILE)
+    return evidence_of(
+        kept,
+        _gate(manifest, kept, _ks(kept)),
+        folder,
+        person_labels=person_labels,
+        people=people,
+        looks=tuple(manifest.get("looks", ())),
+    )
 
 
 def evidence_of(
@@ -170,8 +181,9 @@ def evidence_of(
     gate: Gate,
     source: Path,
     *,
-    person_labels: Mapping[str, tuple[bool | None, bool | None]] | None = None,
+    person_labels: Mapping[tuple[str, int], Label] | None = None,
     people: bool = False,
+    looks: Sequence[str] = (),
 ) -> Evidence:
     """The evidence of outcomes of a bypass.
 
@@ -179,8 +191,10 @@ def evidence_of(
         outcomes: Each with both sides.
         gate: Score, K, models and settings behind them.
         source: Where they are from.
-        person_labels: A person's labels of speculator and agent by question, which take the place of the rule's.
+        person_labels: A person's labels of speculator and agent by question and depth, which take the place of the
+            rule's.
         people: Whether only a person's labels count.
+        looks: What tells the looks apart.
 
     Raises:
         ArgumentError: There is no outcome, or one lacks a side.
@@ -192,7 +206,8 @@ def evidence_of(
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
     # the mean probability of the chosen tokens rests on no candidates
     ks = _ks(outcomes)
-    labels = [person_labels.get(o["id"], (None, None)) for o in outcomes] if person_labels or people else rights
+    labels = [told_of(person_labels, o["id"]) for o in outcomes] if person_labels or people else rights
+    depths = len(columns.deeper)
     return Evidence(
         source=source,
         ids=tuple(o["id"] for o in outcomes),
@@ -204,7 +219,7 @@ def evidence_of(
         ),
         speculator_right=tuple(one for one, _ in labels),
         agent_right=tuple(two for _, two in labels),
-        passed_over=np.array([person_labels.get(o["id"]) == (None, None) for o in outcomes]),
+        passed_over=np.array([person_labels.get((o["id"], 0)) == (None, None) for o in outcomes]),
         gate=gate,
         ks=ks,
         by={name: tuple(str(o[name]) for o in outcomes) for name in BY_RUN},  # type: ignore[literal-required]
@@ -214,6 +229,8 @@ def evidence_of(
         ),
         left_out={},
         outcomes=tuple(outcomes),
+        looks=tuple(looks) or tuple(str(outcomes[0]["depths"][d]["look"]) for d in range(1, depths + 1)),  # type: ignore[index]
+        deeper=answers_of_run(outcomes, depths, person_labels, people=people),
     )
 
 
@@ -254,16 +271,6 @@ def _failed(outcome: Outcome) -> Outcome:
     return {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
 
 
-def _person_labels(file: Path) -> dict[str, tuple[bool | None, bool | None]]:
-    """A person's labels by question; two Nones for one that was passed over."""
-    found: dict[str, tuple[bool | None, bool | None]] = {}
-    for line in json_lines(file, "labels"):
-        found.pop(line["id"], None)
-        if not line.get("undone"):
-            found[line["id"]] = (line["speculator_right"], line["agent_right"])
-    return found
-
-
 # --- journals ---
 
 
@@ -285,11 +292,12 @@ def _from_journal(file: Path) -> Evidence:
     kept = [record for record in shadow if record["gate"] == gate]
     ks = tuple(sorted({record["k"] for record in kept if record["k"] is not None}))
     judges = {record["judge_threshold"] for record in kept} - {None}
+    columns, deeper = answers_of_journal(kept, over)
     return Evidence(
         source=file,
         ids=tuple(record["id"] for record in kept),
         images=tuple(record["images"][0] if record["images"] else record["id"] for record in kept),
-        columns=_table(kept),
+        columns=replace(_table(kept), deeper=columns),
         answered=np.array([record["score"] is not None for record in kept]),
         agree=tuple(record["agree"] for record in kept),
         speculator_right=tuple(record["speculator_right"] for record in kept),
@@ -307,7 +315,15 @@ def _from_journal(file: Path) -> Evidence:
             'not of mode "shadow"': len(records) - len(shadow),
             "of another gate": len(shadow) - len(kept),
         },
+        looks=_looks(kept, len(deeper)),
+        deeper=deeper,
     )
+
+
+def _looks(records: Sequence[Record], depths: int) -> tuple[str, ...]:
+    """Names of the looks; a journal knows nothing of their settings but that they were the same for one gate."""
+    names = {one["depth"]: one["look"] for record in records for one in record.get("depths", ())}
+    return tuple(names.get(depth) or f"look {depth}" for depth in range(1, depths + 1))
 
 
 def records_of(journal: SQLiteJournal) -> Iterable[Record]:
@@ -343,15 +359,14 @@ def _shown(record: Record) -> Shown | None:
 # --- labels ---
 
 
-def keep_label(
-    evidence: Evidence, id: str, label: tuple[bool | None, bool | None] | None, *, at: float | None = None
-) -> None:
+def keep_label(evidence: Evidence, id: str, label: Label | None, *, depth: int = 0, at: float | None = None) -> None:
     """Write a label down: beside a run's outcomes, or into the journal's record.
 
     Args:
         evidence: Where the question is from.
         id: The question.
         label: Whether speculation and agent are right; two Nones where nobody can tell; None takes the label back.
+        depth: Which of the small model's answers it is about.
         at: When, in seconds since the epoch; now by default.
 
     Raises:
@@ -360,7 +375,8 @@ def keep_label(
     """
     small, large = label or (None, None)
     if not evidence.is_journal:
-        line = {"id": id, "speculator_right": small, "agent_right": large, "undone": label is None}
+        line: dict[str, Any] = {"id": id, "speculator_right": small, "agent_right": large, "undone": label is None}
+        line |= {"depth": depth} if depth else {}
         with (evidence.source / LABELS_FILE).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({**line, "at": time.time() if at is None else at}) + "\n")
         return
@@ -369,9 +385,10 @@ def keep_label(
         record = journal.get(id)
         if record is None:
             raise ArgumentError("id", "a record of the journal", repr(id))
-        journal.write({**record, "speculator_right": small, "agent_right": large})
+        journal.write(labelled_record(record, depth, small, large))
         over = set((journal.load(PASSED_OVER) or {}).get("ids", ()))
-        changed = over | {id} if label == (None, None) else over - {id}
+        key = depth_key(id, depth)
+        changed = over | {key} if label == (None, None) else over - {key}
         if changed != over:
             journal.save(PASSED_OVER, {"ids": sorted(changed)})
     finally:

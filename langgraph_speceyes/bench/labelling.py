@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from langgraph_speceyes.bench.compositions import Certified, Composition, Terms, certify
+from langgraph_speceyes.bench.depth_answers import depth_key
 from langgraph_speceyes.bench.evidence import Evidence, Shown, keep_label
 from langgraph_speceyes.errors import ArgumentError
 
@@ -28,7 +29,7 @@ class Pending:
     """The question whose label comes next.
 
     Attributes:
-        id: Its id.
+        id: Its id; with the depth behind it where the answer is one after a look.
         shown: What a person sees.
         labelled: How many have a label.
         left: How many more there can be at most.
@@ -62,7 +63,8 @@ class Labelling:
         self.terms = replace(terms, labels="disagreements")
         self._given: list[str] = []
         self._lock = threading.RLock()
-        self._at = {id: k for k, id in enumerate(evidence.ids)}
+        numbers = (0, *range(1, 1 + len(evidence.deeper)))
+        self._at = {depth_key(id, depth): (depth, k) for depth in numbers for k, id in enumerate(evidence.ids)}
         unseen = sum(
             shown is None and agrees is not True and scored
             for shown, agrees, scored in zip(evidence.shown, evidence.agree, evidence.answered, strict=True)
@@ -85,12 +87,20 @@ class Labelling:
             found = self.found
             if not found.needed:
                 return None
-            at = found.needed[0]
-            shown = self.evidence.shown[at]
-            assert shown is not None, "checked at the beginning"
+            place, at = divmod(found.needed[0], len(self.evidence.ids))
+            depth = self.composition.depths[place]
+            shown = self._shown(depth, at)
             labelled = sum(part.labelled for part in found.parts.values())
             left = sum(part.differing - part.labelled for part in found.parts.values())
-            return Pending(self.evidence.ids[at], shown, labelled, left, found.accepted)
+            return Pending(depth_key(self.evidence.ids[at], depth), shown, labelled, left, found.accepted)
+
+    def _shown(self, depth: int, at: int) -> Shown:
+        shown = self.evidence.shown[at]
+        said = self.evidence.deeper[depth - 1].said[at] if depth else "" if shown is None else shown.speculation
+        if shown is None or said is None:
+            found = "a record without the answer that is to be labelled next"
+            raise ArgumentError("source", "a journal that keeps texts (texts=True)", found)
+        return replace(shown, speculation=said)
 
     def tell(self, id: str, key: str) -> None:
         """Write a label down.
@@ -108,8 +118,7 @@ class Labelling:
         with self._lock:
             if id not in self._at:
                 raise ArgumentError("id", "a question of this session", repr(id))
-            keep_label(self.evidence, id, KEYS[key][1])
-            self._change(id, KEYS[key][1])
+            self._keep(id, KEYS[key][1])
             self._given.append(id)
 
     def undo(self) -> bool:
@@ -117,15 +126,30 @@ class Labelling:
         with self._lock:
             if not self._given:
                 return False
-            keep_label(self.evidence, self._given[-1], None)
-            self._change(self._given.pop(), None)
+            self._keep(self._given[-1], None)
+            self._given.pop()
             return True
 
-    def _change(self, id: str, label: Label | None) -> None:
-        at, old = self._at[id], self.evidence
-        small, large = list(old.speculator_right), list(old.agent_right)
-        small[at], large[at] = label or (None, None)
-        over = np.array(old.passed_over)
-        over[at] = label == (None, None)
-        self.evidence = replace(old, speculator_right=tuple(small), agent_right=tuple(large), passed_over=over)
+    def _keep(self, id: str, label: Label | None) -> None:
+        (depth, at), old = self._at[id], self.evidence
+        keep_label(old, old.ids[at], label, depth=depth)
+        small, large = label or (None, None)
+        deeper = list(old.deeper)
+        changed = [old.speculator_right, *(one.right for one in deeper)]
+        over = [np.array(old.passed_over), *(np.array(one.passed_over) for one in deeper)]
+        changed[depth] = (*changed[depth][:at], small, *changed[depth][at + 1 :])
+        over[depth][at] = label == (None, None)
+        agent = list(old.agent_right)
+        # what the agent said may have been told to be right or wrong beside another of the small model's answers
+        if large is not None or all(column[at] is None for column in changed):
+            agent[at] = large
+        for place, one in enumerate(deeper, 1):
+            deeper[place - 1] = replace(one, right=changed[place], passed_over=over[place])
+        self.evidence = replace(
+            old,
+            speculator_right=changed[0],
+            agent_right=tuple(agent),
+            passed_over=over[0],
+            deeper=tuple(deeper),
+        )
         self._found = None

@@ -24,8 +24,11 @@ from langgraph_speceyes.traffic.agreement import Agree, resolve_agree
 from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opener import Opener, saved_openings
 from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.records import agreed, answers_in, returned_differs
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
+COMPARED = ("agree", "agreed_by", "agree_probability", "error", "depths")
+"""What of a record a comparison changes."""
 NO_TEXTS = "its texts were not kept (journal with texts=True)"
 NO_IMAGE = "its image came within the message, and images are not kept"
 
@@ -151,23 +154,23 @@ async def audit_later(
 
     async def one(record: Record) -> None:
         async with room:
+            found_same: bool | None = None
             try:
                 answer = await _answered(agent, record)
             except Exception as error:  # whatever the user's agent raises
                 failed[describe_error(error)] += 1
                 await asyncio.to_thread(_write, journal, record, {"error": describe_error(error)})
             else:
-                same = await comparing.acall(record["question"] or "", record["speculation"], answer)
-                changes = {
-                    "agree": same.agree,
-                    "agreed_by": same.by,
-                    "agree_probability": same.probability,
-                    "answer": answer,
-                    "settled": True,
-                    "error": same.error,
-                }
-                await asyncio.to_thread(_write, journal, record, changes)
-                settled["undecided" if same.agree is None else "same" if same.agree else "different"] += 1
+                # trouble of an earlier try is over
+                compared: Record = {**record, "error": None}
+                for depth, said in answers_in(record):
+                    same = await comparing.acall(record["question"] or "", said, answer)
+                    compared = agreed(compared, depth, same)
+                    if depth == (record.get("depth") or 0):
+                        found_same = same.agree
+                changes = {key: compared[key] for key in COMPARED if key in compared}  # type: ignore[literal-required]
+                await asyncio.to_thread(_write, journal, record, {**changes, "answer": answer, "settled": True})
+                settled["undecided" if found_same is None else "same" if found_same else "different"] += 1
             report(sum(settled.values()) + sum(failed.values()), len(asked))
 
     async with asyncio.TaskGroup() as group:
@@ -230,7 +233,7 @@ def is_open(record: Record) -> bool:
 
 
 def _unanswerable(record: Record) -> str | None:
-    if record["question"] is None or record["speculation"] is None:
+    if record["question"] is None or any(said is None for _, said in answers_in(record)):
         return NO_TEXTS
     return None if record["images"] else NO_IMAGE
 
@@ -267,7 +270,7 @@ def _counted(
         failed=dict(failed),
         unanswerable=dict(unanswerable),
         left=sum(is_open(record) for record in audits),
-        differing=share([record["agree"] is not True for record in audits if record["settled"]]),
+        differing=share([returned_differs(record) for record in audits if record["settled"]]),
         detectors=tuple(_watches(journal, records, max_loss)),
     )
 
@@ -291,7 +294,7 @@ def _watch(gate: str, records: Sequence[Record], max_loss: float) -> Watch:
         rate, accepted = record["audit_rate"], record["route"] == "bypass"
         if record["mode"] != "on" or not 0 < rate <= 1 or is_open(record):
             continue
-        differs = accepted and record["audited"] and record["agree"] is not True
+        differs = accepted and record["audited"] and returned_differs(record)
         detector.observe(1 / rate if differs else 0.0, rate=rate)
     return Watch(
         gate=gate,

@@ -18,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.runs import FORMAT
+from langgraph_speceyes.looks import look_id
 from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS
 
 _PACKAGES = (
@@ -56,6 +57,7 @@ def manifest(
             "large": _identity(models.large) if models.large else None,
             "agent": getattr(models.agent, "name", None),
         },
+        **({"looks": [look_id(look) for look in models.looks]} if models.looks else {}),
         "gate": gate,
         "prompts": models.prompts.digest,
         "max_answer_tokens": MAX_ANSWER_TOKENS,

@@ -19,6 +19,7 @@ from langgraph_speceyes.bench.specreason import SpecReasonModel
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.looks import Look
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate, check_score, uncalibrated_on_purpose
 from langgraph_speceyes.state import Order
@@ -38,6 +39,7 @@ class Models:
         judging: Whether the bypass has a judge.
         order: Whether the judge or the speculator comes first.
         policy: Which images may be loaded.
+        looks: What the small model is shown before it answers again; of the bypass only.
     """
 
     speculator: BaseChatModel
@@ -49,6 +51,17 @@ class Models:
     judging: bool = True
     order: Order = "judge_first"
     policy: ImagePolicy = DEFAULT_POLICY
+    looks: tuple[Look, ...] = ()
+
+    def with_looks(self, count: int) -> Models:
+        """The same with the first looks only, and the gate's thresholds for these.
+
+        Raises:
+            ArgumentError: There are fewer.
+        """
+        if not 0 <= count <= len(self.looks):
+            raise ArgumentError("looks", f"0 to {len(self.looks)}", count)
+        return replace(self, looks=self.looks[:count], gate=self.gate.of_looks(count))
 
 
 Method = Callable[[Models], Runnable[Any, Any]]
@@ -63,7 +76,7 @@ def agent(models: Models) -> Runnable[Any, Any]:
 def speculator(models: Models) -> Runnable[Any, Any]:
     """The small model alone; what it leaves empty stays unanswered."""
     silent: Runnable[Any, Any] = RunnableLambda(lambda _: {"messages": [AIMessage("")]})
-    gate = replace(models.gate, threshold=OPEN, judge_threshold=None, calibration=None)
+    gate = replace(models.gate.of_looks(0), threshold=OPEN, judge_threshold=None, calibration=None)
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             silent, speculator=models.speculator, gate=gate, prompts=models.prompts, policy=models.policy
@@ -72,29 +85,31 @@ def speculator(models: Models) -> Runnable[Any, Any]:
 
 
 def speceyes(models: Models) -> Runnable[Any, Any]:
-    """The bypass in front of the agent."""
+    """The bypass in front of the agent; with looks also behind a gate that was calibrated without any."""
+    gate = replace(models.gate, calibration=None) if models.looks and models.gate.depths is None else models.gate
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,
             speculator=models.speculator,
             judge=models.large if models.judging else None,
-            gate=models.gate,
+            gate=gate,
             prompts=models.prompts,
             order=models.order,
             policy=models.policy,
+            looks=models.looks,
         )
     return graph.compile(name="speceyes")
 
 
 def judge_only(models: Models) -> Runnable[Any, Any]:
-    """The bypass without a gate: where the judge needs no tools, the speculator's answer is returned.
+    """The bypass without a gate and looks: where the judge needs no tools, the speculator's answer is returned.
 
     Raises:
         ArgumentError: There is no judge.
     """
     if models.large is None or not models.judging:
         raise ArgumentError("method", "models with a judge for 'judge-only'", "none")
-    gate = replace(models.gate, threshold=OPEN, calibration=None)
+    gate = replace(models.gate.of_looks(0), threshold=OPEN, calibration=None)
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,
@@ -125,7 +140,7 @@ def _log_gate(gate: Gate) -> Gate:
     """A gate for the cascade's score: what was chosen for another score says nothing about it."""
     if gate.score == "log":
         return gate
-    return replace(gate, score="log", threshold=RULE_OF_THUMB, judge_threshold=None, calibration=None)
+    return replace(gate.of_looks(0), score="log", threshold=RULE_OF_THUMB, judge_threshold=None, calibration=None)
 
 
 def specreason(models: Models) -> Runnable[Any, Any]:
@@ -150,7 +165,7 @@ METHODS: dict[str, Method] = {
 }
 """The methods by name."""
 
-_OPTIONS = ("gate", "score", "threshold", "k", "judge", "judge_threshold", "order")
+_OPTIONS = ("gate", "score", "threshold", "k", "judge", "judge_threshold", "order", "looks")
 _OWN_OPTIONS = {"cascade": ("gate", "threshold"), "judge-only": ("gate", "judge_threshold")}
 
 
@@ -161,7 +176,8 @@ def build(spec: str, models: Models) -> Runnable[Any, Any]:
         spec: A name of :data:`METHODS` or the dotted name of a function of yours (`package.module.function`), then
             after a colon, separated by commas, what differs from `models`: `gate=FILE`, `score=mean` (with a
             `threshold`, for a threshold is of one score), `threshold=0.9`, `k=32`, `judge=off`, `judge_threshold=0.3`,
-            `order=speculate_first`; of `cascade` `gate` and `threshold`, of `judge-only` `gate` and `judge_threshold`.
+            `order=speculate_first`, `looks=0` (how many of the looks); of `cascade` `gate` and `threshold`, of
+            `judge-only` `gate` and `judge_threshold`.
         models: The models.
 
     Raises:
@@ -213,7 +229,10 @@ def _option(text: str, spec: str, known: Sequence[str]) -> tuple[str, str]:
 
 
 def _changed(models: Models, options: Mapping[str, str]) -> Models:
-    gate = Gate.load(options["gate"]) if "gate" in options else models.gate
+    models = replace(models, gate=Gate.load(options["gate"])) if "gate" in options else models
+    if "looks" in options:
+        models = models.with_looks(int(_number("looks", options["looks"], int)))
+    gate = models.gate
     changes: dict[str, Any] = {}
     if "score" in options:
         changes["score"] = check_score(options["score"])

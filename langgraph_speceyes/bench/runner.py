@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable
@@ -17,12 +17,13 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
+from langgraph_speceyes.bench.every_depth import completed, first_of
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
-from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, Part, picture_name
+from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.images import block_of, clear_cache, load_image
 from langgraph_speceyes.models.scope import cache_scope
-from langgraph_speceyes.state import Decision
+from langgraph_speceyes.state import Decision, DepthDecision
 
 _NO_TOKENS = {"input": 0, "output": 0}
 _PICTURE = 512
@@ -34,11 +35,13 @@ class Sides:
 
     Attributes:
         agent: The compiled agent.
-        speculator: The small model alone, with a record of its scores.
+        speculator: The small model alone, with a record of its scores; with looks at every depth.
+        entered: With looks only: the same where questions enter at depth 1.
     """
 
     agent: Runnable[Any, Any]
     speculator: Runnable[Any, Any]
+    entered: Runnable[Any, Any] | None = None
 
 
 async def evaluate(
@@ -52,6 +55,7 @@ async def evaluate(
     pictures: Path | None = None,
     release: Callable[[Item], None] | None = None,
     warm_up: Item | None = None,
+    processor: bool = False,
 ) -> AsyncIterator[Outcome]:
     """Run every question through every method.
 
@@ -71,13 +75,14 @@ async def evaluate(
         release: Called with each question that no method needs any more for now.
         warm_up: A question that goes through every method before any clock starts; what is loaded at first use should
             be loaded by it.
+        processor: Whether to note processor seconds, too; one at a time.
 
     Yields:
         Each outcome, as it ends.
     """
     if concurrency < 1:
         raise ArgumentError("concurrency", "at least 1", concurrency)
-    asking = _Asking(methods, sides, scorer, pictures, alone=concurrency == 1)
+    asking = _Asking(methods, sides, scorer, pictures, alone=concurrency == 1, processor=processor)
     if warm_up:
         await asking(warm_up, list(methods))
     for block in [list(methods)] if concurrency == 1 else [[name] for name in methods]:
@@ -155,8 +160,10 @@ class _Asking:
         pictures: Path | None,
         *,
         alone: bool,
+        processor: bool,
     ) -> None:
         self.methods, self.sides, self.scorer, self.pictures, self.alone = methods, sides, scorer, pictures, alone
+        self.processor = processor and alone
 
     async def __call__(self, row: Row, names: Sequence[str]) -> list[Outcome]:
         if isinstance(row, BadRow):
@@ -169,8 +176,9 @@ class _Asking:
         return outcomes
 
     async def _outcome(self, item: Item, name: str) -> Outcome:
-        began = time.time()
+        began, cpu = time.time(), time.process_time()
         result, seconds, error = await self._invoke(self.methods[name], item)
+        cpu = time.process_time() - cpu
         decision: Decision | None = result.get("decision")
         answer = None if error else _answer(result)
         if decision and not error and not answer:
@@ -178,12 +186,11 @@ class _Asking:
         scored = await self._score(item, answer, error)
         outcome = _outcome(item, name, answer, scored, began, error)
         outcome["seconds"] = {"total": seconds}
+        if self.processor:
+            outcome["cpu_s"] = cpu
         if decision:
             _decided(outcome, decision, seconds)
-            if decision["speculation"] is not None:
-                said = decision["speculation"]
-                scored = await self._score(item, said, None)
-                outcome["speculator"] = _speculated(decision, said, scored.right)
+            await self._said(item, outcome, decision)
         calls = decision["tool_calls"] if decision else tool_calls(result.get("messages", [])[1:], result.get("steps"))
         if not decision:
             outcome["tokens"] = {name: written_tokens(result.get("messages", [])[1:])}
@@ -193,10 +200,60 @@ class _Asking:
             outcome["agent"] = _part(answer, outcome["right"], took, error, read, tools=_names(calls))
         return outcome
 
+    async def _said(self, item: Item, outcome: Outcome, decision: Decision) -> None:
+        """What the small model said, at each depth where there are looks."""
+        if "depths" not in decision:
+            if (said := decision["speculation"]) is not None:
+                scored = await self._score(item, said, None)
+                outcome["speculator"] = _speculated(decision, said, scored.right)
+            return
+        outcome["depth"], outcome["depths"] = decision["depth"], await self._depths(item, decision)
+        outcome["threshold"] = decision["depths"][0]["threshold"]
+        if decision["depths"][0]["speculation"] is not None:
+            outcome["speculator"] = first_of(outcome["depths"])
+
+    async def _depths(self, item: Item, decision: Decision) -> list[DepthPart | None]:
+        """Each depth that was reached; None for one that was left out, and depth 0 where the judge sent it on."""
+        found: list[DepthPart | None] = []
+        for one in decision["depths"]:
+            sent_on = not one["depth"] and "speculate" not in decision["seconds"]
+            if sent_on or one["depth"] in decision.get("depth_choice", {}).get("left_out", ()):
+                found.append(None)
+                continue
+            said = one["speculation"]
+            right = said is not None and (await self._score(item, said, None)).right
+            found.append(_depth(one, said, right))
+        return found
+
+    async def _complete_depths(self, item: Item, outcomes: Sequence[Outcome]) -> None:
+        """Ask at every depth, once from depth 0 on and once from depth 1 on, and fill in what a method did not ask."""
+        decided = [outcome for outcome in outcomes if outcome["route"] is not None]
+        assert self.sides is not None
+        assert self.sides.entered is not None
+        if not decided:
+            return
+        every, entered = [await self._every(item, graph) for graph in (self.sides.speculator, self.sides.entered)]
+        for outcome in decided:
+            outcome["speculator"] = outcome["speculator"] or first_of(every)
+            if "depths" in outcome:
+                outcome["depths"] = completed(outcome["depths"], every, entered[1])
+
+    async def _every(self, item: Item, graph: Runnable[Any, Any]) -> list[DepthPart | None]:
+        result, seconds, error = await self._invoke(graph, item)
+        decision: Decision | None = result.get("decision")
+        if decision is not None and "depths" in decision:
+            return await self._depths(item, decision)
+        nothing = _part("", False, seconds, error or "no answer at any depth", _NO_TOKENS, scores={}, k=None)
+        return [cast("DepthPart", {**nothing, "look": None, "threshold": None, "accepted": None})] * 2
+
     async def _complete(self, item: Item, outcomes: list[Outcome]) -> None:
         """Fill in what a method did not ask, from another method's outcome or by asking."""
         assert self.sides is not None
-        for side, key in ((self.sides.agent, "agent"), (self.sides.speculator, "speculator")):
+        sides = [(self.sides.agent, "agent"), (self.sides.speculator, "speculator")]
+        if self.sides.entered is not None:
+            await self._complete_depths(item, outcomes)
+            sides.pop()
+        for side, key in sides:
             missing = [o for o in outcomes if o["route"] is not None and o[key] is None]  # type: ignore[literal-required]
             if not missing:
                 continue
@@ -293,6 +350,13 @@ def _speculated(decision: Decision, said: str, right: bool) -> Part:
     tokens = decision["tokens"].get("speculate", _NO_TOKENS)
     scores = {str(name): math.nan if value is None else value for name, value in decision["scores"].items()}
     return _part(said, right, seconds, None, tokens, scores=scores, k=decision["k"])
+
+
+def _depth(one: DepthDecision, said: str | None, right: bool) -> DepthPart:
+    scores = {str(name): math.nan if value is None else value for name, value in one["scores"].items()}
+    part = _part(said or "", right, one["seconds"], one["error"], one["tokens"], scores=scores, k=one["k"])
+    kept = {"look": one["look"], "threshold": one["threshold"], "accepted": one["accepted"]}
+    return cast("DepthPart", {**part, **kept})
 
 
 def _part(answer: str | None, right: bool, seconds: float, error: str | None, tokens: Any, **more: Any) -> Part:

@@ -17,7 +17,7 @@ BAD_ROW = "bad_row"
 """The `rule` of a row that could not be used."""
 MANIFEST, OUTCOMES, PICTURES = "manifest.json", "outcomes.jsonl", "pictures"
 # what a resumed run must share with the one it continues
-_SAME = ("format", "benchmark", "methods", "models", "prompts", "concurrency", "batch_size", "full")
+_SAME = ("format", "benchmark", "methods", "models", "looks", "prompts", "concurrency", "batch_size", "full")
 
 
 class Part(TypedDict):
@@ -42,6 +42,23 @@ class Part(TypedDict):
     scores: NotRequired[dict[str, float]]
     k: NotRequired[int | None]
     tools: NotRequired[list[str]]
+
+
+class DepthPart(Part):
+    """What the small model made of a question at one depth; `seconds` are those of look, speculation and gate.
+
+    Attributes:
+        look: The look's name; None at depth 0.
+        threshold: What the run compared the score with; None where it did not come to this depth.
+        accepted: Whether its gate accepted; None likewise, and where there was nothing to compare.
+        entered_s: Seconds where a question enters at this depth, so that nothing of the prompt has been read before;
+            of depth 1, in a run with both sides.
+    """
+
+    look: str | None
+    threshold: float | None
+    accepted: bool | None
+    entered_s: NotRequired[float]
 
 
 class Outcome(TypedDict):
@@ -74,6 +91,11 @@ class Outcome(TypedDict):
         began: Seconds since the epoch.
         trouble: What went wrong in the front end, which sent the question to the agent; None otherwise.
         error: Why there is no answer; None otherwise.
+        depth: With looks only: the depth whose answer was returned; None where the agent's was.
+        depths: With looks only: what the small model said at each depth, from 0; None where it was not asked. With both
+            sides, every depth, also where the gate had accepted before; what was asked after the clock had stopped has
+            no `threshold`. `speculator` is depth 0's.
+        cpu_s: Processor seconds of the process; in runs with looks, one question at a time.
     """
 
     method: str
@@ -102,6 +124,9 @@ class Outcome(TypedDict):
     began: float
     trouble: str | None
     error: str | None
+    depth: NotRequired[int | None]
+    depths: NotRequired[list[DepthPart | None]]
+    cpu_s: NotRequired[float]
 
 
 def picture_name(id: str) -> str:

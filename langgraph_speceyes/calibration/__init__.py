@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from langgraph_speceyes.calibration.chain import Replay, replay
+from langgraph_speceyes.calibration.depth_labels import labelled_thresholds
 from langgraph_speceyes.calibration.depths import DepthsGuarantee, guaranteed_thresholds, separate_thresholds
 from langgraph_speceyes.calibration.detector import Detector
 from langgraph_speceyes.calibration.guarantee import Guarantee, guaranteed_threshold, smallest_sample
@@ -29,6 +30,7 @@ __all__ = [
     "guaranteed_threshold",
     "guaranteed_thresholds",
     "labelled_threshold",
+    "labelled_thresholds",
     "operating_points",
     "quantile_path",
     "replay",

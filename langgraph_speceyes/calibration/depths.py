@@ -58,6 +58,7 @@ class DepthsGuarantee:
         n: Calibration questions.
         accepted: Share of them that each depth answers, ``[depths]``; their sum is what does not reach the agent.
         loss: Share of them lost at these thresholds, counted as ``method`` says.
+        shorter: Whether the limit is kept as surely where the last depths are left out, whichever number of them.
         least: Calibration questions it takes to certify anything when none is lost.
         more_needed: Roughly how many further questions would do for nine tenths of what the path could accept if these
             questions were the whole population; 0 when that is certified already, None when it is out of reach or
@@ -73,6 +74,7 @@ class DepthsGuarantee:
     n: int
     accepted: tuple[float, ...]
     loss: float
+    shorter: bool
     least: int
     more_needed: int | None
     seed: int
@@ -97,6 +99,7 @@ def guaranteed_thresholds(
     path: ArrayLike | None = None,
     seed: int = 0,
     extrapolate: bool = True,
+    shorter: bool = False,
 ) -> DepthsGuarantee:
     """The furthest step of a path at which what all depths lose together is certified to be at most ``max_loss``.
 
@@ -120,6 +123,9 @@ def guaranteed_thresholds(
             one is nowhere above the other; :func:`~langgraph_speceyes.calibration.paths.common_path` without it.
         seed: Seed of the order in which ``net`` bets on the questions.
         extrapolate: Whether to estimate ``more_needed``.
+        shorter: Whether the chains without the last depths are tested at every step along with the whole, so that the
+            limit holds for each of them with the same confidence. With ``harm`` it does so anyway, as nothing that they
+            lose is not lost by the whole; a net loss may be paid for by gains of the depths that are left out.
 
     Returns:
         The thresholds and what they rest on. Raising ``confidence`` or lowering ``max_loss`` lowers none of them.
@@ -142,6 +148,7 @@ def guaranteed_thresholds(
         method=method,
         seed=seed,
         extrapolate=extrapolate,
+        shorter=shorter and method == "net",
     )
     return DepthsGuarantee(
         thresholds=(None,) * depths if found.last is None else tuple(vectors[found.last].tolist()),
@@ -152,6 +159,7 @@ def guaranteed_thresholds(
         n=n,
         accepted=tuple(count / n for count in found.accepted),
         loss=found.loss,
+        shorter=shorter or method == "harm" or depths == 1,
         least=least,
         more_needed=found.more_needed,
         seed=seed,
@@ -235,6 +243,7 @@ def separate_thresholds(
         n=n,
         accepted=tuple((counts / n).tolist()),
         loss=float(answered(lost, np.zeros(n, dtype=np.int8), depth).sum() / n),
+        shorter=True,
         least=min(checked_terms(limit, surely, method, seed) for limit in limits),
         more_needed=None,
         seed=seed,

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from langgraph_speceyes.calibration.depths import DepthsGuarantee
 from langgraph_speceyes.calibration.guarantee import (
     GRID,
     Guarantee,
@@ -54,6 +55,7 @@ class Labelled:
             empty when no label can change the result any more.
         differing: Questions that may be accepted and whose answers differ; 0 with all labels.
         labelled: Those of them whose labels were looked at.
+        by_depth: The thresholds of several depths; None for one.
     """
 
     guarantee: Guarantee
@@ -61,11 +63,13 @@ class Labelled:
     needed: tuple[int, ...]
     differing: int
     labelled: int
+    by_depth: DepthsGuarantee | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record for ``Gate(calibration=...)``."""
         counts = {} if self.labels == "all" else {"differing": self.differing, "labelled": self.labelled}
-        return {**self.guarantee.to_dict(), "labels": self.labels, **counts}
+        made = self.by_depth or self.guarantee
+        return {**made.to_dict(), "labels": self.labels, **counts}
 
 
 def labelled_threshold(
@@ -129,8 +133,8 @@ def labelled_threshold(
             s, small, large, **limits, method=method, grid=grid, seed=seed, extrapolate=extrapolate
         )
 
-    right_s, labels_s = _known("speculator_right", speculator_right, s.size)
-    right_a, labels_a = _known("agent_right", agent_right, s.size)
+    right_s, labels_s = known_truths("speculator_right", speculator_right, s.size)
+    right_a, labels_a = known_truths("agent_right", agent_right, s.size)
     has_both = labels_s & labels_a
     if labels == "all":
         if not has_both.all():
@@ -140,7 +144,7 @@ def labelled_threshold(
         return Labelled(tested(right_s, right_a, thresholds, extrapolate), labels, (), 0, 0)
     if agree is None:
         raise ArgumentError("agree", "whether the answers agree, for each question", "None")
-    same, _ = _known("agree", agree, s.size)
+    same, _ = known_truths("agree", agree, s.size)
     differs = ~same & (s >= thresholds[-1])
     # what agrees is not lost, what differs is, until a label says otherwise
     small, large = same, np.ones(s.size, dtype=bool)
@@ -170,7 +174,7 @@ def labelled_threshold(
     return Labelled(found, labels, needed, int(differs.sum()), labelled)
 
 
-def _known(argument: str, values: Known | None, n: int) -> tuple[_Mask, _Mask]:
+def known_truths(argument: str, values: Known | None, n: int) -> tuple[_Mask, _Mask]:
     """Truth values ``[n]``, false where they are None, and where they are not None."""
     if values is None:
         return np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)

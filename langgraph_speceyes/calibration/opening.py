@@ -18,21 +18,26 @@ promise is broken only if the first threshold of the grid with ``L(t) > m`` is p
 most, however long and however often one looks. The bet must not use ``a``: it depends on the score, and a bet that is
 larger on fallbacks (where ``Z_t`` is mostly 0) than on accepted answers makes money from answers that differ too often.
 
+**With several depths** (looks) there is one threshold for all of them, a path on which they go down together, and the
+promise is on what they lose together: ``Z_t`` is that of the first depth whose score reaches t, 0 where none does. The
+loss need not grow on the way down then, and it does not have to: thresholds are passed one after the other, so that a
+threshold above the limit is in force only if the first such one of the grid was passed. What is needed is always known:
+at a threshold below the one in force the first depth that accepts is one that was asked.
+
 Sources: betting, Waudby-Smith and Ramdas (arXiv 2010.09686); fixed sequence, Learn then Test (arXiv 2110.01052).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from langgraph_speceyes.calibration.progress import DepthProgress, Progress, log_mean, more_questions
 from langgraph_speceyes.errors import ArgumentError
 
 __all__ = ["FRACTIONS", "OPENING_GRID", "Opening", "Progress"]
@@ -47,37 +52,6 @@ OPENING_GRID.flags.writeable = False
 FRACTIONS = (0.15, 0.4, 0.7, 0.95)
 
 _AT_ONCE = 1024  # questions of `observe_many` in one table
-_FURTHEST = 1 << 24  # questions: nothing further off is estimated
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a gate is that opens itself.
-
-    Attributes:
-        threshold: The lowest threshold opened; None while shut.
-        next_threshold: The threshold that is opened next; None when the whole grid is open.
-        questions: Questions seen.
-        accepted: Share of them that `threshold` accepts; 0 while shut.
-        reachable: Share of them that the lowest threshold accepts at which no more than the limit was seen to differ:
-            what there may be to open in the end.
-        differing: Estimate of the share of all questions whose answers differ and which `threshold` accepts.
-        share: Largest evidence so far for the next threshold as a share of what opens it, on the logarithmic scale;
-            0 to 1.
-        more_questions: Roughly how many more questions open it at the audit rate last in force, if answers go on to
-            differ as often as so far; None where that opens nothing.
-        words: The same in a sentence.
-    """
-
-    threshold: float | None
-    next_threshold: float | None
-    questions: int
-    accepted: float
-    reachable: float
-    differing: float
-    share: float
-    more_questions: int | None
-    words: str
 
 
 class Opening:
@@ -89,6 +63,7 @@ class Opening:
         confidence: ``1 - delta``, strictly between 0 and 1.
         grid: Thresholds, ``[g]``, strictly between 0 and 1, in any order; set down without looking at outcomes.
         fractions: Shares of the largest bet, each strictly between 0 and 1.
+        depths: How many answers a question may have, one after the other, >= 1.
 
     Raises:
         ArgumentError: An argument is out of its range; the error names it.
@@ -101,11 +76,14 @@ class Opening:
         *,
         grid: ArrayLike = OPENING_GRID,
         fractions: Sequence[float] = FRACTIONS,
+        depths: int = 1,
     ) -> None:
         for name, value in (("max_loss", max_loss), ("confidence", confidence)):
             if not isinstance(value, Real) or not 0 < value < 1:
                 raise ArgumentError(name, "a number strictly between 0 and 1", repr(value))
-        self.max_loss, self.confidence = float(max_loss), float(confidence)
+        if isinstance(depths, bool) or not isinstance(depths, int) or depths < 1:
+            raise ArgumentError("depths", "a whole number of at least 1", repr(depths))
+        self.max_loss, self.confidence, self.depths = float(max_loss), float(confidence), depths
         self._grid = np.unique(_inside("grid", grid))[::-1]
         self._fractions = _inside("fractions", fractions)
         self._n = 0
@@ -115,6 +93,8 @@ class Opening:
         self._best = np.zeros(self._grid.size)
         self._above = np.zeros(self._grid.size, dtype=np.int64)
         self._loss = np.zeros(self._grid.size)
+        self._above_by = np.zeros((depths, self._grid.size), dtype=np.int64)
+        self._loss_by = np.zeros((depths, self._grid.size))
 
     @property
     def questions(self) -> int:
@@ -139,18 +119,38 @@ class Opening:
     @property
     def reachable(self) -> float:
         """Share of them that the lowest threshold accepts at which no more than the limit was seen to differ."""
-        within = int((self._loss <= self.max_loss * self._n).sum())
+        within = int((self._loss <= self.max_loss * self._n).cumprod().sum())
         return float(self._above[within - 1] / self._n) if within and self._n else 0.0
 
     @property
     def evidence(self) -> _Floats:
         """``W_t`` now, ``[g]``."""
-        return np.exp(_log_mean(self._log_wealth))
+        return np.exp(log_mean(self._log_wealth))
+
+    @property
+    def by_depth(self) -> list[DepthProgress]:
+        """How far each depth is: what it answers and what of that differs, at the threshold and at the next one."""
+        at, last = self._opened, self._grid.size - 1
+
+        def share(table: NDArray[Any], depth: int, step: int) -> float:
+            return float(table[depth, step] / self._n) if self._n and step >= 0 else 0.0
+
+        return [
+            DepthProgress(
+                depth=depth,
+                threshold=self.threshold,
+                accepted=share(self._above_by, depth, at - 1),
+                differing=share(self._loss_by, depth, at - 1),
+                next_accepted=share(self._above_by, depth, min(at, last)),
+                next_differing=share(self._loss_by, depth, min(at, last)),
+            )
+            for depth in range(self.depths)
+        ]
 
     def observe(
         self,
-        score: float | None,
-        differs: bool | None = None,
+        score: float | Sequence[float | None] | None,
+        differs: bool | Sequence[bool | None] | None = None,
         *,
         rate: float = 1.0,
         accepted: bool = False,
@@ -160,8 +160,10 @@ class Opening:
 
         Args:
             score: The speculation's score, 0 to 1. None, 0 or NaN for a question that no threshold accepts: without a
-                speculation, screened out by the judge, left to the agent by intake.
-            differs: Whether the answers differ; what could not be decided does. Not looked at where it is not known.
+                speculation, screened out by the judge, left to the agent by intake. A sequence of them with several
+                depths; None for those that were not asked.
+            differs: Whether the answers differ; what could not be decided does. Not looked at where it is not known. A
+                sequence where `score` is one.
             rate: The audit rate in force, fixed before the question was seen: 1 while shut; while open the share of
                 accepted answers audited, **also when this question fell back**. In (0, 1].
             accepted: Whether the speculation was returned, so that the agent's answer is known by audit only.
@@ -175,16 +177,25 @@ class Opening:
         """
         before = self._opened
         known = audited or not accepted
-        value = math.nan if score is None else float(score)
-        if not 0 <= value <= 1 and not math.isnan(value):
-            raise ArgumentError("score", "a number in [0, 1] or None", value)
+        scores = score if isinstance(score, Sequence) else [score]
+        found = differs if isinstance(differs, Sequence) else [differs]
+        if len(scores) > self.depths or len(found) != len(scores):
+            expected = f"scores of at most {self.depths} depths, and as many values of differs"
+            raise ArgumentError("score", expected, f"{len(scores)} and {len(found)}")
+        values = [math.nan if one is None else float(one) for one in scores]
+        for value in values:
+            if not 0 <= value <= 1 and not math.isnan(value):
+                raise ArgumentError("score", "a number in [0, 1] or None", value)
         if not 0 < rate <= 1:
             raise ArgumentError("rate", "a number in (0, 1]", rate)
-        if known and differs is None and value > 0:
+        if known and any(one is None and value > 0 for one, value in zip(found, values, strict=True)):
             raise ArgumentError("differs", "whether the answers differ, as the agent's is known", None)
-        loss = float(bool(differs) and known) / (rate if accepted else 1.0)
-        self._one(value, loss, float(rate))
-        return loss if before and value >= self._grid[before - 1] else 0.0
+        losses = [float(bool(one) and known) / (rate if accepted else 1.0) for one in found]
+        self._one(values, losses, float(rate))
+        if not before:
+            return 0.0
+        at = self._grid[before - 1]
+        return next((loss for value, loss in zip(values, losses, strict=True) if value >= at), 0.0)
 
     def observe_many(
         self,
@@ -205,8 +216,10 @@ class Opening:
             audited: Which accepted answers were chosen for audit, ``[n]`` or one for all.
 
         Raises:
-            ArgumentError: Scores or rates are out of range, or lengths differ.
+            ArgumentError: Scores or rates are out of range, or lengths differ; or there are several depths.
         """
+        if self.depths > 1:
+            raise ArgumentError("depths", "1 for questions in columns", self.depths)
         values = np.array(scores, dtype=np.float64)  # None becomes NaN
         if np.any((values < 0) | (values > 1)):
             raise ArgumentError("scores", "numbers in [0, 1] or None", "others")
@@ -224,16 +237,26 @@ class Opening:
             part = slice(start, start + _AT_ONCE)
             self._many(values[part], losses[part], rates[part])
 
-    def _one(self, score: float, loss: float, rate: float) -> None:
-        """One question: score, ``D A / a`` and rate in force. What :meth:`_many` does, in a quarter of the time."""
-        stays, falls = self._steps(np.array([rate]), np.array([loss]))
-        # thresholds from here on accept it
-        first = self._grid.size if math.isnan(score) else int(np.searchsorted(-self._grid, -score))
-        self._log_wealth[:first] += stays[0]
-        self._log_wealth[first:] += falls[0] if loss > 0 else stays[0]
-        self._above[first:] += 1
-        self._loss[first:] += loss
-        self._count(1, rate, _log_mean(self._log_wealth))
+    def _one(self, scores: Sequence[float], losses: Sequence[float], rate: float) -> None:
+        """One question: score and ``D A / a`` by depth, and rate in force.
+
+        What :meth:`_many` does of one depth, in a quarter of the time.
+        """
+        stays, falls = self._steps(np.full(len(scores), rate), np.array(losses))
+        below = self._grid.size
+        for depth, (score, loss) in enumerate(zip(scores, losses, strict=True)):
+            # thresholds from here on accept it, down to those that an earlier depth has accepted at
+            first = self._grid.size if math.isnan(score) else int(np.searchsorted(-self._grid, -score))
+            mine = slice(first, below)
+            if first < below:
+                self._log_wealth[mine] += falls[depth] if loss > 0 else stays[depth]
+                self._above[mine] += 1
+                self._loss[mine] += loss
+                self._above_by[depth, mine] += 1
+                self._loss_by[depth, mine] += loss
+                below = first
+        self._log_wealth[:below] += stays[0]
+        self._count(1, rate, log_mean(self._log_wealth))
 
     def _many(self, scores: _Floats, losses: _Floats, rates: _Floats) -> None:
         """Questions in their order, ``[n]``; see :meth:`_one`."""
@@ -244,7 +267,9 @@ class Opening:
         self._log_wealth = path[-1]
         self._above += above.sum(axis=0)
         self._loss = np.cumsum(np.concatenate([self._loss[None], above * losses[:, None]]), axis=0)[-1]
-        self._count(scores.size, float(rates[-1]), _log_mean(path).max(axis=0))
+        # of one depth, as `observe_many` knows no other
+        self._above_by[0], self._loss_by[0] = self._above, self._loss
+        self._count(scores.size, float(rates[-1]), log_mean(path).max(axis=0))
 
     def _steps(self, rates: _Floats, losses: _Floats) -> tuple[_Floats, _Floats]:
         """Logarithms of the factors without and with the loss, ``[n, f]`` each."""
@@ -277,7 +302,9 @@ class Opening:
             return Progress(self.threshold, None, n, accepted, reachable, differing, 1.0, 0, words)
         nearest = float(self._grid[at])
         share = min(max(float(self._best[at]) / self._goal, 0.0), 1.0)
-        more = self._more_questions(at)
+        share_lost = self._loss[at] / n if n else 0.0
+        more = more_questions(self._log_wealth[at], self._fractions, self.max_loss, self._rate, share_lost, self._goal)
+        more = more if n else None
         if more is None:
             rest = "at the present rate of differing answers that is not to come" if n else "no question was seen yet"
         else:
@@ -285,29 +312,9 @@ class Opening:
         words = f"{here}; the evidence for {nearest:.6g} is at {share:.0%} of what opens it: {rest}"
         return Progress(self.threshold, nearest, n, accepted, reachable, differing, share, more, words)
 
-    def _more_questions(self, at: int) -> int | None:
-        """Questions until threshold number ``at`` opens, at the growth that the differing so far would give."""
-        if not self._n:
-            return None
-        share = min(float(self._loss[at]) / self._n * self._rate, 1.0)  # how often Z is 1/r
-        bets = self._fractions / (1 / self._rate - self.max_loss)
-        growth = (1 - share) * np.log1p(bets * self.max_loss) + share * np.log1p(-self._fractions)
-        if growth.max() <= 0:
-            return None
-
-        def there(more: int) -> bool:
-            return float(_log_mean(self._log_wealth[at] + more * growth)) >= self._goal
-
-        # convex in `more` and below the goal at 0: once there, always there
-        enough = 1
-        while not there(enough):
-            enough *= 2
-            if enough > _FURTHEST:
-                return None
-        return bisect_left(range(enough), True, lo=1, key=there)
-
     def to_dict(self) -> dict[str, Any]:
         """The state as plain JSON; :meth:`from_dict` goes on from it to the last bit."""
+        several = {"above_by": self._above_by.tolist(), "loss_by": self._loss_by.tolist()}
         return {
             "max_loss": self.max_loss,
             "confidence": self.confidence,
@@ -320,6 +327,7 @@ class Opening:
             "best": self._best.tolist(),
             "above": self._above.tolist(),
             "loss": self._loss.tolist(),
+            **({"depths": self.depths, **several} if self.depths > 1 else {}),
         }
 
     @classmethod
@@ -330,22 +338,25 @@ class Opening:
             ArgumentError: It is none.
         """
         try:
-            self = cls(state["max_loss"], state["confidence"], grid=state["grid"], fractions=state["fractions"])
+            self = cls(
+                state["max_loss"],
+                state["confidence"],
+                grid=state["grid"],
+                fractions=state["fractions"],
+                depths=state.get("depths", 1),
+            )
             cells = (self._grid.size, self._fractions.size)
             self._n, self._opened, self._rate = int(state["questions"]), int(state["opened"]), float(state["rate"])
             self._log_wealth = np.array(state["log_wealth"], dtype=np.float64).reshape(cells)
             self._best = np.array(state["best"], dtype=np.float64).reshape(cells[0])
             self._above = np.array(state["above"], dtype=np.int64).reshape(cells[0])
             self._loss = np.array(state["loss"], dtype=np.float64).reshape(cells[0])
+            by, shape = (state.get("above_by", self._above), state.get("loss_by", self._loss)), self._above_by.shape
+            self._above_by = np.array(by[0], dtype=np.int64).reshape(shape)
+            self._loss_by = np.array(by[1], dtype=np.float64).reshape(shape)
         except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError("state", "the state of an opening", f"{type(error).__name__}: {error}") from error
         return self
-
-
-def _log_mean(log_wealth: _Floats) -> _Floats:
-    """``ln mean exp`` over the last axis."""
-    most = log_wealth.max(axis=-1)
-    return np.asarray(most + np.log(np.exp(log_wealth - most[..., None]).mean(axis=-1)))
 
 
 def _inside(argument: str, values: ArrayLike) -> _Floats:

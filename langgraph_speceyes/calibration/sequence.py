@@ -72,6 +72,7 @@ def descend(
     method: Method,
     seed: int,
     extrapolate: bool,
+    shorter: bool = False,
 ) -> Descent:
     """Test step after step. A question has the loss of the first gate that accepts it, and none where none does.
 
@@ -84,6 +85,7 @@ def descend(
         method: Which test.
         seed: Seed of the order of the bets.
         extrapolate: Whether to estimate ``more_needed``.
+        shorter: Whether a step is passed only if the first gates alone pass it too, whatever their number.
 
     Returns:
         The last step before the first that fails. A higher `confidence` or a lower `max_loss` never takes it further.
@@ -103,6 +105,8 @@ def descend(
     for start in range(0, firsts.size, at_once):
         some = np.arange(start, min(start + at_once, firsts.size))
         certified = _certified(_table(entry, lost, some), max_loss, confidence, method)
+        for gates in range(1, entry.shape[0]) if shorter else ():
+            certified &= _certified(_table(entry[:gates], lost[:gates], some), max_loss, confidence, method)
         passed += int(certified.cumprod().sum())
         if not certified.all():
             break

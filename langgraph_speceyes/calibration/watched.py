@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from langgraph_speceyes.calibration.detector import Detector
@@ -88,8 +89,8 @@ class WatchedOpening:
 
     def observe(
         self,
-        score: float | None,
-        differs: bool | None = None,
+        score: float | Sequence[float | None] | None,
+        differs: bool | Sequence[bool | None] | None = None,
         *,
         rate: float = 1.0,
         accepted: bool = False,
@@ -124,7 +125,11 @@ class WatchedOpening:
         """
         opening, detector = self.opening.to_dict(), self.detector.to_dict()
         fresh = Opening(
-            opening["max_loss"], opening["confidence"], grid=opening["grid"], fractions=opening["fractions"]
+            opening["max_loss"],
+            opening["confidence"],
+            grid=opening["grid"],
+            fractions=opening["fractions"],
+            depths=self.opening.depths,
         )
         watch = Detector(
             detector["max_loss"],

@@ -71,7 +71,7 @@ def calibrate(
     choose: Annotated[
         bool,
         typer.Option(
-            "--choose", help="Compare judge, scores and orders on one half, and certify the best on the other."
+            "--choose", help="Compare judge, depths, scores and orders on one half, certify the best on the other."
         ),
     ] = False,
     as_json: AsJson = False,
@@ -205,7 +205,15 @@ def _gate(found: Calibrated) -> Table:
     assert gate is not None
     table = Table(title=f"a gate from {found.questions} questions", title_justify="left", show_header=False)
     table.add_row("score", f"{gate.score}, K = {gate.k}")
-    table.add_row("threshold", f"{gate.threshold:.6f}")
+    if found.composition:
+        table.add_row("composition", found.composition)
+    for one in found.depths:
+        where = f"at depth {one.depth}, {one.look}" if one.look else "at depth 0, the answer without a look"
+        table.add_row(f"threshold {where}", f"{one.threshold:.6f}; {one.accepted:.1%} accepted here")
+    if not found.depths:
+        table.add_row("threshold", f"{gate.threshold:.6f}")
+    if gate.first_look == "always":
+        table.add_row("first look", "always: the answer without a look is not asked for")
     if gate.judge_threshold is not None:
         table.add_row("judge's threshold", f"{gate.judge_threshold:.6f}")
     if found.order:

@@ -43,6 +43,13 @@ _OPTIONS: dict[str, Any] = {
     "batch_size": Annotated[
         int | None, typer.Option(min=1, help="Most calls in one forward pass of a local model; the default is 16.")
     ],
+    "look": Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the small model is shown before it answers again: tiles:2x2, ocr, own_calls, pair (the embedded "
+            "pair's own), or a function of yours (package.function); may be given several times, a depth each."
+        ),
+    ],
     "models": Annotated[
         str | None,
         typer.Option(help="In their place: a function of yours that returns bench.methods.Models (package.function)."),

@@ -227,6 +227,11 @@ def _show_gate(console: Console, status: dict[str, Any]) -> None:
         f"{records['read']} records read, {records['passed_over']} of other gates passed over, {records['overdue']} "
         "not compared in time",
     ]
+    lines += [
+        f"depth {one['depth']}: answers {one['accepted']:.1%} of the questions, {one['differing']:.2%} differ; at the "
+        f"next threshold {one['next_accepted']:.1%}, of which {one['next_differing']:.2%}"
+        for one in status.get("depths", ())
+    ]
     if status["held_by"]:
         lines.append(f"waits for the comparison of {status['held_by']['id']}")
     if status["reason"]:

@@ -12,24 +12,35 @@ from langgraph.graph import START, StateGraph
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.choices import DepthChoice
 from langgraph_speceyes.depths import at_depth, split_depth
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.bypass import Bypass
 from langgraph_speceyes.front.calling import ModelCall, check_use
 from langgraph_speceyes.front.costs import Costs
+from langgraph_speceyes.front.depth_choice import DepthChooser, free_to_leave, ways_to_leave
 from langgraph_speceyes.front.gate import GatePhase
 from langgraph_speceyes.front.insides import author_of
 from langgraph_speceyes.front.intake import GivenUp, Intake
 from langgraph_speceyes.front.judge import Judge
 from langgraph_speceyes.front.looking import Looking
 from langgraph_speceyes.front.order import OrderChooser
-from langgraph_speceyes.front.route import ANSWERED, CHOSEN, OTHERWISE, TABLES, WATCHING, destinations, next_phases
+from langgraph_speceyes.front.route import (
+    ANSWERED,
+    CHOSEN,
+    OTHERWISE,
+    TABLES,
+    WATCHING,
+    WATCHING_ALONE,
+    destinations,
+    next_phases,
+)
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
 from langgraph_speceyes.front.settled import Settled
 from langgraph_speceyes.front.speculate import Speculate
 from langgraph_speceyes.front.structured import AnswerForm
-from langgraph_speceyes.looks import Look, resolve_looks
+from langgraph_speceyes.looks import Look, look_id, resolve_looks
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.nodes import DualNode, Route
@@ -41,6 +52,8 @@ from langgraph_speceyes.tracing import RunNotes, trace_policy
 
 JUDGE_CANDIDATES = 20
 """Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
+
+_AT_ONCE = DepthChoice(left_out=[0], explored=False, questions=0, seconds={}, alpha={}, behind={})
 
 DEEPER = ("look", "speculate", "gate")
 """The phases of each depth from 1 on."""
@@ -75,11 +88,9 @@ class FrontEnd:
         self.options, self.agent, gate = options, agent, options.gate
         # the threshold of a gate that opens itself is that of the run; this one is for the checks at the beginning
         self.gate = gate.gate(DEFAULT_THRESHOLD) if isinstance(gate, OpensItself) else resolve_gate(gate)
-        if isinstance(gate, OpensItself) and options.looks:
-            found = f"{type(gate).__name__}, which learns about answers without a look only"
-            raise ArgumentError("gate", "one with thresholds beside looks", found)
-        self.gate.check_looks(len(options.looks))
-        self.looks = resolve_looks(options.looks) if order != WATCHING else ()
+        self.looks = resolve_looks(options.looks)
+        self.first_look = options.first_look or self.gate.first_look
+        self.gate.check_looks([look_id(look) for look in self.looks], self.first_look, judged=options.judge is not None)
         self.adapter = adapter = adapter or StateAdapter()
         prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
@@ -121,12 +132,18 @@ class FrontEnd:
             max_answer_tokens=options.max_answer_tokens,
         )
         warn_if_uncalibrated(self.gate, stacklevel=3)  # at the line that calls create_speceyes or SpecEyesMiddleware
-        calls = {"speculate": self.small} | ({"judge": self.large} if self.large else {})
+        at_once = self.first_look == "always"
+        calls = {} if at_once else {"speculate": self.small} | ({"judge": self.large} if self.large else {})
         later = {at_depth("speculate", depth): self.small for depth in self._depths}
-        self.scope, order = CallScope(calls, later), (order or options.order) if judge is not None else "no_judge"
+        self.scope, self.depth_chooser = CallScope(calls, later), self._depth_chooser(order)
+        if judge is None:
+            order = WATCHING_ALONE if order == WATCHING else "no_judge"
+        order = order or options.order
+        if at_once and order == "auto":
+            order = "judge_first"  # of follow-ups; there is nothing to choose
         self.orders = CHOSEN if order == "auto" else (order,)
         self.chooser = OrderChooser(keep_judge=self.gate.judge_threshold is not None) if order == "auto" else None
-        firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders))
+        firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders)) & set(calls)
         self.intake = Intake(
             self.scope,
             adapter,
@@ -135,12 +152,14 @@ class FrontEnd:
             policy,
             RunReader(options.mode, self.gate, self.judge_threshold, options.audit),
             self.chooser or (order if judge is not None else None),
-            [calls[name] for name in sorted(firsts)] or list(calls.values()),
+            [calls[name] for name in sorted(firsts)] or list(calls.values()) or [self.small],
             strict=options.strict or opens_images,
             given_up=given_up,
             looks=bool(self.looks),
+            depths=self.depth_chooser or (_AT_ONCE if at_once else None),
         )
-        self.settled = Settled(self.chooser, costs=Costs(options.prices))
+        learners = [one for one in (self.chooser, self.depth_chooser) if one is not None]
+        self.settled = Settled(learners, costs=Costs(options.prices))
         self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
@@ -155,6 +174,22 @@ class FrontEnd:
     @property
     def _depths(self) -> range:
         return range(1, len(self.looks) + 1)
+
+    def _depth_chooser(self, order: str | None) -> DepthChooser | None:
+        """What leaves out looks that do not pay, where it is asked for and nothing that was promised speaks against."""
+        free = free_to_leave(self.gate)
+        wanted = (order or self.options.order) == "auto" and self.looks and self.first_look == "rejected"
+        # the evidence of a gate that opens itself is about questions that come to all depths
+        if not wanted or free == "none" or isinstance(self.options.gate, OpensItself):
+            return None
+        return DepthChooser(len(self.looks), free)
+
+    @property
+    def _leaving(self) -> list[tuple[int, ...]]:
+        """The depths that may be left out together."""
+        if self.first_look == "always":
+            return [(0,)]
+        return ways_to_leave(len(self.looks), self.depth_chooser.free) if self.depth_chooser else [()]
 
     def _deeper(self, depth: int, look: Look, prompts: Prompts) -> dict[str, Any]:
         options, strict = self.options, self.options.strict
@@ -182,9 +217,10 @@ class FrontEnd:
             otherwise: The node that any other query goes to.
             noted: Whether the choices are noted on the runs.
         """
-        self.add(graph, "speculate", self.speculate, speceyes_model=self.small.model_id)
-        self.add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
-        graph.add_edge("speculate", "gate")
+        if self.first_look != "always":
+            self.add(graph, "speculate", self.speculate, speceyes_model=self.small.model_id)
+            self.add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
+            graph.add_edge("speculate", "gate")
         if self.large is not None:
             self.add(graph, "judge", self.judge, speceyes_model=self.large.model_id)
         for depth in self._depths:
@@ -197,10 +233,10 @@ class FrontEnd:
         ends = {ANSWERED: answered, OTHERWISE: otherwise}
         deciding = [at_depth(name, depth) for depth in self._depths for name in ("look", "gate")]
         for phase in ("intake", "judge", "gate", *deciding):
-            reached = destinations(phase, self.orders, len(self.looks))
+            reached = destinations(phase, self.orders, len(self.looks), self._leaving)
             if phase == "intake" and begin == START:
                 reached -= {OTHERWISE}
-                if len(self.orders) == 1:
+                if len(self.orders) == 1 and self.first_look != "always":
                     # nothing to choose, and a conditional edge at the start would be a run of its own in a trace
                     for node in reached:
                         graph.add_edge(START, node)
@@ -235,13 +271,14 @@ class FrontEnd:
 
     def _router(self, phase: str, ends: dict[str, str]) -> Callable[[Any], Any]:
         def route(state: Any) -> Any:
-            following = next_phases(phase, state, len(self.looks))
+            following = next_phases(phase, state, len(self.looks), watched)
             # a look announces the call that follows it, and no other one does
             if following in ((ANSWERED,), (OTHERWISE,)) or (following and following[0].startswith("look_")):
                 self.scope.leave(query_id(state))
             found = [ends.get(node, node) for node in following]
             return found[0] if len(found) == 1 else found
 
+        watched = next((one for one in self.orders if one in (WATCHING, WATCHING_ALONE)), None)
         name, depth = split_depth(phase)
         said = {"intake": "taken", "judge": "judged", "look": "looked", "gate": "gated"}[name]
         route.__name__ = at_depth(said, depth)

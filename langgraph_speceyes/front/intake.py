@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.choices import DepthChoice, OrderChoice
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.front.calling import ModelCall
+from langgraph_speceyes.front.depth_choice import DepthChooser
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
 from langgraph_speceyes.images import ImagePolicy, check_image
 from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
-from langgraph_speceyes.state import OrderChoice, Query, RunSettings, Seen, SpecEyesState
+from langgraph_speceyes.state import Query, RunSettings, Seen, SpecEyesState
 
 UNREAD = Seen(count=0, last="")
 WATCHED, TURNED_OFF = "in shadow", "turned off"
@@ -53,6 +55,7 @@ class Intake:
             caller wants to know.
         given_up: What the agent had done in a run that nobody went on with; it becomes part of the state.
         looks: Whether there are looks, whose record is begun here.
+        depths: What chooses the depths that a query may come to, or the fixed choice; None for all.
     """
 
     def __init__(
@@ -69,10 +72,12 @@ class Intake:
         strict: bool = False,
         given_up: GivenUp | None = None,
         looks: bool = False,
+        depths: DepthChooser | DepthChoice | None = None,
     ) -> None:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
         self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
         self.settings, self.given_up, self.looks = settings, given_up, looks
+        self.depths = depths
         self.on_question: Callable[[Mapping[str, Any]], None] | None = None
         """Told of every question that the front end looks at or watches, before anything is known of it."""
 
@@ -195,6 +200,12 @@ class Intake:
             hedge=None,
             settings=settings,
         )
+        if isinstance(self.depths, DepthChooser):
+            # a question that is only watched is asked at all depths
+            if reason is None:
+                query["depth_choice"] = self.depths.choose()
+        elif self.depths is not None and reason in (None, WATCHED):
+            query["depth_choice"] = self.depths
         return {
             "speceyes_query": query,
             "speceyes_judgment": None,

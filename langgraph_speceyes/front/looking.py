@@ -17,6 +17,9 @@ from langgraph_speceyes.looks import Block, Look, Sight, observed
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Depth, SpecEyesState, query_of
 
+NOT_ASKED = Depth(look=None, observations=[], seconds=0.0, error=None, speculation=None, verdict=None)
+"""In the place of a depth that was left out."""
+
 
 class Looking:
     """Take a look, and put what it gives on record for the speculator.
@@ -100,4 +103,4 @@ class Looking:
         emit("look", {**shown, "seconds": depth["seconds"], "error": error}, state)
         # a checkpoint of a graph without looks, which goes on in one with them, has no list
         before = depths_of({**state, "speceyes_depths": state.get("speceyes_depths") or []})
-        return {"speceyes_depths": [*before, depth]}
+        return {"speceyes_depths": [*before, *[NOT_ASKED] * (self.depth - len(before)), depth]}

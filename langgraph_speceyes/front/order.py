@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from langgraph_speceyes.state import Decision, DepthDecision, OrderChoice
+from langgraph_speceyes.choices import OrderChoice
+from langgraph_speceyes.state import Decision, DepthDecision
 
 TRIED = ("judge_first", "speculate_first", "parallel")
 WINDOW = 200
@@ -27,7 +28,7 @@ OVERRULED, CONFIDENCE = 0.01, 0.95
 """The judge is left out only where it would overrule at most this share of the queries, so surely."""
 
 
-class _Estimate(NamedTuple):
+class Estimate(NamedTuple):
     """A mean and its standard error."""
 
     mean: float
@@ -64,14 +65,14 @@ class OrderChooser:
         def seconds() -> deque[float]:
             return deque(maxlen=min(window, WINDOW_S))
 
-        def share() -> deque[bool]:
+        def outcomes() -> deque[bool]:
             return deque(maxlen=window)
 
         self.keep_judge = keep_judge
         self._first = {"judge": seconds(), "speculate": seconds()}
         self._second = {"judge": seconds(), "speculate": seconds()}
         self._both, self._agent = seconds(), seconds()
-        self._screened, self._accepted, self._accepted_of_screened = share(), share(), share()
+        self._screened, self._accepted, self._accepted_of_screened = outcomes(), outcomes(), outcomes()
         self._clean, self._overruled = 0, 0
         self._tried: Counter[str] = Counter()
         self._looked: Counter[str] = Counter(TRIED)
@@ -165,7 +166,7 @@ class OrderChooser:
             self._turn = self._random.sample(TRIED, len(TRIED))
         return self._turn.pop()
 
-    def _other(self, costs: dict[str, _Estimate], best: str) -> str | None:
+    def _other(self, costs: dict[str, Estimate], best: str) -> str | None:
         """Now and then another order; how often is a matter of what it costs."""
         self._until_other -= 1
         self._budget += costs[best].mean / EVERY
@@ -181,25 +182,21 @@ class OrderChooser:
         self._budget -= extra
         return other
 
-    def _costs(self) -> dict[str, _Estimate]:
+    def _costs(self) -> dict[str, Estimate]:
         """What each order costs in front, as far as it is known."""
-        judge, speculate = _mean(self._first["judge"]), _mean(self._first["speculate"])
+        judge, speculate = mean(self._first["judge"]), mean(self._first["speculate"])
         costs = {}
         if judge and speculate and self._screened:
-            costs["judge_first"] = _sequence(
-                judge, _share(self._screened), _mean(self._second["speculate"]) or speculate
-            )
+            costs["judge_first"] = _sequence(judge, share(self._screened), mean(self._second["speculate"]) or speculate)
         if judge and speculate and self._accepted:
-            costs["speculate_first"] = _sequence(
-                speculate, _share(self._accepted), _mean(self._second["judge"]) or judge
-            )
-        if both := _mean(self._both):
+            costs["speculate_first"] = _sequence(speculate, share(self._accepted), mean(self._second["judge"]) or judge)
+        if both := mean(self._both):
             costs["parallel"] = both
         if speculate:
             costs["no_judge"] = speculate
         return costs
 
-    def _choice(self, order: str, costs: dict[str, _Estimate], *, explored: bool) -> OrderChoice:
+    def _choice(self, order: str, costs: dict[str, Estimate], *, explored: bool) -> OrderChoice:
         return OrderChoice(
             order=order,
             explored=explored,
@@ -211,23 +208,25 @@ class OrderChooser:
         )
 
 
-def _mean(values: Sequence[float] | deque[float]) -> _Estimate | None:
+def mean(values: Sequence[float] | deque[float]) -> Estimate | None:
+    """The mean of what is known, and its standard error; None of nothing."""
     count = len(values)
     if not count:
         return None
-    mean = sum(values) / count
-    spread = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
-    return _Estimate(mean, math.sqrt(spread / count))
+    middle = sum(values) / count
+    spread = sum((value - middle) ** 2 for value in values) / max(count - 1, 1)
+    return Estimate(middle, math.sqrt(spread / count))
 
 
-def _share(values: deque[bool]) -> _Estimate:
+def share(values: deque[bool]) -> Estimate:
+    """The share of those that are true, and its standard error."""
     count, found = len(values), sum(values)
     # a share of nothing or of all is no certainty
     likely = (found + 1) / (count + 2)
-    return _Estimate(found / count, math.sqrt(likely * (1 - likely) / count))
+    return Estimate(found / count, math.sqrt(likely * (1 - likely) / count))
 
 
-def _sequence(first: _Estimate, share: _Estimate, second: _Estimate) -> _Estimate:
+def _sequence(first: Estimate, share: Estimate, second: Estimate) -> Estimate:
     """A call, and for a share of the queries another one behind it."""
     variance = first.error**2 + (second.mean * share.error) ** 2 + (share.mean * second.error) ** 2
-    return _Estimate(first.mean + share.mean * second.mean, math.sqrt(variance))
+    return Estimate(first.mean + share.mean * second.mean, math.sqrt(variance))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.costs import Costs
-from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.state import Decision
 
 
@@ -31,19 +30,26 @@ class Watcher(Protocol):
         """The agent has raised an error."""
 
 
+class Learner(Protocol):
+    """What learns from decisions."""
+
+    def learn(self, decision: Decision) -> None:
+        """Take in what a query cost."""
+
+
 class Settled:
     """Tells everybody who is concerned of a decision.
 
     Args:
-        chooser: What learns the cost of orders, if it does.
+        learners: What learns the cost of orders and of depths.
         watcher: Who records questions, if anybody.
         costs: Puts prices on decisions.
     """
 
     def __init__(
-        self, chooser: OrderChooser | None, watcher: Watcher | None = None, costs: Costs | None = None
+        self, learners: Sequence[Learner] = (), watcher: Watcher | None = None, costs: Costs | None = None
     ) -> None:
-        self.chooser, self.watcher, self.costs = chooser, watcher, costs or Costs()
+        self.learners, self.watcher, self.costs = learners, watcher, costs or Costs()
 
     def bypassed(self, state: Mapping[str, Any], decision: Decision) -> None:
         """The speculation is the answer."""
@@ -63,6 +69,6 @@ class Settled:
             self.watcher.failed(state, decision, error)
 
     def _publish(self, state: Mapping[str, Any], decision: Decision) -> None:
-        if self.chooser:
-            self.chooser.learn(decision)
+        for learner in self.learners:
+            learner.learn(decision)
         emit("decision", decision, state)

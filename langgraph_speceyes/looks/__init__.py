@@ -11,6 +11,7 @@ from langgraph_speceyes.looks.look import (
     Observation,
     Observations,
     Sight,
+    look_id,
     observed,
     resolve_looks,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "OwnCalls",
     "Sight",
     "Tiles",
+    "look_id",
     "observed",
     "ocr",
     "own_calls",

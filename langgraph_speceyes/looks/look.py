@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -47,7 +49,11 @@ class Sight:
 
 @runtime_checkable
 class Look(Protocol):
-    """Something that looks at a question's images; what it raises is a failed look."""
+    """Something that looks at a question's images; what it raises is a failed look.
+
+    One whose observations depend on settings says so in an attribute or property `settings`, a mapping that JSON can
+    hold, so that a gate tells it from the same look with others (:func:`look_id`).
+    """
 
     @property
     def name(self) -> str:
@@ -58,6 +64,18 @@ class Look(Protocol):
 
     async def acall(self, sight: Sight) -> Observations:
         """Look, without blocking the event loop."""
+
+
+def look_id(look: Look) -> str:
+    """What tells a look from others, in a gate file or the record of a run.
+
+    Returns:
+        Its name, and behind it eight hexadecimal digits of its settings if it has any: ``tiles 4f0c21ab``.
+    """
+    settings = getattr(look, "settings", None)
+    if settings is None:
+        return look.name
+    return f"{look.name} {hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()[:8]}"
 
 
 def observed(found: object, policy: ImagePolicy = DEFAULT_POLICY) -> list[Block]:

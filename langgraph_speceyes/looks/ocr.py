@@ -25,6 +25,12 @@ class OcrLook:
             raise ArgumentError("where", "a function (image reference, question) -> references, or None", repr(where))
         self.where, self.reader = where, reader
 
+    @property
+    def settings(self) -> dict[str, str | None]:
+        """What tells it from others: the names of what reads, and of the function that says where."""
+        where = None if self.where is None else getattr(self.where, "__name__", type(self.where).__name__)
+        return {"where": where, "reader": type(self.reader).__name__}
+
     def __call__(self, sight: Sight) -> Observations:
         """Read each image, or its regions."""
         parts = [part for image in sight.images for part in self._parts(image, sight.question)]

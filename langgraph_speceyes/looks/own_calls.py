@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from langgraph_speceyes.agent.visual import create_visual_agent
 from langgraph_speceyes.errors import ArgumentError, LookError
 from langgraph_speceyes.images import block_of, parse_reference
 from langgraph_speceyes.looks.look import Observation, Observations, Sight
+from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import Model, resolve_model
 
 _CONFIG = RunnableConfig(run_name="own calls", tags=["nostream"])
@@ -28,8 +29,8 @@ class OwnCalls:
 
     name = "own_calls"
 
-    def __init__(self, loop: VisualLoop) -> None:
-        self.loop = loop
+    def __init__(self, loop: VisualLoop, settings: Mapping[str, Any]) -> None:
+        self.loop, self.settings = loop, settings
 
     def __call__(self, sight: Sight) -> Observations:
         """Ask the model, and run what it calls."""
@@ -108,8 +109,9 @@ def own_calls(
         raise ArgumentError("calls", "a whole number of at least 1", repr(calls))
     if any(isinstance(tool, BaseTool) for tool in tools):
         raise ArgumentError("tools", "names of the package's tools, and pure tools (ToolSpec)", "a tool of LangChain")
+    resolved = resolve_model("model", model)
     agent = create_visual_agent(
-        resolve_model("model", model),
+        resolved,
         tools=tools,
         max_steps=calls,
         protocol=protocol,
@@ -119,4 +121,14 @@ def own_calls(
         resize=resize,
         reader=reader,
     )
-    return OwnCalls(agent.loop)
+    settings = {
+        "model": model_name(resolved),
+        "tools": [tool if isinstance(tool, str) else tool.name for tool in tools],
+        "calls": calls,
+        "protocol": protocol if isinstance(protocol, str) else type(protocol).__name__,
+        "system": system,
+        "instruction": instruction,
+        "coordinates": str(coordinates),
+        "resize": None if resize is None else type(resize).__name__,
+    }
+    return OwnCalls(agent.loop, settings)

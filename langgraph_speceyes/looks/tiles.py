@@ -27,6 +27,11 @@ class Tiles:
         """Name the grid."""
         return f"tiles({self.rows}, {self.columns})"
 
+    @property
+    def settings(self) -> dict[str, int]:
+        """What tells one grid from others."""
+        return {"rows": self.rows, "columns": self.columns}
+
     def __call__(self, sight: Sight) -> Observations:
         """Cut the images."""
         view, found = View(sight.images, policy=sight.policy), list[Observation]()

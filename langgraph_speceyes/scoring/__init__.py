@@ -33,16 +33,11 @@ from langgraph_speceyes.scoring.answer import (
     score_answer,
     score_answers,
 )
-from langgraph_speceyes.scoring.gate import (
-    DEFAULT_THRESHOLD,
-    Gate,
-    resolve_gate,
-    uncalibrated_on_purpose,
-    warn_if_uncalibrated,
-)
+from langgraph_speceyes.scoring.gate import DEFAULT_THRESHOLD, FIRST_LOOKS, FirstLook, Gate, resolve_gate
 from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES, log_odds, sigmoid
 from langgraph_speceyes.scoring.separability import EPS, FLOOR, check_k, count_candidates, separability, top_k
 from langgraph_speceyes.scoring.spoken import Spoken, spoken
+from langgraph_speceyes.scoring.uncalibrated import uncalibrated_on_purpose, warn_if_uncalibrated
 from langgraph_speceyes.scoring.yes_no import tool_need
 
 __all__ = [
@@ -52,12 +47,14 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "END_TOKENS",
     "EPS",
+    "FIRST_LOOKS",
     "FLOOR",
     "LEAST_CANDIDATES",
     "SCORES",
     "SQUASH_SCALE",
     "AnswerLogprobs",
     "AnswerScore",
+    "FirstLook",
     "Gate",
     "ScoreName",
     "Spoken",

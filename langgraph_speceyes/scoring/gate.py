@@ -5,27 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from langgraph_speceyes.errors import ArgumentError, GateMismatchError, UncalibratedGateWarning
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError
 from langgraph_speceyes.scoring.aggregate import AT_ONE_K, ScoreName, check_k_for, check_score, least_candidates
 from langgraph_speceyes.scoring.answer import DEFAULT_K, AnswerScore
 
-__all__ = [
-    "DEFAULT_THRESHOLD",
-    "FORMAT",
-    "Gate",
-    "resolve_gate",
-    "uncalibrated_on_purpose",
-    "warn_if_uncalibrated",
-]
+__all__ = ["DEFAULT_THRESHOLD", "FIRST_LOOKS", "FORMAT", "FirstLook", "Gate", "resolve_gate"]
+
+FirstLook = Literal["rejected", "always"]
+
+#: When the first look is taken: behind an answer that was rejected, or at once, in place of the answer without a look.
+FIRST_LOOKS: tuple[FirstLook, ...] = get_args(FirstLook)
 
 #: The threshold (the paper's ``tau``) for ``odds`` where nobody calibrated one: refuses every tie.
 DEFAULT_THRESHOLD = 0.9
@@ -34,6 +28,10 @@ DEFAULT_THRESHOLD = 0.9
 FORMAT = 1
 
 _REQUIRED = ("score", "threshold", "k")
+
+# Attributes that a file has only where they differ from the default: without looks it is as it was before there were
+# any, for the versions that know none.
+_OF_LOOKS = ("depths", "looks", "first_look")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,10 @@ class Gate:
         max_answer_tokens: How long answers could get when it was chosen, if known.
         depths: Thresholds of the answers after the first, second and further look, each strictly between 0 and 1; None
             for `threshold` at every depth.
+        looks: The looks they were chosen with, if known: name and digest of each one's settings, as
+            :func:`~langgraph_speceyes.looks.look_id` tells them apart.
+        first_look: ``"always"`` for a gate that was calibrated without the answer before the first look: that answer is
+            not asked for, and `threshold`, which then is that of the first look, is compared with nothing at depth 0.
 
     Raises:
         ArgumentError: An attribute is out of its range; the error names it.
@@ -73,6 +75,8 @@ class Gate:
     prompts: str | None = None
     max_answer_tokens: int | None = None
     depths: tuple[float, ...] | None = None
+    looks: tuple[str, ...] | None = None
+    first_look: FirstLook = "rejected"
 
     def __post_init__(self) -> None:
         """Check every attribute and bring numbers to plain Python types."""
@@ -82,6 +86,7 @@ class Gate:
             if not isinstance(self.depths, list | tuple):
                 raise ArgumentError("depths", "thresholds of the depths from 1 on, or None", repr(self.depths))
             object.__setattr__(self, "depths", tuple(_threshold("depths", one) for one in self.depths))
+        self._check_looks()
         object.__setattr__(self, "k", check_k_for(self.score, self.k))
         for name, model in (("speculator", self.speculator), ("agent", self.agent)):
             if model is not None and (not isinstance(model, str) or not model):
@@ -99,6 +104,19 @@ class Gate:
         if self.calibration is not None:
             object.__setattr__(self, "calibration", _plain(self.calibration))
 
+    def _check_looks(self) -> None:
+        if self.looks is not None:
+            expected = "names of looks with digests of their settings, or None"
+            if not isinstance(self.looks, list | tuple) or not all(one and isinstance(one, str) for one in self.looks):
+                raise ArgumentError("looks", expected, repr(self.looks))
+            object.__setattr__(self, "looks", tuple(self.looks))
+            if len(self.looks) != len(self.depths or ()):
+                raise ArgumentError("looks", f"{len(self.depths or ())}, one for each of depths", len(self.looks))
+        if self.first_look not in FIRST_LOOKS:
+            raise ArgumentError("first_look", "one of " + ", ".join(FIRST_LOOKS), repr(self.first_look))
+        if self.first_look == "always" and not self.depths:
+            raise ArgumentError("depths", "a threshold for the first look, which is always taken", repr(self.depths))
+
     def at(self, depth: int) -> Gate:
         """The gate of a depth: this one with that depth's threshold.
 
@@ -108,6 +126,13 @@ class Gate:
         if depth == 0 or self.depths is None:
             return self
         return replace(self, threshold=self.depths[depth - 1])
+
+    def of_looks(self, count: int) -> Gate:
+        """The gate where there are only the first so many of its looks."""
+        if not count:
+            return replace(self, depths=None, looks=None, first_look="rejected")
+        looks = None if self.looks is None else self.looks[:count]
+        return replace(self, depths=None if self.depths is None else self.depths[:count], looks=looks)
 
     def accepts(self, answer: AnswerScore) -> bool:
         """Decide about one answer: ``score >= tau``. No other place compares a score with the threshold.
@@ -164,18 +189,34 @@ class Gate:
             if calibrated is not None and used is not None and calibrated != used:
                 raise GateMismatchError(name, f"{calibrated!r}, which the gate was calibrated for", repr(used))
 
-    def check_looks(self, looks: int) -> None:
-        """Check that there is a threshold for every depth.
+    def check_looks(self, looks: Sequence[str], first_look: FirstLook = "rejected", *, judged: bool = False) -> None:
+        """Check that these looks are those that the gate was calibrated with.
 
         Args:
-            looks: How many looks are in use.
+            looks: The looks in use, as :attr:`looks` names them.
+            first_look: When the first one is taken.
+            judged: Whether there is a judge.
 
         Raises:
-            GateMismatchError: The gate has thresholds for more or fewer.
+            GateMismatchError: There are others, more, fewer or the same in another order; the first is taken at another
+                time; or a judge sends questions past the answer without a look, and the gate was calibrated without
+                one.
         """
-        if self.depths is not None and len(self.depths) != looks:
-            expected = f"{len(self.depths)}, for which the gate has thresholds (depths)"
-            raise GateMismatchError("looks", expected, looks)
+        used = ", ".join(looks) or "none"
+        calibrated = self.calibration is not None and self.calibration.get("method") in ("guarantee", "paper")
+        if self.looks is not None and self.looks != tuple(looks):
+            named = ", ".join(self.looks) or "none"
+            raise GateMismatchError("looks", f"{named}, which the gate was calibrated with", used)
+        if self.depths is None and looks and calibrated:
+            raise GateMismatchError("looks", "none, as the gate was calibrated without looks", used)
+        if self.depths is not None and len(self.depths) != len(looks):
+            raise GateMismatchError("looks", f"{len(self.depths)}, for which the gate has thresholds (depths)", used)
+        if looks and calibrated and self.first_look != first_look:
+            expected = f"{self.first_look!r}, which the gate was calibrated with"
+            raise GateMismatchError("first_look", expected, repr(first_look))
+        # without looks it keeps questions from the gate; with them it sends them on to another gate
+        if looks and calibrated and judged and self.judge_threshold is None and first_look == "rejected":
+            raise GateMismatchError("judge", "none, as the gate was calibrated without one", "a judge")
 
     def check_settings(
         self, *, judge_threshold: float | None, prompts: str | None = None, max_answer_tokens: int | None = None
@@ -206,7 +247,7 @@ class Gate:
             raise GateMismatchError("max_answer_tokens", expected, max_answer_tokens)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a gate file: a JSON object of the attributes and ``"format": 1``; of `depths` only where there are any.
+        """Write a gate file: a JSON object of the attributes and ``"format": 1``; of looks only where there are any.
 
         Args:
             path: Where to write; an existing file is replaced.
@@ -215,9 +256,9 @@ class Gate:
             OSError: The file cannot be written.
         """
         content = {"format": FORMAT, **{item.name: getattr(self, item.name) for item in fields(self)}}
-        if self.depths is None:
-            # as it was before there were depths, for the versions that know none
-            del content["depths"]
+        for item in fields(self):
+            if item.name in _OF_LOOKS and content[item.name] == item.default:
+                del content[item.name]
         Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -282,44 +323,6 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
             raise ArgumentError("gate", "the path of a gate file, or a threshold as a number", f"the text {value!r}")
         return Gate.load(value)
     return Gate(threshold=_number("gate", value, "a Gate, a threshold, the path of a gate file or None"))
-
-
-# gates that were warned about, and whether a measurement is under way that needs no warning
-_warned_about: set[Gate] = set()
-_telling = threading.Lock()
-_on_purpose: ContextVar[bool] = ContextVar("speceyes_uncalibrated_on_purpose", default=False)
-
-
-def warn_if_uncalibrated(gate: Gate, stacklevel: int = 2) -> None:
-    """Say once per process and gate that nobody calibrated it, and what to do about that.
-
-    Args:
-        gate: A gate that is about to be used.
-        stacklevel: Whose line is named, as in :func:`warnings.warn`: 1 is the line that calls this function.
-    """
-    if gate.calibration is not None or _on_purpose.get():
-        return
-    with _telling:
-        if gate in _warned_about:
-            return
-        _warned_about.add(gate)
-    warnings.warn(
-        f"Nobody calibrated this gate ({gate.score} >= {gate.threshold:g}): how much accuracy it costs with these "
-        "models and your questions is not known. Calibrate it on recorded questions (speceyes eval --full, then "
-        "speceyes calibrate) and give the file as gate=, or let it learn from your traffic: gate=SelfOpening(...).",
-        UncalibratedGateWarning,
-        stacklevel=stacklevel + 1,
-    )
-
-
-@contextmanager
-def uncalibrated_on_purpose() -> Iterator[None]:
-    """Within it no gate is warned about: measurements take gates that are open, shut or yet to be calibrated."""
-    token = _on_purpose.set(True)
-    try:
-        yield
-    finally:
-        _on_purpose.reset(token)
 
 
 def _is_number(text: str) -> bool:

@@ -9,6 +9,7 @@ from langgraph.store.memory import InMemoryStore
 
 from langgraph_speceyes.behind.again import AgentAgain
 from langgraph_speceyes.front.end import FrontEnd
+from langgraph_speceyes.looks import look_id
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.traffic.agreement import resolve_agree
 from langgraph_speceyes.traffic.journal import Journal
@@ -41,13 +42,14 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
     options = front.options
     models = {"speculator": front.small.model_id, "judge": front.large.model_id if front.large else None}
     prompts = options.prompts or Prompts()
-    digest = gate_digest(front.gate, models, prompts.digest, options.max_answer_tokens)
+    looks = [look_id(look) for look in front.looks]
+    digest = gate_digest(front.gate, models, prompts.digest, options.max_answer_tokens, looks, front.first_look)
     journal: Journal | None = None if options.journal is None else open_journal(options.journal)
     opener, opening = None, options.gate
     if isinstance(opening, SelfOpening):
         own = None if opening.journal is None else open_journal(opening.journal)
         journal = own or journal or _spare()
-        opener = Opener(opening, digest, journal, judge_threshold=front.judge_threshold)
+        opener = Opener(opening, digest, journal, judge_threshold=front.judge_threshold, depths=1 + len(looks))
     traffic = Traffic(
         digest,
         journal,
@@ -58,6 +60,7 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
         shadow=Shadow(front.watching, keys, front.gate),
         again=again,
         opener=opener,
+        looks=looks,
     )
     front.settled.watcher = traffic
     if opener is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -14,7 +14,7 @@ from langgraph_speceyes.answers.agreement import Agreement
 from langgraph_speceyes.decision import decide
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.traffic.record import Record
-from langgraph_speceyes.traffic.records import record_of
+from langgraph_speceyes.traffic.records import agreed, answers_in, record_of
 
 if TYPE_CHECKING:
     from langgraph_speceyes.traffic.watch import Traffic
@@ -29,46 +29,50 @@ class Comparison:
     state: Mapping[str, Any]
     values: Mapping[str, Any]
     answer: Any
+    _second: str | None = field(default=None, init=False)
+    _known: dict[str, Agreement] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
-        """Compare them."""
-        try:
-            first, second = self._pair()
-            found = self.traffic.agree(self.record["question"] or "", first, second)
-        except Exception as error:
-            self._undecided(error)
-        else:
-            self._note(found, second)
+        """Compare them, at each depth that has an answer."""
+        for depth, text in answers_in(self.record):
+            said = text or ""
+            try:
+                found = self._known.get(said) or self.traffic.agree(self._question, *self._pair(said))
+            except Exception as error:
+                found, self._second = _undecided(error), None
+            self._take(depth, said, found)
+        self._note()
 
     async def arun(self) -> None:
         """Compare them; see :meth:`run`."""
-        try:
-            first, second = self._pair()
-            found = await self.traffic.agree.acall(self.record["question"] or "", first, second)
-        except Exception as error:
-            self._undecided(error)
-        else:
-            self._note(found, second)
+        for depth, text in answers_in(self.record):
+            said = text or ""
+            try:
+                found = self._known.get(said) or await self.traffic.agree.acall(self._question, *self._pair(said))
+            except Exception as error:
+                found, self._second = _undecided(error), None
+            self._take(depth, said, found)
+        self._note()
 
-    def _pair(self) -> tuple[str, str | None]:
-        return self.traffic.answers.pair(self.record["speculation"] or "", self.state, self.values, self.answer)
+    @property
+    def _question(self) -> str:
+        return self.record["question"] or ""
 
-    def _note(self, found: Agreement, second: str | None) -> None:
-        self.traffic.note(
-            {
-                **self.record,
-                "agree": found.agree,
-                "agreed_by": found.by,
-                "agree_probability": found.probability,
-                "answer": second,
-                "settled": True,
-                "error": self.record["error"] or found.error,
-            }
-        )
+    def _pair(self, said: str) -> tuple[str, str | None]:
+        first, self._second = self.traffic.answers.pair(said, self.state, self.values, self.answer)
+        return first, self._second
 
-    def _undecided(self, error: Exception) -> None:
-        found = Agreement(None, "undecided", error=describe_error(error))
-        self._note(found, None)
+    def _take(self, depth: int, said: str, found: Agreement) -> None:
+        # two depths that say the same need one comparison
+        self._known[said] = found
+        self.record = agreed(self.record, depth, found)
+
+    def _note(self) -> None:
+        self.traffic.note({**self.record, "answer": self._second, "settled": True})
+
+
+def _undecided(error: Exception) -> Agreement:
+    return Agreement(None, "undecided", error=describe_error(error))
 
 
 @dataclass
@@ -98,7 +102,8 @@ class ShadowRun(Comparison):
     def _found(self, found: dict[str, Any]) -> bool:
         """Take the phases' records over; whether there is an answer to compare."""
         decision = decide(found, self.traffic.shadow.gate, "fallback")  # type: ignore[arg-type]
-        record, asked = record_of(found, decision, self.record["gate"], question=self.record["question"]), self.record
+        asked, looks = self.record, self.traffic.looks
+        record = record_of(found, decision, asked["gate"], question=asked["question"], looks=looks)
         # what the run itself took, with the phases that were no part of it
         seconds, tokens = {**record["seconds"], **asked["seconds"]}, {**record["tokens"], **asked["tokens"]}
         self.record = {**record, "seconds": seconds, "tokens": tokens, "images": asked["images"]}

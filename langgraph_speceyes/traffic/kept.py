@@ -10,7 +10,7 @@ from typing import Any, cast
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images.data_url import is_data_url
 from langgraph_speceyes.tracing import mask_images
-from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.record import OF_LOOKS, DepthRecord, Record
 
 TEXTS = ("question", "speculation", "answer")
 """The fields that hold what people and models wrote."""
@@ -24,7 +24,8 @@ MOST_REFERENCE = 4096
 MOST_IMAGES = 100
 """References kept of a record."""
 
-_FIELDS = tuple(Record.__annotations__)
+_FIELDS = tuple(field for field in Record.__annotations__ if field not in OF_LOOKS)
+_OF_A_DEPTH = tuple(DepthRecord.__annotations__)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _TYPE = re.compile(r"\w+(?:\.\w+)*(?=:|$)")
 
@@ -55,7 +56,22 @@ def kept(record: Mapping[str, Any], *, texts: bool) -> Record:
         found[field] = _plain(record[field], MOST_TEXT) if texts else None
     found["error"] = _error(record["error"], texts)
     found["images"] = _references(record["images"]) if texts else []
-    return cast(Record, {field: found[field] for field in _FIELDS})
+    ordered = {field: found[field] for field in _FIELDS}
+    if "depths" in record:
+        ordered["depth"] = _plain(record.get("depth"), MOST_NAME)
+        ordered["depths"] = [_depth(one, texts) for one in record["depths"]]
+    return cast(Record, ordered)
+
+
+def _depth(depth: Any, texts: bool) -> dict[str, Any]:
+    if not isinstance(depth, Mapping) or (missing := [field for field in _OF_A_DEPTH if field not in depth]):
+        lacks = f"none called {', '.join(missing)}" if isinstance(depth, Mapping) else type(depth).__name__
+        raise ArgumentError("depths", "records of depths with all fields", lacks)
+    numbers = [field for field in _OF_A_DEPTH if field not in ("speculation", "error")]
+    found = {field: _plain(depth[field], MOST_NAME) for field in numbers}
+    found["speculation"] = _plain(depth["speculation"], MOST_TEXT) if texts else None
+    found["error"] = _error(depth["error"], texts)
+    return {field: found[field] for field in _OF_A_DEPTH}
 
 
 def check_name(argument: str, name: object) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 from langgraph_speceyes.calibration.watched import Terms, WatchedOpening
@@ -18,6 +17,7 @@ from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opening import EventName, OpeningEvent, SelfOpening
 from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.seen import SeenRecord, seen_record
 
 __all__ = ["Opener", "saved_openings"]
 
@@ -28,18 +28,6 @@ _FORMAT = 1
 
 # What the evidence depends on; other settings may change without voiding it.
 _EVIDENCE = ("max_loss", "confidence", "score", "k", "false_alarms", "horizon", "grid")
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A record as evidence."""
-
-    score: float | None
-    differs: bool
-    rate: float
-    accepted: bool
-    audited: bool
-    overdue: bool
 
 
 class Opener:
@@ -61,6 +49,7 @@ class Opener:
         journal: Where the records are.
         judge_threshold: The judge's threshold in use, None without a judge; records of another are passed over.
         clock: Seconds since the epoch.
+        depths: How many answers a question may have: one, and one for each look.
     """
 
     def __init__(
@@ -71,15 +60,16 @@ class Opener:
         *,
         judge_threshold: float | None = None,
         clock: Callable[[], float] = time.time,
+        depths: int = 1,
     ) -> None:
         self.settings, self.gate_id, self.journal, self.clock = settings, gate, journal, clock
-        self.judge_threshold = judge_threshold
+        self.judge_threshold, self.depths = judge_threshold, depths
         basis = {key: value for key, value in settings.to_dict().items() if key in _EVIDENCE}
         text = json.dumps(basis | {"judge_threshold": judge_threshold, "format": _FORMAT}, sort_keys=True)
         self.name = f"opening:{gate}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         self._start_name = f"{self.name}:start"
         self._lock = threading.Lock()
-        self._watched = settings.fresh()
+        self._watched = settings.fresh(depths)
         self._position: str | None = None
         self._folded = self._overdue = self._skipped = 0
         self._recent: list[str] = []
@@ -166,6 +156,7 @@ class Opener:
                 "judge_threshold": self.judge_threshold,
                 **self._watched.terms._asdict(),
                 "progress": asdict(self._watched.opening.progress),
+                **({"depths": self._by_depth()} if self.depths > 1 else {}),
                 "detector": {
                     "level": detector.level,
                     "warning_level": detector.warning_level,
@@ -178,6 +169,9 @@ class Opener:
                 "reason": None if self._start_event is None else self._start_event["event"]["reason"],
                 "events": list(self._events),
             }
+
+    def _by_depth(self) -> list[dict[str, Any]]:
+        return [asdict(one) for one in self._watched.opening.by_depth]
 
     def _refresh(self) -> None:
         try:
@@ -224,7 +218,7 @@ class Opener:
                     continue
                 self._overdue += seen.overdue
                 event = self._watched.observe(
-                    seen.score, seen.differs, rate=seen.rate, accepted=seen.accepted, audited=seen.audited
+                    seen.scores, seen.differs, rate=seen.rate, accepted=seen.accepted, audited=seen.audited
                 )
                 if event == "closed":
                     self._close(record["at"])
@@ -235,26 +229,14 @@ class Opener:
                 elif event is not None:
                     self._note(event, record["at"], self._watched.opening.progress.words)
 
-    def _seen(self, record: Record) -> _Seen | Literal["other", "awaited"]:
-        """A record as evidence; ``other`` for one that is none, ``awaited`` for one that is to be waited for."""
-        rate = record["audit_rate"]
-        # what decides here was fixed before the question was seen
-        if record["gate"] != self.gate_id or record["judge_threshold"] != self.judge_threshold or not 0 < rate <= 1:
-            return "other"
-        accepted = record["route"] == "bypass"
-        score = record["scores"].get(self.settings.score)
-        if score is None and record["score_name"] == self.settings.score:
-            score = record["score"]
-        if record["screened"] or record["reason"] is not None:
-            return _Seen(None, False, rate, accepted, record["audited"], False)
-        if accepted and not record["audited"]:
-            return _Seen(_usable(score), False, rate, True, False, False)
-        if not record["settled"]:
-            if self.clock() - record["at"] < self.settings.deadline:
-                return "awaited"
-            # nobody knows what this would have become: counted against every threshold where there is no score
-            return _Seen(1.0 if score is None else _usable(score), True, rate, accepted, True, True)
-        return _Seen(_usable(score), record["agree"] is not True, rate, accepted, True, False)
+    def _seen(self, record: Record) -> SeenRecord | Literal["other", "awaited"]:
+        return seen_record(
+            record,
+            gate=self.gate_id,
+            judge_threshold=self.judge_threshold,
+            score=self.settings.score,
+            waited=self.clock() - record["at"] >= self.settings.deadline,
+        )
 
     def _close(self, at: float) -> None:
         """The detector has alarmed: shut at once, whatever the journal says."""
@@ -359,6 +341,7 @@ class Opener:
         """Have the journal know which states it holds for this gate."""
         index = self.journal.load(_index_name(self.gate_id)) or {}
         entry = {"settings": self.settings.to_dict(), "judge_threshold": self.judge_threshold}
+        entry |= {"depths": self.depths} if self.depths > 1 else {}
         if index.get(self.name) != entry:
             self.journal.save(_index_name(self.gate_id), index | {self.name: entry})
 
@@ -375,15 +358,16 @@ def saved_openings(journal: Journal, gate: str) -> list[Opener]:
     """
     entries = (journal.load(_index_name(gate)) or {}).values()
     return [
-        Opener(SelfOpening.from_dict(entry["settings"]), gate, journal, judge_threshold=entry["judge_threshold"])
+        Opener(
+            SelfOpening.from_dict(entry["settings"]),
+            gate,
+            journal,
+            judge_threshold=entry["judge_threshold"],
+            depths=entry.get("depths", 1),
+        )
         for entry in entries
     ]
 
 
 def _index_name(gate: str) -> str:
     return f"openings:{gate}"
-
-
-def _usable(score: float | None) -> float | None:
-    """A score that a threshold can be compared with; other values are never accepted."""
-    return score if score is not None and not math.isnan(score) and 0 <= score <= 1 else None

@@ -27,7 +27,8 @@ class SelfOpening:
     """A gate that begins shut, in shadow, and opens downwards as evidence from its own traffic allows.
 
     Promised, with probability ``confidence``, at every moment of a start: at most ``max_loss`` of all questions get an
-    answer that differs from the agent's. The page *A gate that opens itself* says what that rests on.
+    answer that differs from the agent's. The page *A gate that opens itself* says what that rests on. With looks the
+    promise is one over all depths, which open together, at one threshold.
 
     Attributes:
         max_loss: The limit, a share of all questions, strictly between 0 and 1.
@@ -74,10 +75,15 @@ class SelfOpening:
         score: Any = self.score
         Gate(score, 0.5, self.k, judge_threshold=self.judge_threshold)
 
-    def fresh(self) -> WatchedOpening:
-        """The state without evidence."""
+    def fresh(self, depths: int = 1) -> WatchedOpening:
+        """The state without evidence.
+
+        Args:
+            depths: How many answers a question may have: one, and one for each look.
+        """
+        grid = OPENING_GRID if self.grid is None else self.grid
         return WatchedOpening(
-            Opening(self.max_loss, self.confidence, grid=OPENING_GRID if self.grid is None else self.grid),
+            Opening(self.max_loss, self.confidence, grid=grid, depths=depths),
             Detector(self.max_loss, false_alarms=self.false_alarms, horizon=self.horizon),
             floor=self.audit,
         )

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from langgraph_speceyes.state import Mode, Phase, Route
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the record's layout."""
+READABLE = (1, 2)
+"""Versions that can be read: records of version 1 are those of graphs without looks."""
+OF_LOOKS = ("depth", "depths")
+"""The fields that a record has in graphs with looks only."""
+
+
+class DepthRecord(TypedDict):
+    """One answer after a look.
+
+    Attributes:
+        depth: Which one, from 1.
+        look: The look's name, and behind it a digest of its settings.
+        score: The score that the gate compares; None without a scored answer.
+        scores: All answer scores by name.
+        threshold: The gate's at this depth; None while a gate that opens itself is shut.
+        k: Candidates a token; None without a scored answer.
+        accepted: Whether the gate accepted; None where there was nothing to compare.
+        seconds: Wall time of look, speculation and gate together.
+        agree: Whether the answer and the agent's say the same; None while that is not known.
+        agreed_by: As in :class:`Record`.
+        agree_probability: As in :class:`Record`.
+        speculator_right: A person's label of the answer; None without one.
+        speculation: The answer; None where texts are not kept, or there is none.
+        error: Trouble at this depth; None otherwise.
+    """
+
+    depth: int
+    look: str | None
+    score: float | None
+    scores: dict[str, float | None]
+    threshold: float | None
+    k: int | None
+    accepted: bool | None
+    seconds: float
+    agree: bool | None
+    agreed_by: str | None
+    agree_probability: float | None
+    speculator_right: bool | None
+    speculation: str | None
+    error: str | None
 
 
 class Record(TypedDict):
@@ -50,6 +90,9 @@ class Record(TypedDict):
         answer: The agent's answer; None where texts are not kept, or there is none.
         images: References of the question's images (paths, URLs, digests; never data); empty where texts are not kept,
             or an image is inline.
+        depth: With looks only: the depth whose answer the gate accepts, for `would`; None where there is none. All
+            other fields are of depth 0, of which `score` is None where it was not asked.
+        depths: With looks only: each answer after a look that was come to, from depth 1 on.
     """
 
     id: str
@@ -85,3 +128,5 @@ class Record(TypedDict):
     speculation: str | None
     answer: str | None
     images: list[str]
+    depth: NotRequired[int | None]
+    depths: NotRequired[list[DepthRecord]]

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 
+from langgraph_speceyes.choices import OrderChoice
 from langgraph_speceyes.errors import InputError
 from langgraph_speceyes.front.alone import alone
 from langgraph_speceyes.front.end import FrontEnd
@@ -17,7 +18,6 @@ from langgraph_speceyes.front.intake import WATCHED
 from langgraph_speceyes.front.route import WATCHING
 from langgraph_speceyes.question import question_at, seen
 from langgraph_speceyes.scoring import Gate
-from langgraph_speceyes.state import OrderChoice
 
 _CONFIG = RunnableConfig(run_name="shadow", tags=["speceyes:shadow"])
 
@@ -87,4 +87,5 @@ class Shadow:
             "reason": self.front.intake.unopened(asked),
             "order": order if self.front.judge_threshold is not None else None,
         }
-        return {**{key: state[key] for key in self.keys if key in state}, "speceyes_query": watched}
+        given = {**{key: state[key] for key in self.keys if key in state}, "speceyes_query": watched}
+        return {**given, "speceyes_depths": []} if self.front.looks else given

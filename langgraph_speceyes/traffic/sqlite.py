@@ -16,7 +16,7 @@ from langgraph_speceyes.errors import ArgumentError, ClosedError, JournalError
 from langgraph_speceyes.traffic.guard import Guard
 from langgraph_speceyes.traffic.journal import LIMIT, check_number
 from langgraph_speceyes.traffic.kept import TEXTS, check_name, kept
-from langgraph_speceyes.traffic.record import SCHEMA, Record
+from langgraph_speceyes.traffic.record import READABLE, SCHEMA, Record
 
 APPLICATION = 0x53_70_45_79
 """SQLite's `application_id` of a journal: ``SpEy``."""
@@ -54,8 +54,9 @@ class SQLiteJournal:
     missing (`synchronous` is NORMAL), and positions given out in them come again. Nothing is opened before the first
     use; after trouble the next use opens the file anew. Not for network drives, where WAL does not work.
 
-    The file holds `records` (`position`, `id`, `record` as JSON without texts, the texts in columns of their own) and
-    `named`; SQLite's `user_version` is the layout's.
+    The file holds `records` (`position`, `id`, `record` as JSON without texts, the texts in columns of their own but
+    for those of answers after a look) and `named`; SQLite's `user_version` is the layout's. A file of an earlier
+    version is read, and from then on one of this version.
 
     Args:
         path: The file; it is made in a folder that exists.
@@ -186,10 +187,12 @@ class SQLiteJournal:
         # only now: another program's file is left as it is
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        if made:
+        if made and self._version(connection) == SCHEMA:
             return
         with _transaction(connection):
-            if not self._is_made(connection):  # another process may have been faster
+            if made:
+                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            elif not self._is_made(connection):  # another process may have been faster
                 for statement in _TABLES.split(";\n"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -197,15 +200,21 @@ class SQLiteJournal:
 
     def _is_made(self, connection: sqlite3.Connection) -> bool:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version = self._version(connection)
         if application == APPLICATION:
-            if version != SCHEMA:
-                raise JournalError(f"{self.path}: a journal of schema {version}; this version reads schema {SCHEMA}")
+            if version not in READABLE:
+                reads = " and ".join(map(str, READABLE))
+                raise JournalError(f"{self.path}: a journal of schema {version}; this version reads schema {reads}")
             return True
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables or application or version:
             raise JournalError(f"{self.path}: a database of another program, no journal")
         return False
+
+    @staticmethod
+    def _version(connection: sqlite3.Connection) -> int:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return int(version)
 
     def _let_go(self) -> None:
         if self._connection is not None:

@@ -18,7 +18,7 @@ from langgraph_speceyes.traffic.chunks import Chunk, Layout, Place, position_of,
 from langgraph_speceyes.traffic.guard import Guard
 from langgraph_speceyes.traffic.journal import LIMIT, check_number
 from langgraph_speceyes.traffic.kept import check_name, kept
-from langgraph_speceyes.traffic.record import SCHEMA, Record
+from langgraph_speceyes.traffic.record import READABLE, SCHEMA, Record
 from langgraph_speceyes.traffic.sqlite import as_json
 
 NAMESPACE = ("speceyes", "journal")
@@ -188,11 +188,12 @@ class StoreJournal:
         if store is None or store is self._checked:
             return
         (item,) = self._call([self._layout.get("meta", "schema")])
-        if item is None:
+        found = None if item is None else item.value.get("schema")
+        if item is not None and found not in READABLE:
+            reads = " and ".join(map(str, READABLE))
+            raise JournalError(f"{self!r}: a journal of schema {found}; this version reads schema {reads}")
+        if found != SCHEMA:
             self._call([self._layout.put("meta", "schema", {"schema": SCHEMA})])
-        elif item.value.get("schema") != SCHEMA:
-            found = item.value.get("schema")
-            raise JournalError(f"{self!r}: a journal of schema {found}; this version reads schema {SCHEMA}")
         self._checked = store
 
     def _places(self, ids: Sequence[str]) -> list[Place | None]:

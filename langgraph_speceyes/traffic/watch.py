@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opener import Opener
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.recorder import Recorder
-from langgraph_speceyes.traffic.records import record_of
+from langgraph_speceyes.traffic.records import record_of, undecided
 from langgraph_speceyes.traffic.said import Answers
 from langgraph_speceyes.traffic.shadow import Shadow
 
@@ -66,10 +66,11 @@ class Traffic:
         shadow: Shadow,
         again: AgentAgain | None,
         opener: Opener | None = None,
+        looks: Sequence[str] = (),
     ) -> None:
         self.gate, self.journal, self._spare = gate, journal, spare
         self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
-        self.opener, self.background = opener, Background()
+        self.opener, self.looks, self.background = opener, looks, Background()
         self._folding, self._folded, self._warned = False, 0.0, False
         self._shut = NOT_YET
         self._lock = threading.Lock()
@@ -146,7 +147,7 @@ class Traffic:
                 return
             record = self._record(state, decision)
             if not record["settled"]:
-                record |= {"agreed_by": "undecided", "settled": True}
+                record = undecided(record)
             self.note({**record, "error": record["error"] or describe_error(error)})
         except Exception as trouble:
             _log_loss(trouble)
@@ -213,7 +214,7 @@ class Traffic:
         asked = self.asked(state)
         images = asked.images if asked else ()
         text = question_text(asked.message) if asked else None
-        return record_of(state, decision, self.gate, question=text, images=images)
+        return record_of(state, decision, self.gate, question=text, images=images, looks=self.looks)
 
     def _bind(self) -> None:
         """Give a journal without a store of its own that of the run."""

@@ -247,7 +247,7 @@ def test_the_judge_alone_is_a_gate_of_its_own(tmp_path: Path) -> None:
     found = certify(evidence, Composition(None, None), terms)
     assert found.threshold is not None
     assert found.accepted == pytest.approx(0.6, abs=0.05)
-    gate = found.composition.gate(Gate(), found.threshold, {})
+    gate = found.composition.gate(evidence, found.threshold, {})
     assert gate.judge_threshold is not None
     need = evidence.columns.tool_need
     assert ((need < gate.judge_threshold) == found.bypass).all()

@@ -14,13 +14,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 from PIL import Image
 
 from langgraph_speceyes import Gate, ImagePolicy, Prompts
+from langgraph_speceyes.bench.canned import Canned, content, message
 from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.opening.live import drawn, lost, run_live, settings_of, summary
 from langgraph_speceyes.bench.opening.live_plot import draw_opening
 from langgraph_speceyes.bench.opening.swapped import Swapped
-from langgraph_speceyes.bench.speed.canned import Canned, content, message
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImageRef
 from langgraph_speceyes.testbed.pair import Pair

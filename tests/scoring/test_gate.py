@@ -218,11 +218,11 @@ def test_each_depth_has_its_own_threshold_or_that_of_all() -> None:
 
 
 def test_thresholds_are_for_as_many_looks_as_there_are() -> None:
-    Gate().check_looks(3)
-    Gate(depths=(0.5, 0.7)).check_looks(2)
+    Gate().check_looks(["tiles"] * 3)
+    Gate(depths=(0.5, 0.7)).check_looks(["tiles"] * 2)
     for looks in (0, 1, 3):
         with pytest.raises(GateMismatchError) as caught:
-            Gate(depths=(0.5, 0.7)).check_looks(looks)
+            Gate(depths=(0.5, 0.7)).check_looks(["tiles"] * looks)
         assert caught.value.argument == "looks"
 
 

@@ -13,7 +13,7 @@ from langgraph_speceyes import create_speceyes
 from langgraph_speceyes.bench.methods import METHODS, Models
 from langgraph_speceyes.errors import UncalibratedGateWarning
 from langgraph_speceyes.prompts import Prompts
-from langgraph_speceyes.scoring import Gate, gate, uncalibrated_on_purpose
+from langgraph_speceyes.scoring import Gate, uncalibrated, uncalibrated_on_purpose
 from tests.scripted import Agent, speculator
 
 
@@ -30,12 +30,12 @@ def middleware(**settings: Any) -> object:
 @pytest.fixture(autouse=True)
 def told() -> Iterator[list[warnings.WarningMessage]]:
     """What was warned about, as if the process had just begun."""
-    before = gate._warned_about.copy()
-    gate._warned_about.clear()
+    before = uncalibrated._warned_about.copy()
+    uncalibrated._warned_about.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UncalibratedGateWarning)
         yield caught
-    gate._warned_about.update(before)
+    uncalibrated._warned_about.update(before)
 
 
 @pytest.mark.parametrize("build", [graph, middleware])

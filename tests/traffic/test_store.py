@@ -214,10 +214,10 @@ def test_nothing_is_left_of_what_made_room() -> None:
 def test_another_schema_is_named() -> None:
     store = InMemoryStore()
     StoreJournal(store).write(made("a"))
-    store.put(("speceyes", "journal", "meta"), "schema", {"schema": 2})
+    store.put(("speceyes", "journal", "meta"), "schema", {"schema": 3})
     journal = StoreJournal(store)
     for use in (lambda: journal.write(made("b")), journal.read, lambda: journal.load("x")):
-        with pytest.raises(JournalError, match="schema 2; this version reads schema 1"):
+        with pytest.raises(JournalError, match="schema 3; this version reads schema 1 and 2"):
             use()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from langgraph_speceyes.bench.advice.against import Facts, facts
 from langgraph_speceyes.bench.advice.costs import tokens_of
+from langgraph_speceyes.bench.advice.depths import unpaid
 from langgraph_speceyes.bench.advice.figures import Figures, figures
 from langgraph_speceyes.bench.advice.live import Live, live
 from langgraph_speceyes.bench.advice.steps import SHADOW, next_steps
@@ -194,7 +195,9 @@ def material(
         verdict=verdict,
         why=tuple(why),
         words=sentence(verdict, why),
-        to_do=next_steps(verdict, evidence, gate, numbers, terms, composition, seen),
+        to_do=next_steps(
+            verdict, evidence, gate, numbers, terms, composition, seen, unpaid(measured, found) if found else ()
+        ),
         more_questions=more,
         questions=len(evidence.ids),
         chosen_on=len(evidence.ids) - len(measured.ids),
@@ -240,7 +243,7 @@ def _recorded(evidence: Evidence) -> Composition:
     score, at = evidence.gate.score, evidence.gate.judge_threshold
     judged = not np.isnan(evidence.columns.judge_s).all()
     compositions = available(evidence)
-    one = Composition(score, at if judged else None)
+    one = Composition(score, at if judged else None, tuple(range(1 + len(evidence.deeper))))
     return one if not compositions or one in compositions else compositions[0]
 
 

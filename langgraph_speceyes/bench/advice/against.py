@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langgraph_speceyes.bench.compositions import Composition, Terms, available, losses
+from langgraph_speceyes.bench.compositions import Composition, Terms, available, losses, steps_of
 from langgraph_speceyes.bench.evidence import Evidence
 from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped, sums, total_speedup
 from langgraph_speceyes.bench.sweep import Mask, screened_by
+from langgraph_speceyes.calibration.chain import first_accepting
 from langgraph_speceyes.calibration.guarantee import GRID
 from langgraph_speceyes.traffic.record import Record
 
@@ -102,6 +103,9 @@ def _tries(evidence: Evidence, terms: Terms) -> list[float]:
     """The speed-up of each composition at its lowest threshold that keeps the limit here, with no promise."""
     found = []
     for one in available(evidence):
+        if one.depths != (0,):
+            found += _tried_at_depths(evidence, one, terms)
+            continue
         compared, lost = one.compared(evidence), losses(evidence, terms)
         order = np.argsort(-compared, kind="stable")
         running = np.cumsum(lost[order]) / len(order)
@@ -111,9 +115,23 @@ def _tries(evidence: Evidence, terms: Terms) -> list[float]:
         if not kept.size:
             continue
         threshold = float(compared[order][kept[-1]])
-        seconds, _ = one.seconds(evidence, compared >= threshold, threshold)
+        seconds, _ = one.seconds(evidence, steps_of(compared >= threshold), threshold)
         found.append(float(evidence.columns.agent_s.mean() / seconds.mean()) if seconds.mean() else 1.0)
     return found
+
+
+def _tried_at_depths(evidence: Evidence, one: Composition, terms: Terms) -> list[float]:
+    """The same for several depths with a threshold in common."""
+    if one.found != "path":
+        return []
+    scores = one.scores(evidence)
+    by = first_accepting(scores, np.repeat(GRID[:, None], len(scores), axis=1))
+    lost = np.stack([*(losses(evidence, terms, depth) for depth in one.depths), np.zeros(scores.shape[1])])
+    kept = np.flatnonzero(lost[by, np.arange(scores.shape[1])].mean(axis=1) <= terms.max_loss)
+    if not kept.size:
+        return []
+    seconds, _ = one.seconds(evidence, by[kept[-1]], float(GRID[kept[-1]]))
+    return [float(evidence.columns.agent_s.mean() / seconds.mean()) if seconds.mean() else 1.0]
 
 
 def _troubles(evidence: Evidence, records: Mapping[str, Record]) -> dict[str, int]:

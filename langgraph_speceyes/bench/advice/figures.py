@@ -109,8 +109,9 @@ def figures(
     """
     columns, bypass = evidence.columns, found.bypass
     together = _together(evidence)
-    seconds, order = found.composition.seconds(evidence, bypass, found.threshold)
-    judged, speculated = found.composition.phases(evidence, bypass, found.threshold, order)
+    seconds, order = found.composition.seconds(evidence, found.places, found.threshold)
+    judged, asked = found.composition.asked(evidence, found.places, found.threshold, order)
+    tokens, speculated = _speculated(evidence, found, tokens, asked)
     values = [] if by is None else list(dict.fromkeys(evidence.by[by]))
     groups: list[Group] = []
     strata = []
@@ -125,18 +126,18 @@ def figures(
                     value or "(none)",
                     int(rows.sum()),
                     share(bypass[rows].tolist()),
-                    share(_same(evidence, bypass)[rows].tolist()),
+                    share(found.same(evidence)[rows].tolist()),
                     total_speedup(strata[-1:]),
-                    _change(evidence, bypass, together, rows) if terms.labels == "all" else None,
+                    _change(evidence, found, together, rows) if terms.labels == "all" else None,
                     promise.threshold,
                     promise.least,
                 )
             )
     every = np.ones_like(bypass)
     total = _timed(seconds, columns.agent_s, together, every)
-    right = np.where(bypass, columns.speculator_right, columns.agent_right)
+    right = found.right(evidence)
     known = terms.labels == "all"
-    same = _same(evidence, bypass)
+    same = found.same(evidence)
     return Figures(
         questions=len(bypass),
         accepted=share(bypass.tolist()),
@@ -146,7 +147,7 @@ def figures(
         differing=int((~same).sum()),
         accuracy=share(right.tolist()) if known else None,
         accuracy_agent=share(columns.agent_right.tolist()) if known else None,
-        accuracy_change=_change(evidence, bypass, together, every) if known else None,
+        accuracy_change=_change(evidence, found, together, every) if known else None,
         lost=int((columns.agent_right & ~right).sum()) if known else 0,
         won=int((right & ~columns.agent_right).sum()) if known else 0,
         savings=savings(
@@ -176,12 +177,16 @@ def _some(together: Sequence[str] | None, rows: Mask) -> Sequence[str] | None:
     return None if together is None else [one for one, kept in zip(together, rows, strict=True) if kept]
 
 
-def _same(evidence: Evidence, bypass: Mask) -> Mask:
-    same: Mask = ~bypass | np.array([one is True for one in evidence.agree], dtype=bool)
-    return same
+def _speculated(
+    evidence: Evidence, found: Certified, tokens: Mapping[str, Floats], asked: Sequence[Mask]
+) -> tuple[dict[str, Floats], Mask]:
+    """The small model's tokens at all depths that are asked, and which questions it sees."""
+    by_number = (tokens["speculator"], *(one.tokens for one in evidence.deeper))
+    depths = zip(found.composition.depths, asked, strict=True)
+    spent = sum((here[:, None] * by_number[depth] for depth, here in depths), np.zeros_like(tokens["speculator"]))
+    return {**tokens, "speculator": spent}, np.any(np.stack(list(asked)), axis=0)
 
 
-def _change(evidence: Evidence, bypass: Mask, together: Sequence[str] | None, rows: Mask) -> Estimate:
-    columns = evidence.columns
-    change = bypass * (columns.speculator_right.astype(float) - columns.agent_right)
+def _change(evidence: Evidence, found: Certified, together: Sequence[str] | None, rows: Mask) -> Estimate:
+    change = found.right(evidence).astype(float) - evidence.columns.agent_right
     return estimate(lambda means: np.asarray(means[..., 0]), [sums([change[rows]], _some(together, rows))])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from langgraph_speceyes.bench.statistics import Estimate, share
 from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.records import returned_differs
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def live(records: Sequence[Record]) -> Live | None:
     accepted = [record for record in on if record["route"] == "bypass"]
     audited = [record for record in accepted if record["audited"] and record["audit_rate"] > 0]
     settled = [record for record in audited if record["settled"]]
-    differs = [record["agree"] is not True for record in settled]
+    differs = [returned_differs(record) for record in settled]
     weights = [1 / record["audit_rate"] for record, other in zip(settled, differs, strict=True) if other]
     return Live(
         questions=len(on),

@@ -12,6 +12,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph_speceyes.traffic.opener import Opener, saved_openings
 from langgraph_speceyes.traffic.opening import OpeningEvent, SelfOpening
 from langgraph_speceyes.traffic.record import Record
+from langgraph_speceyes.traffic.records import returned_differs
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 from langgraph_speceyes.traffic.store import StoreJournal
 
@@ -72,7 +73,9 @@ def replay(file: str | PathLike[str], records: Sequence[Record], settings: SelfO
         settings, at = saved[-1].settings, saved[-1].judge_threshold
     settings = settings or SelfOpening(score=used[-1]["score_name"])
     journal = StoreJournal(InMemoryStore(), limit=max(1, 2 * len(used)), settle_s=0)
-    opener = Opener(settings, gate, journal, judge_threshold=at)
+    depths = 1 + max((one["depth"] for record in used for one in record.get("depths", ())), default=0)
+    depths = saved[-1].depths if saved else depths
+    opener = Opener(settings, gate, journal, judge_threshold=at, depths=depths)
     number, thresholds, levels, events = [0], [opener.threshold], [0.0], []
     step = max(1, -(-len(used) // POINTS))
     status: dict[str, Any] = opener.status()
@@ -92,7 +95,7 @@ def replay(file: str | PathLike[str], records: Sequence[Record], settings: SelfO
         levels.append(status["detector"]["level"])
     journal.close()
     audits = [
-        (k, record["agree"] is not True)
+        (k, returned_differs(record))
         for k, record in enumerate(used, start=1)
         if record["route"] == "bypass" and record["audited"] and record["settled"]
     ]

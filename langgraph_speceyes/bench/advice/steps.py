@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from langgraph_speceyes.bench.advice.against import duration
+from langgraph_speceyes.bench.advice.depths import Unpaid
 from langgraph_speceyes.bench.advice.figures import Figures
 from langgraph_speceyes.bench.advice.live import Live
 from langgraph_speceyes.bench.advice.verdict import Verdict
@@ -20,6 +24,7 @@ def next_steps(
     terms: Terms,
     composition: Composition,
     seen: Live | None,
+    costly: Sequence[Unpaid] = (),
 ) -> tuple[str, ...]:
     """What to do next, a sentence each.
 
@@ -31,6 +36,7 @@ def next_steps(
         terms: What was to be promised.
         composition: The gate's.
         seen: What a gate in force has done.
+        costly: Depths that cost more than they save.
     """
     if verdict == "not_yet":
         if evidence.is_journal:
@@ -45,6 +51,17 @@ def next_steps(
             "an accepted answer that differs, more than the limit. Older shadow records tell nothing of these."
         )
     steps.append(f"Set {_settings(gate, composition)}.")
+    taken = {one.depth: one.look for one in gate.depths}
+    for depth in range(1 + len(evidence.deeper)) if evidence.deeper else ():
+        if depth not in taken:
+            name = f"depth {depth}, the look {evidence.looks[depth - 1]}" if depth else "depth 0"
+            steps.append(f"Leave out {name}: without it less time was lost on the questions that this was chosen on.")
+    for one in costly:
+        name = f"depth {one.depth}, the look {one.look}" if one.look else "depth 0"
+        steps.append(
+            f"Leave out {name}, and calibrate without it: it costs more than it saves, {duration(one.seconds)} a "
+            f"question with it and {duration(one.without)} without."
+        )
     before, after = evidence.gate.judge_threshold, gate.gate.judge_threshold
     if before is not None and after is None:
         steps.append("Leave the judge out (judge=None): it costs more than it keeps from the small model.")
@@ -71,4 +88,10 @@ def _settings(gate: Calibrated, composition: Composition) -> str:
     assert found is not None, "asked of gates only"
     judge = "judge=None" if found.judge_threshold is None else f"judge=..., judge_threshold={found.judge_threshold:.6g}"
     order = f', order="{gate.order}"' if gate.order else ""
-    return f'gate=Gate("{found.score}", {found.threshold:.6g}, k={found.k}), {judge}{order}'
+    looks = ""
+    if found.looks:
+        own = ", ".join(f"{threshold:.6g}" for threshold in found.depths or ())
+        first = ', first_look="always"' if found.first_look == "always" else ""
+        looks = f", depths=({own},){first}"
+        order += f", looks=[{', '.join(found.looks)}]"
+    return f'gate=Gate("{found.score}", {found.threshold:.6g}, k={found.k}{looks}), {judge}{order}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from rich.table import Table as RichTable
 
 from langgraph_speceyes.bench.report.cases import Mistakes, Timeline, mistakes, timeline
 from langgraph_speceyes.bench.report.data import AGENT, Loaded, load, same
+from langgraph_speceyes.bench.report.depths import Depths, depths
 from langgraph_speceyes.bench.report.scores import Scores, scores
 from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweeps
 from langgraph_speceyes.bench.report.table import Cell, Mean, Row, Table, column, table
 from langgraph_speceyes.bench.report.text import shown
+from langgraph_speceyes.bench.report.ways import Ways, ways
 from langgraph_speceyes.bench.runs import write_whole
 from langgraph_speceyes.errors import ArgumentError
 
@@ -42,6 +44,8 @@ class Report:
         timelines: When phases ran, by run.
         mistakes: Wrong answers of the first run of each set of questions that has a bypass.
         missing: What could not be given and why, sentences by section.
+        depths: Methods with looks by depth.
+        ways: Other ways to put judge and depths together, by run.
     """
 
     runs: list[dict[str, Any]]
@@ -52,10 +56,12 @@ class Report:
     timelines: list[Timeline]
     mistakes: list[Mistakes]
     missing: dict[str, list[str]]
+    depths: list[Depths] = field(default_factory=list)
+    ways: list[Ways] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, which knows no infinity."""
-        found: dict[str, Any] = _finite(asdict(self))
+        """For JSON, which knows no infinity; without looks as before there were any."""
+        found: dict[str, Any] = _finite(asdict(self, dict_factory=_without_looks))
         return found
 
 
@@ -140,9 +146,10 @@ def figures(runs: Sequence[Loaded]) -> Report:
     missing: dict[str, list[str]] = {"table": [], "scores": [], "sweeps": [], "series": [], "timelines": []}
     main = table(runs)
     missing["table"] = list(dict.fromkeys([*main.missing, *(s for row in main.rows for s in row.missing)]))
-    found_scores, found_sweeps, timelines, wrong = [], [], [], []
+    found_scores, found_sweeps, timelines, wrong, deep = [], [], [], [], []
     shown: set[str] = set()
     for run in runs:
+        deep += depths(run)
         some = scores(run)
         found_scores += some
         if not some:
@@ -168,8 +175,17 @@ def figures(runs: Sequence[Loaded]) -> Report:
         )
     if not wrong:
         missing["mistakes"] = ["No run has a method that decides between speculator and agent."]
+    others = [one for one in (ways([run]) for run in runs) if one is not None]
     about = [{"name": run.name, "folder": _near(run.folder), "manifest": run.manifest} for run in runs]
-    return Report(about, main, found_scores, found_sweeps, found_series, timelines, wrong, missing)
+    return Report(about, main, found_scores, found_sweeps, found_series, timelines, wrong, missing, deep, others)
+
+
+def _without_looks(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in items
+        if key not in ("depths", "depth", "deeper", "without", "ways") or value not in (None, [])
+    }
 
 
 def _near(folder: Path) -> str:

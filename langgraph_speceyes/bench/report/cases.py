@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langgraph_speceyes.bench.report.data import PHASES, Loaded, judges_second
+from langgraph_speceyes.bench.routes import deepest, depth_seconds
 from langgraph_speceyes.bench.runs import PICTURES, Outcome, picture_name
 
 SHOWN = 24
@@ -67,6 +68,7 @@ class Mistake:
         decided_by: The phase that decided.
         error: Why there is no answer.
         picture: File of the small picture; None if none was kept.
+        depth: With looks only: how deep the question came; the speculation is the one from there.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Mistake:
     decided_by: str | None
     error: str | None
     picture: str | None
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,11 @@ def timeline(run: Loaded) -> Timeline | None:
 
 def _bar(outcome: Outcome, order: Sequence[str], start: float) -> Bar:
     phases, at = [], start
-    for phase in order:
-        if length := outcome["seconds"].get(phase, 0.0):
+    seconds = {phase: outcome["seconds"].get(phase, 0.0) for phase in order}
+    looks = {f"depth {depth}": depth_seconds(outcome, depth) for depth in range(1, deepest([outcome]) + 1)}
+    # looks come when all that is known of the whole image is known
+    for phase in [*order[:-2], *looks, *order[-2:]]:
+        if length := (seconds | looks)[phase]:
             phases.append((phase, at, length))
             at += length
     if (rest := start + outcome["seconds"]["total"] - at) > 0:
@@ -147,7 +153,11 @@ def mistakes(run: Loaded) -> list[Mistakes]:
 
 
 def _mistake(outcome: Outcome, folder: Path) -> Mistake:
-    part, name = outcome["speculator"], outcome["score"]
+    part, name, threshold = outcome["speculator"], outcome["score"], outcome["threshold"]
+    depth = None
+    for number, one in enumerate(outcome.get("depths", [])):
+        if one is not None and one["threshold"] is not None:
+            depth, part, threshold = number, one, one["threshold"]
     picture = folder / PICTURES / picture_name(outcome["id"])
     return Mistake(
         id=outcome["id"],
@@ -159,9 +169,10 @@ def _mistake(outcome: Outcome, folder: Path) -> Mistake:
         speculation_right=part["right"] if part else None,
         score=part.get("scores", {}).get(name) if part and name else None,
         score_name=name,
-        threshold=outcome["threshold"],
+        threshold=threshold,
         tool_need=outcome["tool_need"],
         decided_by=outcome["decided_by"],
         error=outcome["error"],
         picture=str(picture) if picture.is_file() else None,
+        depth=depth,
     )

@@ -99,9 +99,8 @@ def same(manifest: dict[str, Any], *keys: str) -> str:
 def judges_second(outcomes: Sequence[Outcome]) -> bool:
     """Whether a method asks the judge only about speculations that the gate accepted."""
     judged = [o for o in outcomes if o["route"] is not None and "judge" in o["seconds"]]
-    return bool(judged) and any(
-        o["decided_by"] == "gate" and o["route"] == "fallback" and "judge" not in o["seconds"] for o in outcomes
-    )
+    # the judge sees every speculation that is accepted without a look, and none that is not
+    return bool(judged) and any(o["decided_by"] in ("gate", "look") and "judge" not in o["seconds"] for o in outcomes)
 
 
 def busy_shares(began: ArrayLike, seconds: ArrayLike) -> Floats:

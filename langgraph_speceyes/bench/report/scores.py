@@ -23,6 +23,7 @@ _FEWEST = 5
 _EDGE = 1e-6
 _GRID = 256
 _POINTS = 200
+_Scored = tuple[dict[str, float], bool]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Scores:
         questions: Questions of the run that could be used.
         right: How many speculations are right.
         scores: By name.
+        depth: With looks only: after how many of them.
     """
 
     run: str
@@ -101,20 +103,31 @@ class Scores:
     questions: int
     right: int
     scores: dict[str, ScoreFigures]
+    depth: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The run, and the depth after a look."""
+        return f"{self.run}, depth {self.depth}" if self.depth else self.run
 
 
 def scores(run: Loaded) -> list[Scores]:
-    """Each question's speculation once, by K: methods that share a K share their speculations."""
-    found: dict[int | None, dict[str, tuple[dict[str, float], bool]]] = {}
+    """Each question's speculation once, by depth and K: methods that share a K share their speculations."""
+    found: dict[int, dict[int | None, dict[str, _Scored]]] = {}
     for outcome in run.outcomes:
-        part = outcome["speculator"]
-        if part is not None and part.get("scores"):
-            found.setdefault(part.get("k"), {}).setdefault(outcome["id"], (part["scores"], part["right"]))
-    if len(found) > 1:
-        # a cascade's, whose one score rests on no candidates: the others have it too
-        found.pop(None, None)
+        for depth, part in enumerate([outcome["speculator"], *outcome.get("depths", [])[1:]]):
+            if part is not None and part.get("scores"):
+                same = found.setdefault(depth, {}).setdefault(part.get("k"), {})
+                same.setdefault(outcome["id"], (part["scores"], part["right"]))
     questions = len({o["id"] for o in run.outcomes if o["rule"] != BAD_ROW})
-    return [_scores(run.name, k, list(rows.values()), questions) for k, rows in found.items()]
+    made = []
+    for depth, by_k in sorted(found.items()):
+        if len(by_k) > 1:
+            # a cascade's, whose one score rests on no candidates: the others have it too
+            by_k.pop(None, None)
+        at = depth if len(found) > 1 else None
+        made += [_scores(run.name, k, list(rows.values()), questions, at) for k, rows in by_k.items()]
+    return made
 
 
 def aurc(score: NDArray[Any], right: NDArray[Any]) -> float:
@@ -200,7 +213,9 @@ def _reliability(score: Floats, right: NDArray[Any]) -> Reliability:
     return Reliability([float(score[p].mean()) for p in parts], [float(right[p].mean()) for p in parts])
 
 
-def _scores(name: str, k: int | None, rows: Sequence[tuple[dict[str, float], bool]], questions: int) -> Scores:
+def _scores(
+    name: str, k: int | None, rows: Sequence[tuple[dict[str, float], bool]], questions: int, depth: int | None
+) -> Scores:
     right = np.array([good for _, good in rows])
     figures = {}
     for score in SCORES:
@@ -218,4 +233,5 @@ def _scores(name: str, k: int | None, rows: Sequence[tuple[dict[str, float], boo
             risk=risk[at].tolist(),
             reliability=_reliability(values, right),
         )
-    return Scores(name, k, len(rows), questions, int(right.sum()), {str(s): f for s, f in figures.items()})
+    by_name = {str(s): f for s, f in figures.items()}
+    return Scores(name, k, len(rows), questions, int(right.sum()), by_name, depth)

@@ -11,7 +11,7 @@ import numpy as np
 from langgraph_speceyes.bench.report.data import AGENT, Loaded, judges_second, same
 from langgraph_speceyes.bench.report.table import Cell, cell, shares_of
 from langgraph_speceyes.bench.statistics import Estimate, Floats, drawn_means, interval, means, sums
-from langgraph_speceyes.bench.sweep import sweepable, swept, table
+from langgraph_speceyes.bench.sweep import Table, sweepable, swept, table
 from langgraph_speceyes.scoring import DEFAULT_K, SCORES
 
 _THRESHOLDS = 40
@@ -56,7 +56,9 @@ class Sweeps:
         judge_threshold: The judge's, which stays; None without a judge.
         agent: The agent's share right on the same questions.
         speculator: The speculator's.
-        scores: By name.
+        scores: By name; with looks at one threshold for all depths.
+        deeper: With looks only: how many depths there are from 1 on.
+        without: With looks only: by name, depth 0 alone, as it would be without them.
     """
 
     run: str
@@ -68,6 +70,8 @@ class Sweeps:
     agent: float
     speculator: float
     scores: dict[str, Sweep]
+    deeper: int | None = None
+    without: dict[str, Sweep] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,23 +136,36 @@ def _sweeps(run: str, method: str, rows: list[Any]) -> Sweeps:
     judge = float(judges[0]) if judges else None
     columns = table(rows)
     groups = [o["group"] for o in rows]
-    found = {}
+    found, without = {}, {}
+    deeper = len(columns.deeper)
     for score in SCORES:
         if score not in columns.scores or not columns.scores[score].any():
             continue
-        thresholds = _thresholds(columns.scores[score])
-        tried = [swept(columns, score=score, threshold=t, judge_threshold=judge) for t in thresholds]
-        bypassed = [float(one.bypass.mean()) for one in tried]
-        every = sums([columns.agent_s, *(one.right for one in tried), *(one.seconds for one in tried)], groups)
-        at, drawn, n = means(every), drawn_means(every), len(tried)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            accuracy = _curve(at[1 : n + 1], drawn[:, 1 : n + 1])
-            speedup = _curve(at[0] / at[n + 1 :], drawn[:, :1] / drawn[:, n + 1 :])
-        found[str(score)] = Sweep(thresholds, bypassed, accuracy, speedup)
+        by_depth = [columns.scores, *(one.scores for one in columns.deeper)]
+        every = np.concatenate([scores[score] for scores in by_depth if score in scores])
+        thresholds = _thresholds(every)
+        found[str(score)] = _sweep(columns, groups, score, thresholds, judge, deeper)
+        if deeper:
+            without[str(score)] = _sweep(columns, groups, score, thresholds, judge, 0)
     used = {(o["score"], o["threshold"]) for o in rows}
     score, threshold = next(iter(used)) if len(used) == 1 else (rows[0]["score"], None)
     agent, speculator = float(columns.agent_right.mean()), float(columns.speculator_right.mean())
-    return Sweeps(run, method, len(rows), score, threshold, judge, agent, speculator, found)
+    more: dict[str, Any] = {"deeper": deeper, "without": without} if deeper else {}
+    return Sweeps(run, method, len(rows), score, threshold, judge, agent, speculator, found, **more)
+
+
+def _sweep(
+    columns: Table, groups: Sequence[str], score: str, thresholds: list[float], judge: float | None, deeper: int
+) -> Sweep:
+    """One score at some thresholds, each the same at every depth."""
+    tried = [swept(columns, score=score, threshold=t, judge_threshold=judge, depths=[t] * deeper) for t in thresholds]
+    bypassed = [float(one.bypass.mean()) for one in tried]
+    every = sums([columns.agent_s, *(one.right for one in tried), *(one.seconds for one in tried)], groups)
+    at, drawn, n = means(every), drawn_means(every), len(tried)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        accuracy = _curve(at[1 : n + 1], drawn[:, 1 : n + 1])
+        speedup = _curve(at[0] / at[n + 1 :], drawn[:, :1] / drawn[:, n + 1 :])
+    return Sweep(thresholds, bypassed, accuracy, speedup)
 
 
 def _thresholds(values: Floats) -> list[float]:
@@ -166,7 +183,7 @@ def series(runs: Sequence[Loaded]) -> list[Series]:
     """What runs of one benchmark and the same models show of concurrency, batch size and K."""
     groups: dict[str, list[Loaded]] = {}
     for run in runs:
-        groups.setdefault(same(run.manifest, "benchmark", "models", "prompts"), []).append(run)
+        groups.setdefault(same(run.manifest, "benchmark", "models", "looks", "prompts"), []).append(run)
     found = []
     for group in groups.values():
         places = [(run, method) for run in group for method in run.methods]
@@ -232,6 +249,6 @@ def _pooled(run: Loaded, method: str) -> Cell:
 def _point(x: int, run: str, found: Cell) -> Point:
     limit = None
     if found.routes is not None:
-        answered = (found.routes.beta.value or 0.0) * (found.routes.alpha.value or 0.0)
+        answered = found.bypassed.value or 0.0
         limit = 1 / (1 - answered) if answered < 1 else None
     return Point(x, run, found.throughput, found.throughput_speedup, found.speedup, found.accuracy, limit)

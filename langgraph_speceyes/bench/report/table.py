@@ -18,6 +18,7 @@ from langgraph_speceyes.bench.report.data import (
     same,
 )
 from langgraph_speceyes.bench.report.published import Cycle, YesNo, cycle, yes_no
+from langgraph_speceyes.bench.routes import answered_at, depth_seconds, passed
 from langgraph_speceyes.bench.runs import BAD_ROW, Outcome
 from langgraph_speceyes.bench.statistics import (
     Estimate,
@@ -75,7 +76,7 @@ class Cell:
         lost: Questions of these that the agent has right and the method wrong.
         won: Those that the method has right and the agent wrong.
         bypassed: Share that the speculator answered; no figure for a method that decides nothing.
-        routes: For a bypass.
+        routes: For a bypass without looks.
     """
 
     n: int
@@ -229,7 +230,7 @@ def _groups(runs: Sequence[Loaded]) -> list[list[Loaded]]:
     groups: list[tuple[str, set[tuple[str, str]], list[Loaded]]] = []
     for run in runs:
         gate = {key: run.manifest.get("gate", {}).get(key) for key in ("score", "k")}
-        setting = same(run.manifest, "models", "prompts", "concurrency") + str(gate) + str(run.batch_size)
+        setting = same(run.manifest, "models", "looks", "prompts", "concurrency") + str(gate) + str(run.batch_size)
         splits = {(run.benchmark, o["split"]) for o in run.outcomes}
         for known, taken, group in groups:
             if known == setting and not taken & splits:
@@ -349,14 +350,17 @@ def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | N
     decided = [o for o in outcomes if o["route"] is not None]
     if not decided or outcomes[0]["method"].partition(":")[0] == SPECULATOR or judges_second(outcomes):
         return None
-    gated = [o for o in decided if o["decided_by"] != "judge"]
-    beta, alpha = share([o["decided_by"] != "judge" for o in decided]), share([o["route"] == "bypass" for o in gated])
+    if any("depths" in o for o in decided):
+        # with looks it is told by depth
+        return None
+    gated = [o for o in decided if passed(o)]
+    beta, alpha = share([passed(o) for o in decided]), share([answered_at(o) == 0 for o in gated])
     judge = float(np.mean([o["seconds"].get("judge", 0.0) for o in decided]))
-    front = [o["seconds"].get("speculate", 0.0) + o["seconds"].get("gate", 0.0) for o in gated]
+    front = [depth_seconds(o, 0) for o in gated]
     speculate = float(np.mean(front)) if front else 0.0
     alone = float(np.mean(agent_s)) if agent_s else None
-    passed, accepted = beta.value or 0.0, alpha.value or 0.0
-    predicted = None if alone is None else expected_latency(judge, passed, [(speculate, accepted)], alone)
+    chances = beta.value or 0.0, [(speculate, alpha.value or 0.0)]
+    predicted = None if alone is None else expected_latency(judge, *chances, alone)
     return Routes(
         beta, alpha, judge, speculate, alone, predicted, trouble=sum(o["trouble"] is not None for o in decided)
     )

@@ -3,6 +3,7 @@
 from langgraph_speceyes.bench.simulation.designs import DESIGNS, Design, Machine, Simulated, simulate
 from langgraph_speceyes.bench.simulation.display import draw, save, show
 from langgraph_speceyes.bench.simulation.fleet import Call
+from langgraph_speceyes.bench.simulation.looks import look_curves, with_look
 from langgraph_speceyes.bench.simulation.paper import PRESETS
 from langgraph_speceyes.bench.simulation.predict import ACCELERATORS, Predicted, Prediction, run
 from langgraph_speceyes.bench.simulation.query import Query, Tool, Turn
@@ -28,10 +29,12 @@ __all__ = [
     "Turn",
     "draw",
     "from_run",
+    "look_curves",
     "measured_lock",
     "run",
     "save",
     "show",
     "simulate",
     "validate",
+    "with_look",
 ]

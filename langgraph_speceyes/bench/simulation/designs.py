@@ -200,6 +200,12 @@ class _World:
                 return
         else:
             self.fleet.dismiss("small", key)
+        for look in query.looks:
+            yield from self._thread(look.tool_s)
+            yield from self._ask(query, "small", look.call, None)
+            if look.accepted:
+                yield from self._step(query)
+                return
         yield from self._turns(query, read=query.judge is not None)
 
     def _agent(self, query: Query, key: int) -> Process:
@@ -304,10 +310,24 @@ class _World:
         if asked:
             yield from self._prepare(asked)
             yield from self._busy("small", asked)
+        left = []
         for query, signal in zip(queries, signals, strict=True):
-            if query.bypassed:
+            if query.passed and query.accepted:
                 signal.fire()
-        for query, signal in zip(queries, signals, strict=True):
-            if not query.bypassed:
-                yield from self._alone(query)
-                signal.fire()
+            else:
+                left.append((query, signal))
+        for depth in range(max((len(query.looks) for query in queries), default=0)):
+            looks = [query.looks[depth] for query, _ in left if depth < len(query.looks)]
+            if not looks:
+                break
+            for look in looks:
+                yield from self._thread(look.tool_s)
+            yield from self._prepare([look.call for look in looks])
+            yield from self._busy("small", [look.call for look in looks])
+            for query, signal in left:
+                if depth < len(query.looks) and query.looks[depth].accepted:
+                    signal.fire()
+            left = [(q, s) for q, s in left if not (depth < len(q.looks) and q.looks[depth].accepted)]
+        for query, signal in left:
+            yield from self._alone(query)
+            signal.fire()

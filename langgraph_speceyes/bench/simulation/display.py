@@ -12,6 +12,8 @@ from rich.table import Table
 
 from langgraph_speceyes.bench.runs import write_whole
 from langgraph_speceyes.bench.simulation.designs import Design
+from langgraph_speceyes.bench.simulation.looks import draw_looks, look_curves
+from langgraph_speceyes.bench.simulation.paper import PRESETS
 from langgraph_speceyes.bench.simulation.predict import Load, Prediction
 from langgraph_speceyes.errors import MissingExtraError
 
@@ -68,6 +70,8 @@ def show(console: Console, found: Prediction) -> None:
 def save(found: Sequence[Prediction], folder: Path) -> None:
     """Write predictions as `simulation.json` and `simulation.png`.
 
+    For the paper's settings what a look would bring is in `simulation-looks.json` and `simulation-looks.png`.
+
     Args:
         found: The predictions, of the same loads.
         folder: Where they go; made if missing.
@@ -75,6 +79,11 @@ def save(found: Sequence[Prediction], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "simulation.json", json.dumps([one.to_dict() for one in found], allow_nan=False) + "\n")
     draw(found, folder / "simulation.png")
+    curves = [curve for one in found if one.name in PRESETS for curve in look_curves(PRESETS[one.name])]
+    if curves:
+        written = json.dumps([curve.to_dict() for curve in curves], allow_nan=False) + "\n"
+        write_whole(folder / "simulation-looks.json", written)
+        draw_looks(curves, folder / "simulation-looks.png")
 
 
 def draw(found: Sequence[Prediction], file: Path) -> None:

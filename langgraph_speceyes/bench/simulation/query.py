@@ -37,6 +37,21 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """A further look, and the small model's answer after it.
+
+    Attributes:
+        call: The speculator's call.
+        accepted: Whether the gate accepts it.
+        tool_s: Core time of the look.
+    """
+
+    call: Call
+    accepted: bool
+    tool_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Query:
     """One query.
 
@@ -48,6 +63,7 @@ class Query:
         turns: The agent's run.
         intake_s: Core time before the first call.
         loop_s: Time of the event loop that each step of the query takes.
+        looks: What the front end would do before the agent, where the judge does not let it pass or the gate rejects.
     """
 
     judge: Call | None
@@ -57,11 +73,12 @@ class Query:
     turns: tuple[Turn, ...]
     intake_s: float = 0.0
     loop_s: float = 0.0
+    looks: tuple[Looked, ...] = ()
 
     @property
     def bypassed(self) -> bool:
-        """Whether the speculation is the answer."""
-        return self.passed and self.accepted
+        """Whether a speculation is the answer."""
+        return (self.passed and self.accepted) or any(look.accepted for look in self.looks)
 
     @property
     def agent_s(self) -> float:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from langgraph_speceyes.bench.routes import answered_at, deepest, depth_seconds, reached
 from langgraph_speceyes.bench.runs import BAD_ROW, Outcome, read_runs
 from langgraph_speceyes.bench.simulation.assumed import TURN_TOKENS
 from langgraph_speceyes.bench.simulation.fleet import Call, spoken
-from langgraph_speceyes.bench.simulation.query import Query, Tool, Turn
+from langgraph_speceyes.bench.simulation.query import Looked, Query, Tool, Turn
+from langgraph_speceyes.depths import at_depth
 from langgraph_speceyes.errors import ArgumentError
 
 
@@ -50,8 +52,8 @@ class Recorded:
 
     @property
     def limit(self) -> float:
-        """``1 / (1 - beta * alpha)``."""
-        accepted = self.beta * self.alpha
+        """``1 / (1 - beta * alpha)``; with looks one over the share that falls back."""
+        accepted = sum(q.bypassed for q in self.recorded) / len(self.recorded)
         return float("inf") if accepted >= 1 else 1 / (1 - accepted)
 
     def queries(self, count: int, seed: int = 0) -> list[Query]:
@@ -111,7 +113,8 @@ def from_run(
 
 def _recorded(outcome: Outcome, part: Mapping[str, Any], shared: float, tool_share: float) -> Query:
     seconds = outcome["seconds"]
-    passed = outcome["decided_by"] == "gate"
+    # without looks what the small model failed at is the agent's at once
+    passed = ("speculate" in seconds) if "depths" in outcome else outcome["decided_by"] == "gate"
 
     def call(took: float, tokens: int) -> Call:
         return spoken(shared * took, (1 - shared) * took, tokens)
@@ -120,13 +123,26 @@ def _recorded(outcome: Outcome, part: Mapping[str, Any], shared: float, tool_sha
     in_tools = tool_share * part["seconds"] if steps else 0.0
     # a provider that does not count says 0, or nothing
     said = part["tokens"].get("output") or TURN_TOKENS * (steps + 1)
-    drafted = outcome["tokens"].get("speculate", {}).get("output") or TURN_TOKENS
+
+    def drafted_at(depth: int) -> int:
+        return outcome["tokens"].get(at_depth("speculate", depth), {}).get("output") or TURN_TOKENS
+
     turn = call((part["seconds"] - in_tools) / (steps + 1), round(said / (steps + 1)))
     turns = (*(Turn(turn, Tool(in_tools / steps)) for _ in range(steps)), Turn(turn))
+    looks = tuple(
+        Looked(
+            call(depth_seconds(outcome, depth) - seconds[at_depth("look", depth)], drafted_at(depth)),
+            answered_at(outcome) == depth,
+            seconds[at_depth("look", depth)],
+        )
+        for depth in range(1, deepest([outcome]) + 1)
+        if reached(outcome, depth)
+    )
     return Query(
         call(seconds["judge"], 1) if "judge" in seconds else None,
-        call(seconds.get("speculate", 0.0) + seconds.get("gate", 0.0), drafted) if passed else None,
+        call(depth_seconds(outcome, 0), drafted_at(0)) if passed else None,
         passed,
-        outcome["route"] == "bypass",
+        answered_at(outcome) == 0,
         turns,
+        looks=looks,
     )

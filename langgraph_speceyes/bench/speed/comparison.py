@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from langgraph_speceyes.bench.alike import Alike, calibrate_alike
+from langgraph_speceyes.bench.alike import WITHOUT_LOOKS, Alike, calibrate_alike
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import Item
-from langgraph_speceyes.bench.methods import METHODS, Models, speculator
+from langgraph_speceyes.bench.evaluation import sides_of
+from langgraph_speceyes.bench.methods import METHODS, Models, build
 from langgraph_speceyes.bench.report.text import Text, number, percent, shown
+from langgraph_speceyes.bench.routes import answered_at, deepest
 from langgraph_speceyes.bench.rules import score
-from langgraph_speceyes.bench.runner import Sides, evaluate
+from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome
-from langgraph_speceyes.bench.speed.figures import Figure, Part, Sheet, left_out, mean_speedup, total_speedup
+from langgraph_speceyes.bench.speed.figures import Figure, Part, Sheet, left_out, mean_speedup, of, total_speedup
 from langgraph_speceyes.bench.speed.subjects import Bench, Run, rounds, speceyes
 from langgraph_speceyes.bench.statistics import Estimate, share
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.looks import look_id
 
 KEYS = ("speceyes_over_cascade", "speceyes_over_judge_only")
 AGENT, SPECEYES, CASCADE, JUDGE_ONLY = "agent", "speceyes", "cascade", "judge-only"
@@ -25,7 +28,9 @@ _NONE = "no threshold keeps the promise"
 
 
 async def measure(bench: Bench) -> Part:
-    """Every question of the test part through the agent and all three, one run at a time and in turn.
+    """Every question of the test part through the agent and all of them, one run at a time and in turn.
+
+    With looks the bypass is there with them and without.
 
     The thresholds are chosen by one rule (:func:`~langgraph_speceyes.bench.alike.calibrate_alike`) on questions about
     other images, which the bypass is run on first. The keys are ratios of total time by the wall clock: how many times
@@ -39,13 +44,15 @@ async def measure(bench: Bench) -> Part:
     bench.report(f"comparison: calibration on {len(asked)} questions")
     judging = bench.models.judging and bench.models.large is not None
     try:
-        alike = calibrate_alike(await _calibration(bench, asked), bench.models.gate, judging=judging)
+        looks = [look_id(look) for look in bench.models.looks]
+        found = await _calibration(bench, asked)
+        alike = calibrate_alike(found, bench.models.gate, judging=judging, looks=looks)
     except ArgumentError as error:
         return _left_out(f"no calibration: {error}")
     graphs = {AGENT: (METHODS[AGENT](bench.models), bench.models)}
-    for name, found in alike.found.items():
-        if found.gate is not None:
-            graphs[name] = (METHODS[name](replace(bench.models, gate=found.gate)), bench.models)
+    for name, one in alike.found.items():
+        if one.gate is not None:
+            graphs[name] = (build(name, replace(bench.models, gate=one.gate)), bench.models)
     bench.report(f"comparison: {len(items)} questions, {len(graphs)} ways")
     for graph, models in graphs.values():
         await bench.warm(graph, models=models)
@@ -55,13 +62,12 @@ async def measure(bench: Bench) -> Part:
 async def _calibration(bench: Bench, asked: Sequence[Item]) -> list[Outcome]:
     """Both sides of every calibration question, one at a time, and what judge and scores say."""
     models: Models = bench.models
-    sides = Sides(models.agent, speculator(models))
 
     def rows() -> Iterator[Row]:
         return iter(asked)
 
     made = {SPECEYES: speceyes(models)}
-    return [outcome async for outcome in evaluate(rows, made, sides=sides)]
+    return [outcome async for outcome in evaluate(rows, made, sides=sides_of(models))]
 
 
 def compared(items: Sequence[Item], found: Sequence[dict[str, Run]], alike: Alike, *, judging: bool = True) -> Part:
@@ -83,6 +89,7 @@ def compared(items: Sequence[Item], found: Sequence[dict[str, Run]], alike: Alik
         part.figures[key] = _total(found, name, SPECEYES, _wall) if both else left_out(why)
         if both:
             part.rows.append((f"{key}, processor seconds", _total(found, name, SPECEYES, _cpu), "x"))
+    part.rows += _of_looks(found, names)
     details: dict[str, Any] = {}
     for name in names:
         won = sum(a and not b for a, b in zip(right[name], right[AGENT], strict=True))
@@ -94,6 +101,7 @@ def compared(items: Sequence[Item], found: Sequence[dict[str, Run]], alike: Alik
             assert gate is not None
             one |= {"lost": lost, "won": won, "bypassed": share(accepted)}
             one |= {"threshold": None if name == JUDGE_ONLY else gate.threshold, "score": gate.score}
+            one |= {"depths": list(gate.depths)} if gate.depths else {}
             one |= {"judge_threshold": gate.judge_threshold, "calibrated": alike.found[name].to_dict()}
             one |= {"speedup": _total(found, AGENT, name, _wall), "speedup_cpu": _total(found, AGENT, name, _cpu)}
             one["speedup_mean"] = _mean(found, splits, name)
@@ -110,6 +118,20 @@ def compared(items: Sequence[Item], found: Sequence[dict[str, Run]], alike: Alik
         ],
     }
     return part
+
+
+def _of_looks(found: Sequence[dict[str, Run]], names: Sequence[str]) -> list[tuple[str, Figure, str]]:
+    """What looks bring, and where questions are answered; nothing without looks."""
+    if SPECEYES not in names or not any("depths" in (run.decision or {}) for run in _of(found, SPECEYES)):
+        return []
+    rows = []
+    if WITHOUT_LOOKS in names:
+        for label, clock in (("total time", _wall), ("processor seconds", _cpu)):
+            ratio = _total(found, WITHOUT_LOOKS, SPECEYES, clock)
+            rows.append((f"speed of SpecEyes with looks over SpecEyes without, {label}", ratio, "x"))
+    decisions = [run.decision for run in _of(found, SPECEYES) if run.decision is not None]
+    here = [share([answered_at(d) == depth for d in decisions]) for depth in range(deepest(decisions) + 1)]
+    return rows + [(f"answered at depth {depth}", of(one), "share") for depth, one in enumerate(here)]
 
 
 def _left_out(reason: str) -> Part:
@@ -164,7 +186,9 @@ def _sheet(details: dict[str, dict[str, Any]], alike: Alike, splits: int) -> She
         ratios = [_estimate(one[key]) for key in ("speedup", "speedup_cpu", "speedup_mean")]
         line += [(f"{one['lost']} / {one['won']}", ""), percent(one["bypassed"])]
         line += [shown(ratio, 1, 2) for ratio in ratios]
-        rows.append([*line, number(one["threshold"], 5), number(one["judge_threshold"], 5)])
+        deeper = "".join(f" / {at:.5f}" for at in one.get("depths", ()))
+        threshold, beside = number(one["threshold"], 5)
+        rows.append([*line, (threshold + deeper, beside), number(one["judge_threshold"], 5)])
     rows += [[(name, ""), (_NONE, ""), *[("", "")] * 7] for name, found in alike.found.items() if found.gate is None]
     columns = [
         *("method", "accuracy, %", "lost / won", "bypassed, %", "speed-up, total time", "the same, processor seconds"),

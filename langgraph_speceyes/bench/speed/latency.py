@@ -8,23 +8,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph_speceyes.bench.methods import METHODS, Models
+from langgraph_speceyes.bench.routes import answered_at, deepest, depth_seconds, passed, reached
 from langgraph_speceyes.bench.speed.figures import (
     Figure,
     Part,
     left_out,
     mean_speedup,
+    of,
     paired,
     spread,
     total_speedup,
     typical,
 )
 from langgraph_speceyes.bench.speed.subjects import NOT_LOCAL, Bench, Run, as_local, changed, rounds, speceyes
+from langgraph_speceyes.bench.statistics import share
 
 KEYS = (
     *("speedup_total", "speedup_cached", "speedup_plain_total", "speedup_plain", "speedup_dense"),
     *("gate_off_ratio_judge", "gate_off_ratio_all"),
 )
 PLAIN, AGENT, SPECEYES, SCREENED, REJECTED = "plain agent", "agent", "SpecEyes", "all screened", "all rejected"
+WITHOUT, NEVER = "SpecEyes without looks", "all rejected at every depth"
 DENSE = "dense"
 _ALL, _NONE = sys.float_info.min, math.nextafter(1.0, 0.0)
 
@@ -33,7 +37,10 @@ async def measure(bench: Bench) -> Part:
     """Every question through all of them, one run at a time.
 
     The agent without and with caches; SpecEyes as calibrated, with every question judged tool-needing, and with every
-    speculation rejected. Each run begins with empty caches.
+    speculation rejected, both without looks. Each run begins with empty caches.
+
+    With looks there are SpecEyes without them beside these, and every look taken and nothing accepted; further rows
+    have what each depth costs and accepts.
 
     `gate_off_ratio_judge` and `gate_off_ratio_all` are medians of the questions'
     latency ratios, over the questions that really went that way; `speedup_total` and `speedup_plain_total` are ratios
@@ -41,6 +48,7 @@ async def measure(bench: Bench) -> Part:
     means of the splits, `speedup_dense` that of one split; intervals by percentile bootstrap over questions.
     """
     models, graphs, missing = bench.models, {}, dict[str, str]()
+    bare = models.with_looks(0)
     graphs[AGENT] = METHODS["agent"](models), models
     graphs[SPECEYES] = speceyes(models), models
     plain = changed(models, prefixes=False, features=False)
@@ -50,10 +58,13 @@ async def measure(bench: Bench) -> Part:
         missing |= dict.fromkeys(("speedup_plain_total", "speedup_plain"), plain)
     if not models.judging or models.large is None:
         missing["gate_off_ratio_judge"] = "there is no judge"
-        graphs[REJECTED] = speceyes(models, threshold=_NONE), models
+        graphs[REJECTED] = speceyes(bare, threshold=_NONE), models
     else:
-        graphs[SCREENED] = speceyes(models, judge_threshold=_ALL), models
-        graphs[REJECTED] = speceyes(models, judge_threshold=_NONE, threshold=_NONE), models
+        graphs[SCREENED] = speceyes(bare, judge_threshold=_ALL), models
+        graphs[REJECTED] = speceyes(bare, judge_threshold=_NONE, threshold=_NONE), models
+    if models.looks:
+        graphs[WITHOUT] = speceyes(bare), models
+        graphs[NEVER] = speceyes(models, threshold=_NONE), models
     if models.large is None or as_local(models.large) is None:
         # the second of two runs would find its prompt in the server's cache
         missing |= dict.fromkeys(("gate_off_ratio_judge", "gate_off_ratio_all"), f"{NOT_LOCAL}: no caches to empty")
@@ -98,9 +109,36 @@ async def measure(bench: Bench) -> Part:
         part.rows += [
             (f"speed-up over the {name}, total time of {split}", figure, "x") for name, figure in ratios.items()
         ]
+    if models.looks:
+        part.rows += by_depth(found, splits)
     for name in graphs:
         part.rows.append((f"latency, {name}", _milliseconds(typical([r[name].seconds for r in found])), "ms"))
     return part
+
+
+def by_depth(found: Sequence[dict[str, Run]], splits: Sequence[str]) -> list[tuple[str, Figure, str]]:
+    """What each depth costs the questions that come to it, how many it accepts, and what the looks bring.
+
+    Args:
+        found: The runs by method: SpecEyes with and without looks, and with nothing accepted.
+        splits: Of the questions.
+    """
+    decisions = [r[SPECEYES].decision for r in found]
+    taken = [d for d in decisions if d is not None and d["decided_by"] != "intake"]
+    rows = [
+        (f"speed-up over {WITHOUT}, total time", _speedup(found, splits, WITHOUT, total=True), "x"),
+        ("screening ratio beta", of(share([passed(d) for d in taken])), "share"),
+    ]
+    for depth in range(deepest(taken) + 1):
+        came = [d for d in taken if reached(d, depth)]
+        cost = typical([depth_seconds(d, depth) for d in came])
+        rows.append((f"c_{depth}, look, speculation and gate", _milliseconds(cost), "ms"))
+        accepted = share([answered_at(d) == depth for d in came])
+        rows.append((f"alpha_{depth}, accepted of what came", of(accepted), "share"))
+    kept = [r for r in found if not r[NEVER].error and not r[AGENT].error]
+    never = paired([r[NEVER].seconds for r in kept], [r[AGENT].seconds for r in kept])
+    rows.append(("latency with every look and nothing accepted, over the agent's", never, "x"))
+    return rows
 
 
 def _ratio(found: Sequence[dict[str, Run]], name: str, decided_by: str) -> Figure:
@@ -134,8 +172,11 @@ def _route(run: Run) -> str:
     if run.decision is None:
         return "failed"
     if run.decision["route"] == "bypass":
-        return "accepted"
-    return {"judge": "judged tool-needing", "gate": "rejected by the gate"}.get(run.decision["decided_by"], "to agent")
+        depth = run.decision.get("depth")
+        return "accepted" if depth is None else f"accepted at depth {depth}"
+    rejected = "rejected by the gate"
+    names = {"judge": "judged tool-needing", "gate": rejected, "look": rejected}
+    return names.get(run.decision["decided_by"], "to agent")
 
 
 def _routes(found: Sequence[dict[str, Run]]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from langchain_core.messages import AIMessage
 
+from langgraph_speceyes.bench.canned import Answers, Canned
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.methods import Models
-from langgraph_speceyes.bench.speed.canned import Answers, Canned
 from langgraph_speceyes.bench.speed.figures import Figure, Part, left_out, spread, typical
 from langgraph_speceyes.bench.speed.subjects import Bench, as_local, empty, question, speceyes
 from langgraph_speceyes.images import clear_cache

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
 from PIL import Image
 
-from langgraph_speceyes.bench.speed.canned import Canned, content, message
+from langgraph_speceyes.bench.canned import Canned, content, message
 from langgraph_speceyes.bench.speed.figures import Figure, Part
 from langgraph_speceyes.bench.speed.subjects import Bench
 from langgraph_speceyes.funnel import create_funnel

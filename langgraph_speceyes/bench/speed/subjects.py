@@ -64,6 +64,8 @@ class Run:
         if self.decision is not None:
             kept = ("route", "decided_by", "tool_need", "score", "error")
             found["decision"] = {k: self.decision[k] for k in kept}  # type: ignore[literal-required]
+            if "depth" in self.decision:
+                found["decision"]["depth"] = self.decision["depth"]
             found["phases"] = dict(self.decision["seconds"])
         return found
 
@@ -214,8 +216,11 @@ def counted(models: Models) -> tuple[int, int, int]:
 
 
 def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[Any, Any]:
-    """The bypass in front of the agent, the gate changed as told."""
-    changed = replace(models.gate, calibration=None, **gate) if gate else models.gate
+    """The bypass in front of the agent, the gate changed as told; a threshold is that of every depth."""
+    base = models.gate.of_looks(0) if "threshold" in gate else models.gate
+    # a gate that was calibrated without looks holds for all depths here
+    uncalibrated = bool(gate) or (bool(models.looks) and base.depths is None)
+    changed = replace(base, calibration=None, **gate) if uncalibrated else base
     with uncalibrated_on_purpose():
         graph = create_speceyes(
             models.agent,
@@ -226,6 +231,7 @@ def speceyes(models: Models, *, hedge: bool = False, **gate: Any) -> Runnable[An
             order=models.order,
             hedge=hedge,
             policy=models.policy,
+            looks=models.looks,
         )
     return graph.compile(name="speceyes")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph_speceyes.bench.methods import METHODS
+from langgraph_speceyes.bench.routes import passed
 from langgraph_speceyes.bench.speed.figures import Figure, Part, left_out, typical
 from langgraph_speceyes.bench.speed.subjects import Bench, changed, empty, gathered, speceyes, together, turn
 
@@ -56,12 +57,12 @@ async def measure(bench: Bench) -> Part:
 
 
 def _shares(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Share of accepted questions (``beta * alpha``), of those that passed the judge (beta), and failures."""
+    """Share of accepted questions (``beta * alpha`` without looks), of those that passed the judge, and failures."""
     decisions = [o["decision"] for o in outcomes if o["decision"]]
     count = len(decisions) or 1
     return {
         "accepted": sum(d["route"] == "bypass" for d in decisions) / count,
-        "beta": sum(d["decided_by"] != "judge" for d in decisions) / count,
+        "beta": sum(passed(d) for d in decisions) / count,
         "failed": len(outcomes) - len(decisions),
     }
 

@@ -45,7 +45,8 @@ def _tile(number: int, one: Mistake, of: Mistakes) -> Tile:
     score = "no score" if one.score is None else f"{one.score_name} {one.score:.4f}"
     if one.score is not None and one.threshold is not None:
         score += f" {'≥' if one.score >= one.threshold else '<'} {one.threshold:.4f}"
-    lines = [(f"{number}. {one.split}", score), ("question", one.question), ("right answer", one.expected)]
+    where = "" if one.depth is None else f", depth {one.depth}"
+    lines = [(f"{number}. {one.split}{where}", score), ("question", one.question), ("right answer", one.expected)]
     lines.append(("answer", one.answer if one.answer else f"none: {one.error or 'it was empty'}"))
     if of.route == "fallback":
         need = "" if one.tool_need is None else f", tools needed with {one.tool_need:.3g}"

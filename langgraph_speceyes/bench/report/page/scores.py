@@ -26,7 +26,7 @@ def scores(report: Report, drawing: Drawing) -> list[Block]:
             density = found.density
             rows.append(
                 [
-                    (one.run, ""),
+                    (one.name, ""),
                     (score, ""),
                     (str(one.k), ""),
                     (f"{one.n}", f"of {one.questions} questions"),
@@ -41,7 +41,7 @@ def scores(report: Report, drawing: Drawing) -> list[Block]:
         if not all(f.density for f in one.scores.values()):
             plots.append(
                 Said(
-                    f"{one.run}, K = {one.k}: a density is left out where there are less than five right or wrong "
+                    f"{one.name}, K = {one.k}: a density is left out where there are less than five right or wrong "
                     "speculations, or all of a kind have one score.",
                     missing=True,
                 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from langgraph_speceyes.bench.report.page.blocks import Block, Said, Section
 from langgraph_speceyes.bench.report.page.cases import mistakes, times_taken
+from langgraph_speceyes.bench.report.page.depths import depths
 from langgraph_speceyes.bench.report.page.runs import runs
 from langgraph_speceyes.bench.report.page.scores import scores
 from langgraph_speceyes.bench.report.page.series import series, thresholds
@@ -23,6 +24,7 @@ def sections(report: Report, drawing: Drawing, folder: Path) -> list[Section]:
         Section(
             "table", "Accuracy and speed-up", [*lead(report), *_missing(report, "table"), *tables(report, drawing)]
         ),
+        Section("depths", "A second look", depths(report, drawing)),
         Section(
             "scores", "Do the scores tell right from wrong?", [*_missing(report, "scores"), *scores(report, drawing)]
         ),

@@ -20,11 +20,14 @@ INK = "#24292f"
 # Okabe and Ito 2008, "Color Universal Design", without black, which is the ink's, and yellow, which white swallows
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vPX*"
+DEPTH_COLOURS = ("#56B4E9", "#D55E00", "#CC79A7", "#009E73")
+"""Of the depths, from 0 on."""
 PHASE_COLOURS = {
     "intake": "#009E73",
     "judge": "#E69F00",
     "speculate": "#56B4E9",
     "gate": "#CC79A7",
+    **{f"depth {depth}": DEPTH_COLOURS[depth % len(DEPTH_COLOURS)] for depth in range(1, 65)},
     "slot": "#8C564B",
     "agent": "#0072B2",
     "other": "#999999",

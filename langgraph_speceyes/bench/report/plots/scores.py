@@ -39,8 +39,8 @@ def densities(drawing: Drawing, scores: Scores) -> Plot | None:
         legend(figure, lines, [f"right answers (n = {scores.right})", f"wrong answers (n = {wrong})"])
 
     return drawing.save(
-        f"densities-{scores.run}-k{scores.k}",
-        f"Answer scores of right and wrong speculations, {scores.run}, K = {scores.k}",
+        f"densities-{scores.name}-k{scores.k}",
+        f"Answer scores of right and wrong speculations, {scores.name}, K = {scores.k}",
         "Gaussian kernel density estimates (Scott's bandwidth) over the score's log-odds ln(s / (1 - s)), since "
         "scores crowd near 1; of min, mean and bottom that is 0.6 times the separability. Dotted lines are the "
         "peaks, and their distance is in log-odds. Axes differ between the panels.",
@@ -95,8 +95,8 @@ def selective(drawing: Drawing, scores: Scores) -> Plot:
         legend(figure, marks, list(scores.scores))
 
     return drawing.save(
-        f"selective-{scores.run}-k{scores.k}",
-        f"What a score is worth, {scores.run}, K = {scores.k}",
+        f"selective-{scores.name}-k{scores.k}",
+        f"What a score is worth, {scores.name}, K = {scores.k}",
         "Left: the lower the curve, the better; a score that says nothing stays on the dotted line, the share "
         "wrong of all. Right: a mark for each tenth of the speculations by score; on the dotted line the score is "
         "the share right. min, mean and bottom are squashed separabilities and not meant to be on it.",

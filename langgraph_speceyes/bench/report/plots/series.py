@@ -25,6 +25,12 @@ def sweep(drawing: Drawing, found: Sweeps) -> Plot:
             at = [log_odds(threshold) for threshold in one.thresholds]
             band(top, at, one.accuracy, COLOURS[0], 100)
             band(bottom, at, one.speedup, COLOURS[1])
+            if found.without:
+                for ax, curve, scale in (
+                    (top, found.without[name].accuracy, 100),
+                    (bottom, found.without[name].speedup, 1),
+                ):
+                    ax.plot(at, [scale * v for v in curve.value], color=INK, lw=1.2, ls=":")
             top.axhline(100 * found.agent, color=INK, lw=0.9, ls="--")
             bottom.axhline(1, color=INK, lw=0.9, ls="--")
             top.set_title(name, loc="left")
@@ -37,6 +43,9 @@ def sweep(drawing: Drawing, found: Sweeps) -> Plot:
         axes[0][0].set_ylabel("accuracy (%)")
         axes[1][0].set_ylabel("speed-up (x)")
         marks, names = [mark(INK, None, "--")], ["agent alone"]
+        if found.without:
+            marks.append(mark(INK, None, ":"))
+            names.append("depth 0 alone")
         if found.threshold is not None and found.score in found.scores:
             marks.append(mark(COLOURS[2], None))
             names.append("threshold of the run")
@@ -47,7 +56,8 @@ def sweep(drawing: Drawing, found: Sweeps) -> Plot:
         f"Accuracy and speed-up against the gate threshold, {found.run}",
         "Offline, from both sides' answers to every question. Left in each panel everything that the judge lets "
         "pass is accepted, right nothing. Bands are 95 % intervals at each threshold. Thresholds are drawn by "
-        "their log-odds, since scores crowd near 1.",
+        "their log-odds, since scores crowd near 1."
+        + (" The threshold is the same at every depth." if found.without else ""),
         draw,
         4.6,
     )

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langgraph_speceyes import Gate, create_speceyes
-from langgraph_speceyes.bench.speed.canned import Canned, content, message
+from langgraph_speceyes.bench.canned import Canned, content, message
 from langgraph_speceyes.traffic import SQLiteJournal, StoreJournal
 
 
