@@ -344,7 +344,7 @@ def test_a_bypass_with_looks_is_calibrated_by_the_rule_of_the_others(rule: str) 
     assert found.gate.depths is not None
     assert len(found.gate.depths) == 1
     assert without.gate is not None
-    assert without.gate.depths is None
+    assert not without.gate.depths
     at = found.gate.judge_threshold
     one = sweep(
         outcomes, score="odds", threshold=found.gate.threshold, judge_threshold=at, depths=list(found.gate.depths)

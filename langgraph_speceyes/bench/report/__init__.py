@@ -184,7 +184,7 @@ def _without_looks(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {
         key: value
         for key, value in items
-        if key not in ("depths", "depth", "deeper", "without") or value not in (None, [])
+        if key not in ("depths", "depth", "deeper", "without", "ways") or value not in (None, [])
     }
 
 
