@@ -132,3 +132,33 @@ def test_what_is_missing_is_named() -> None:
         found_of(case, case.right[:1], "none", max_loss=0.1)
     with pytest.raises(ArgumentError, match="labels"):
         found_of(case, case.right, "few", max_loss=0.1)
+
+
+def test_gains_of_the_last_look_pay_for_no_chain_without_it() -> None:
+    # depth 0 loses a tenth of all questions, depth 1 gains a fifth where depth 0 has nothing to say
+    n = 1000
+    share = np.random.default_rng(2).permutation(n) / n
+    first, lost, gained = share < 0.5, share < 0.1, share >= 0.8
+    case = TwoDepths(
+        np.array([np.where(first, 0.99, 0.0), np.where(first, 0.0, 0.99)]),
+        np.array([~lost, ~first]),
+        ~gained,
+        np.ones((2, n), bool),
+        np.full(n, ""),
+    )
+    assert np.inf not in lowest(on_path(case, 0.05))
+    assert not on_path(case, 0.05).shorter
+    assert lowest(on_path(case, 0.05, shorter=True)) == [np.inf, np.inf]
+
+
+def test_what_agrees_with_a_wrong_answer_gains_nothing() -> None:
+    # three tenths are wrong on both sides and agree; one tenth is lost
+    n = 1000
+    share = np.random.default_rng(2).permutation(n) / n
+    lost, both_wrong = share < 0.1, share > 0.7
+    right, agent = np.stack([~lost & ~both_wrong] * 2), ~both_wrong
+    case = TwoDepths(np.full((2, n), 0.99), right, agent, np.ones((2, n), bool), np.full(n, ""))
+    agree = np.stack([~lost] * 2)
+    for labels in ("all", "disagreements", "none"):
+        assert thresholds(found_of(case, agree, labels, max_loss=0.05))[0] == np.inf
+        assert thresholds(found_of(case, agree, labels, max_loss=0.2))[0] < np.inf
