@@ -146,9 +146,9 @@ def test_gains_of_the_last_look_pay_for_no_chain_without_it() -> None:
         np.ones((2, n), bool),
         np.full(n, ""),
     )
-    assert np.inf not in lowest(on_path(case, 0.05))
+    assert sum(on_path(case, 0.05).accepted) == 1
     assert not on_path(case, 0.05).shorter
-    assert lowest(on_path(case, 0.05, shorter=True)) == [np.inf, np.inf]
+    assert sum(on_path(case, 0.05, shorter=True).accepted) == 0
 
 
 def test_what_agrees_with_a_wrong_answer_gains_nothing() -> None:
@@ -160,5 +160,5 @@ def test_what_agrees_with_a_wrong_answer_gains_nothing() -> None:
     case = TwoDepths(np.full((2, n), 0.99), right, agent, np.ones((2, n), bool), np.full(n, ""))
     agree = np.stack([~lost] * 2)
     for labels in ("all", "disagreements", "none"):
-        assert thresholds(found_of(case, agree, labels, max_loss=0.05))[0] == np.inf
-        assert thresholds(found_of(case, agree, labels, max_loss=0.2))[0] < np.inf
+        assert found_of(case, agree, labels, max_loss=0.05).guarantee.accepted == 0
+        assert found_of(case, agree, labels, max_loss=0.2).guarantee.accepted == 1
