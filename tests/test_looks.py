@@ -314,7 +314,13 @@ def test_a_gate_refuses_other_looks_than_its_own_and_names_both(tmp_path: Path) 
 
 def test_what_tells_looks_apart() -> None:
     ids = [
-        look_id(one) for one in (tiles(2, 2), tiles(2, 3), own_calls(speculator()), own_calls(speculator(), calls=2))
+        look_id(one)
+        for one in (
+            tiles(2, 2),
+            tiles(2, 3),
+            own_calls(speculator(), protocol="deepeyes"),
+            own_calls(speculator(), protocol="deepeyes", calls=2),
+        )
     ]
     assert len({*ids}) == 4
     assert [one.split()[0] for one in ids] == ["tiles", "tiles", "own_calls", "own_calls"]

@@ -154,15 +154,15 @@ class Composition:
             by: As in :meth:`asked`; with one depth also whether it answers.
             threshold: As in :meth:`phases`.
         """
-        by = steps_of(by) if by.dtype == np.bool_ else by
+        places: Steps = steps_of(by) if by.dtype == np.bool_ else by  # type: ignore[arg-type, assignment]
         columns = evidence.columns
-        judge_s, agent_s = np.nan_to_num(columns.judge_s), (by == len(self.depths)) * columns.agent_s
+        judge_s, agent_s = np.nan_to_num(columns.judge_s), (places == len(self.depths)) * columns.agent_s
         orders: tuple[Order | None, ...] = ("judge_first", "speculate_first")
         if self.score is not None and self.judge_threshold is None:
             orders = (None,)
         found: list[tuple[Floats, Order | None]] = []
         for order in orders:
-            judged, asked = self.asked(evidence, by, threshold, order)
+            judged, asked = self.asked(evidence, places, threshold, order)
             seconds, read = judged * judge_s, np.zeros_like(judged)
             for depth, here in zip(self.depths, asked, strict=True):
                 seconds = seconds + here * self._cost(evidence, depth, read)

@@ -132,21 +132,22 @@ def labelled_thresholds(
     missing, labelled = differs & ~looked, int((differs & looked).sum())
     above = np.max(s, where=missing, initial=0.0)
     known = path if method == "harm" else path[path[:, 0] > above]
-    if not known.size:
-        return Labelled(_nothing(n, max_loss, confidence, method, seed), labels, (), int(differs.sum()), labelled)
-    certified = tested(small, large, known, known[:, 0], extrapolate)
-    needed: tuple[int, ...] = ()
-    passed = certified.thresholds[0]
+    # without a step whose labels are all there nothing is certified
+    certified = tested(small, large, known, known[:, 0], extrapolate) if known.size else None
+    passed = None if certified is None else certified.thresholds[0]
     below = path if passed is None else path[path[:, 0] < passed]
-    if found == "path" and below.size and (method == "harm" or passed == known[-1, 0]):
+    needed: tuple[int, ...] = ()
+    goes_on = method == "harm" or certified is None or passed == known[-1, 0]
+    if found == "path" and below.size and goes_on:
         wanted = missing & (s >= below[0, 0])
         # at the best they are all gained: where that does not help, nothing does
-        best = tested(
-            small | wanted, large & ~(wanted & ~same).any(axis=0), path[path[:, 0] >= below[0, 0]], GRID, False
-        )
+        best = tested(small | wanted, large & ~wanted.any(axis=0), path[path[:, 0] >= below[0, 0]], GRID, False)
         if best.thresholds[0] == below[0, 0]:
             needed = tuple(int(k) for k in np.argsort(-s.ravel(), kind="stable") if wanted.ravel()[k])
-    return _labelled(certified, labels, int(differs.sum()), labelled, needed)
+    differing = int(differs.sum())
+    if certified is None:
+        return Labelled(_nothing(n, max_loss, confidence, method, seed), labels, needed, differing, labelled)
+    return _labelled(certified, labels, differing, labelled, needed)
 
 
 def _labelled(

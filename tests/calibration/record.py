@@ -6,7 +6,8 @@
 
 The first run has judge, speculator at K = 20 and agent of every question, the second the speculator at K = 64. Columns:
 `split`; `tool_need`, the judge's probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the score at K = 64;
-`speculator_right` and `agent_right`.
+`speculator_right` and `agent_right`. Of a run with looks (`--look`) also, for each depth n from 1 on, `odds_n`,
+`log_n`, `min_20_n` and `speculator_right_n`; `recorded` of `simulated_depths` takes them in place of simulated ones.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ def row(outcome: Outcome, wide: Outcome) -> dict[str, str]:
     if need is None or small is None or large is None:
         sys.exit(f"{outcome['id']} lacks a side")
     rights = {"speculator_right": str(int(small["right"])), "agent_right": str(int(large["right"]))}
+    for depth, part in enumerate(outcome.get("depths", [])):
+        if not depth:
+            continue
+        if part is None or part["k"] != 20:
+            sys.exit(f"{outcome['id']} is not scored at K = 20 at depth {depth}")
+        found |= {f"{name}_{depth}": f"{part['scores'][score]:.6g}" for name, k, score in SCORES if k == 20}
+        rights[f"speculator_right_{depth}"] = str(int(part["right"]))
     return {"split": outcome["split"], "tool_need": f"{need:.6g}", **found, **rights}
 
 

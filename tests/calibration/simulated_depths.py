@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEEP, SEED = 300, 15
+FILE = Path(__file__).parent / "embedded_outcomes.csv"
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -48,7 +49,7 @@ class TwoDepths:
 @cache
 def simulated(judge: bool) -> TwoDepths:
     """All 1,800 questions; behind the judge only those that need no tools enter at depth 0."""
-    with (Path(__file__).parent / "embedded_outcomes.csv").open() as lines:
+    with FILE.open() as lines:
         rows = list(csv.DictReader(lines))
     rng = np.random.default_rng(SEED)
     need, zero = (np.array([float(row[name]) for row in rows]) for name in ("tool_need", "odds"))
@@ -66,6 +67,23 @@ def simulated(judge: bool) -> TwoDepths:
         agent=np.where(is_deep, rng.random(deep.size) < 0.93, agent[deep]),
         eligible=np.stack([need[deep] < 0.9999 if judge else np.ones(deep.size, bool), np.ones(deep.size, bool)]),
         family=np.where(is_deep, "deep", np.array([row["split"] for row in rows])[deep]),
+    )
+
+
+def recorded(file: Path, judge: bool) -> TwoDepths | None:
+    """Both depths as `record.py` wrote them from a run with a look; None where the file is of one without."""
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    if "odds_1" not in rows[0]:
+        return None
+    need = np.array([float(row["tool_need"]) for row in rows])
+    every = np.ones(len(rows), bool)
+    return TwoDepths(
+        scores=np.array([[float(row[name]) for row in rows] for name in ("odds", "odds_1")]),
+        right=np.array([[row[name] == "1" for row in rows] for name in ("speculator_right", "speculator_right_1")]),
+        agent=np.array([row["agent_right"] == "1" for row in rows]),
+        eligible=np.stack([need < 0.9999 if judge else every, every]),
+        family=np.array([row["split"] for row in rows]),
     )
 
 

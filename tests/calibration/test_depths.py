@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +29,12 @@ from langgraph_speceyes.calibration import (
 )
 from langgraph_speceyes.calibration.guarantee import GRID, METHODS, Method
 from langgraph_speceyes.errors import ArgumentError
-from tests.calibration.simulated_depths import TwoDepths, one_depth, simulated
+from tests.bench.test_depth_calibration import looking
+from tests.calibration.record import row
+from tests.calibration.simulated_depths import FILE, TwoDepths, one_depth, recorded, simulated
 from tests.calibration.test_guarantee import by_chance, level
 
-WAYS = ("path", "quantiles", "separate")
+WAYS = ("path", "shorter", "quantiles", "separate")
 
 
 # ---- the campaign: depth 0 as recorded, depth 1 simulated
@@ -56,6 +60,7 @@ def calibrated(way: str, sample: TwoDepths, max_loss: float, confidence: float, 
         eligible=sample.eligible,
         path=path,
         extrapolate=False,
+        shorter=way == "shorter",
     )
 
 
@@ -133,13 +138,34 @@ def test_the_simulated_depth_is_as_described() -> None:
     assert not whole.eligible[0, deep].any()
 
 
+def test_depths_that_were_recorded_take_the_place_of_the_simulated(tmp_path: Path) -> None:
+    assert recorded(FILE, judge=True) is None or recorded(FILE, judge=True)
+    one = looking(7, (0.4, 0.9), (False, True), large=True, need=0.99995)
+    for part in (one["speculator"], *one["depths"]):
+        assert part
+        part["k"] = 20
+    wide = looking(7, (0.5, 0.5), (False, False), large=True, need=0.99995)
+    with (tmp_path / "outcomes.csv").open("w", newline="") as file:
+        values = row(one, wide)
+        writer = csv.DictWriter(file, list(values))
+        writer.writeheader()
+        writer.writerow(values)
+    found = recorded(tmp_path / "outcomes.csv", judge=True)
+    assert found
+    assert found.scores.tolist() == [[0.4], [0.9]]
+    assert found.right.tolist() == [[False], [True]]
+    assert found.eligible.tolist() == [[False], [True]]
+    assert found.agent.tolist() == [True]
+
+
 @pytest.mark.parametrize("judge", [True, False])
 def test_the_promise_is_kept_and_each_depth_accepts_nine_tenths_of_what_it_could(judge: bool) -> None:
     draws = 100
-    done = campaign("path", judge, 1000, 0.02, 0.9, "net", draws)
-    assert done.broken <= by_chance(draws, 0.1)
-    assert done.least_share() >= 0.9
-    assert done.accepted >= 0.9 * done.could
+    for way in ("path", "shorter"):
+        done = campaign(way, judge, 1000, 0.02, 0.9, "net", draws)
+        assert done.broken <= by_chance(draws, 0.1)
+        assert done.least_share() >= 0.9
+        assert done.accepted >= 0.9 * done.could
 
 
 def test_the_promise_is_kept_along_quantiles_and_by_each_depth_itself() -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from hypothesis import strategies as st
 
-from langgraph_speceyes.traffic.record import OF_LOOKS, Record
+from langgraph_speceyes.traffic.record import OF_LOOKS, DepthRecord, Record
 
 PICTURE = "data:image/png;base64," + "iVBORw0KGgo" + "A" * 200
 
@@ -71,3 +71,24 @@ records = st.builds(
     images=st.lists(st.sampled_from(["a.png", "https://x.org/b.jpg#xywh=1,2,3,4", "sha256:" + "0" * 64]), max_size=2),
 )
 """Records that a journal with texts keeps as they are, of few ids."""
+
+
+def deeper(depth: int, **fields: Any) -> DepthRecord:
+    """An answer after a look, in a journal without texts."""
+    record: dict[str, Any] = {
+        "depth": depth,
+        "look": "tiles 0123abcd",
+        "score": 0.9,
+        "scores": {"odds": 0.9, "min": 0.8},
+        "threshold": 0.95,
+        "k": 20,
+        "accepted": False,
+        "seconds": 0.05,
+        "agree": None,
+        "agreed_by": None,
+        "agree_probability": None,
+        "speculator_right": None,
+        "speculation": None,
+        "error": None,
+    }
+    return cast(DepthRecord, {**record, **fields})

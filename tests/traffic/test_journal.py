@@ -14,9 +14,9 @@ from langgraph.store.memory import InMemoryStore
 
 from langgraph_speceyes.errors import ArgumentError, ClosedError
 from langgraph_speceyes.traffic import Journal, Record, SQLiteJournal, StoreJournal, open_journal
-from langgraph_speceyes.traffic.record import OF_LOOKS
+from langgraph_speceyes.traffic.record import OF_LOOKS, DepthRecord
 from tests.traffic.conftest import Make
-from tests.traffic.records import PICTURE, made, records
+from tests.traffic.records import PICTURE, deeper, made, records
 
 AS_LONG_AS_THE_FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 
@@ -140,6 +140,24 @@ def test_the_oldest_make_room(make: Make, limit: int) -> None:
     assert journal.get(written[0]) is None
     # a position stays good when its record is gone
     assert [record["id"] for _, record in journal.read(after)] == kept
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_what_is_said_after_a_look_is_text_too(make: Make, texts: bool) -> None:
+    journal = make(texts=texts)
+    error = f"ValueError: cannot say a cat of {PICTURE}"
+    said = deeper(2, speculation=f"a cat {PICTURE}", error=error, scores={"odds": float("nan")}, picture=PICTURE)
+    journal.write(made("a", depth=2, depths=[deeper(1), said]))
+    ((_, found),) = journal.read()
+    first, second = found["depths"]
+    assert (found["depth"], first) == (2, deeper(1))
+    assert set(second) == set(DepthRecord.__annotations__)
+    assert second["scores"] == {"odds": None}
+    assert PICTURE[30:90] not in str(found)
+    assert ("a cat" in str(found)) == texts
+    assert (second["error"] == "ValueError") == (not texts)
+    with pytest.raises(ArgumentError, match="depths"):
+        journal.write(made("b", depths=[{"depth": 1}]))
 
 
 @AS_LONG_AS_THE_FIXTURE

@@ -14,7 +14,7 @@ import pytest
 
 from langgraph_speceyes.errors import JournalError
 from langgraph_speceyes.traffic import SQLiteJournal
-from tests.traffic.records import made
+from tests.traffic.records import deeper, made
 
 NOBODY = 65534
 
@@ -87,6 +87,21 @@ def test_another_schema_is_named(path: Path, journal: SQLiteJournal, schema: int
         other.read()
 
 
+def test_a_file_of_the_first_version_is_read_and_becomes_one_of_this(path: Path, journal: SQLiteJournal) -> None:
+    journal.write(made("a"))
+    journal.save("state", {"x": 1})
+    journal.close()
+    query(path, "PRAGMA user_version = 1")
+    with closing(SQLiteJournal(path)) as other:
+        ((_, old),) = other.read()
+        assert "depths" not in old
+        assert other.load("state") == {"x": 1}
+        other.write(made("b", depth=1, depths=[deeper(1)]))
+        (_, (_, new)) = other.read()
+        assert new["depths"] == [deeper(1)]
+    assert query(path, "PRAGMA user_version") == [(2,)]
+
+
 def test_a_database_of_another_program_is_left_alone(path: Path, journal: SQLiteJournal) -> None:
     query(path, "CREATE TABLE songs (name)")
     before = path.read_bytes()
@@ -113,7 +128,7 @@ def test_a_full_disk_is_an_error_until_there_is_room(path: Path) -> None:
 import resource
 from langgraph_speceyes.errors import JournalError
 from langgraph_speceyes.traffic import SQLiteJournal
-from tests.traffic.records import made
+from tests.traffic.records import deeper, made
 
 journal = SQLiteJournal({str(path)!r}, texts=True)
 acknowledged = []

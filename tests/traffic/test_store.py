@@ -20,7 +20,7 @@ from langgraph_speceyes.errors import ArgumentError, JournalError
 from langgraph_speceyes.traffic import StoreJournal
 from langgraph_speceyes.traffic import store as module
 from tests.traffic.conftest import sqlite_store
-from tests.traffic.records import made
+from tests.traffic.records import deeper, made
 
 SECOND = 10**6
 
@@ -219,6 +219,19 @@ def test_another_schema_is_named() -> None:
     for use in (lambda: journal.write(made("b")), journal.read, lambda: journal.load("x")):
         with pytest.raises(JournalError, match="schema 3; this version reads schema 1 and 2"):
             use()
+
+
+def test_a_store_of_the_first_version_is_read_and_becomes_one_of_this() -> None:
+    store = InMemoryStore()
+    StoreJournal(store, settle_s=0).write(made("a"))
+    store.put(("speceyes", "journal", "meta"), "schema", {"schema": 1})
+    journal = StoreJournal(store, settle_s=0)
+    assert "depths" not in journal.read()[0][1]
+    journal.write(made("b", depth=1, depths=[deeper(1)]))
+    assert journal.read()[1][1]["depths"] == [deeper(1)]
+    found = store.get(("speceyes", "journal", "meta"), "schema")
+    assert found
+    assert found.value == {"schema": 2}
 
 
 def test_a_store_can_come_later() -> None:
