@@ -14,9 +14,11 @@ from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent, visu
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
+from langgraph_speceyes.looks import Look
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
+from langgraph_speceyes.testbed.looks import embedded_looks
 
 if TYPE_CHECKING:
     from langgraph_speceyes.models import LocalChatModel
@@ -94,6 +96,11 @@ class Pair:
             middleware=[*middleware, TrainedWords()],
             name="agent",
         )
+
+    @property
+    def looks(self) -> tuple[Look, Look]:
+        """What `speceyes(looks=pair.looks)` shows the speculator before it answers again."""
+        return embedded_looks(self.speculator)
 
     def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""

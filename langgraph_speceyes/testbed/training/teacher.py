@@ -31,7 +31,8 @@ from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WO
 CELLS = (64, 96, 128)
 END = "<|im_end|>\n"
 # beside the shapes; 0 is nothing
-UNREADABLE, LABEL = len(SHAPES) + 1, len(SHAPES) + 2
+UNREADABLE, LABEL, IN_CROWD = (len(SHAPES) + k for k in (1, 2, 3))
+_KINDS = {"small": UNREADABLE, "speck": IN_CROWD}
 # reading, which one rule answers, half as often as the others
 _FAMILIES: tuple[Family, ...] = (*("attributes", "relations", "existence") * 2, "reading")
 
@@ -56,12 +57,12 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
     colour = np.zeros((GRID, GRID), dtype=np.int64)
     for thing in sorted(scene.things, key=lambda t: t.size != "large"):
         if quarter is None:
-            kind = SHAPES.index(thing.kind) + 1 if thing.size == "large" else UNREADABLE
+            kind = _KINDS.get(thing.size) or SHAPES.index(thing.kind) + 1
             places = [(thing.row, thing.column)]
         else:
             if thing.quarter != quarter:
                 continue
-            kind = UNREADABLE if thing.size == "speck" else LABEL if thing.text else SHAPES.index(thing.kind) + 1
+            kind = IN_CROWD if thing.size == "speck" else LABEL if thing.text else SHAPES.index(thing.kind) + 1
             top, left = thing.row % 3 * 2, thing.column % 3 * 2
             if thing.size == "large" or thing.kind == "label":
                 places = [(top + i, left + j) for i in (0, 1) for j in (0, 1)]
