@@ -21,6 +21,11 @@ from langgraph_speceyes.prompts import front_end_prompt, image_question, system_
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.world import COLUMNS, GRID, ROWS
 
+PROTOCOL = DeepEyesProtocol(system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={})
+"""How both models of the pair call tools."""
+AGENT_RESIZE = ResizeRule(factor=prompts.VIEW // GRID, min_pixels=prompts.VIEW**2, max_pixels=prompts.VIEW**2)
+"""What the agent's processor makes of an image; the boxes of both models count its pixels."""
+
 _LABEL = "label"
 _SEEN = re.compile(rf"\bat ([{COLUMNS}])([{ROWS}])\b")
 
@@ -65,15 +70,9 @@ class QuartersOrText:
         ref = parse_reference(image, "image")
         width, height = check_image(ref)
         column, row = COLUMNS.index(found[1]), ROWS.index(found[2])
-        return crop_reference(
-            ref,
-            (
-                column * width // GRID,
-                row * height // GRID,
-                (column + 1) * width // GRID,
-                (row + 1) * height // GRID,
-            ),
-        )
+        left, right = (edge * width // GRID for edge in (column, column + 1))
+        top, bottom = (edge * height // GRID for edge in (row, row + 1))
+        return crop_reference(ref, (left, top, right, bottom))
 
 
 def embedded_looks(speculator: BaseChatModel, reader: TextReader | None = None) -> tuple[Look, Look]:
@@ -88,14 +87,12 @@ def embedded_looks(speculator: BaseChatModel, reader: TextReader | None = None) 
     Raises:
         MissingExtraError: There is no reader, and RapidOCR is not installed.
     """
-    spoken = DeepEyesProtocol(system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={})
-    view = ResizeRule(factor=prompts.VIEW // GRID, min_pixels=prompts.VIEW**2, max_pixels=prompts.VIEW**2)
     own = own_calls(
         speculator,
         tools=("crop", "ocr"),
-        protocol=spoken,
+        protocol=PROTOCOL,
         coordinates=CoordinateSpace.RESIZED,
-        resize=view,
+        resize=AGENT_RESIZE,
         reader=reader,
     )
     return QuartersOrText(speculator, reader), own

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import StateGraph
 
-from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent, visual_tools
+from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
@@ -18,7 +18,7 @@ from langgraph_speceyes.looks import Look
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.looks import embedded_looks
+from langgraph_speceyes.testbed.looks import AGENT_RESIZE, PROTOCOL, embedded_looks
 
 if TYPE_CHECKING:
     from langgraph_speceyes.models import LocalChatModel
@@ -59,10 +59,10 @@ class Pair:
         """The visual agent over the large model, speaking the protocol it was trained on."""
         return create_visual_agent(
             self.large,
-            protocol=DeepEyesProtocol(
-                system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={}
-            ),
+            protocol=PROTOCOL,
             coordinates=CoordinateSpace.RESIZED,
+            # behind an endpoint it is the same model, which nobody can ask for its rule
+            resize=getattr(self.large, "resize_rule", None) or AGENT_RESIZE,
             max_steps=MAX_STEPS,
             # trained on single questions
             history=False,
