@@ -25,7 +25,7 @@ from langgraph_speceyes.testbed.questions import SPLITS, questions
 
 ROOT = Path(__file__).parent.parent
 # about as much work in each
-RUNS = {"test-1": ("attributes", "relations", "reading"), "test-2": ("existence", "dense")}
+RUNS = {"test-1": ("attributes", "relations", "reading"), "test-2": ("existence", "dense", "deep")}
 TABLES = {
     "together": {
         "agent right": "agent",
