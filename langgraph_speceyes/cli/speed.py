@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from langgraph_speceyes.cli.display import show_bench
 from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen
@@ -91,6 +93,9 @@ def _simulate(names: list[str], out: Path | None, as_json: bool) -> None:
     from langgraph_speceyes.bench.simulation import run as predict
     from langgraph_speceyes.bench.simulation import save, show
 
+    if out and find_spec("matplotlib") is None:
+        # said before the work, not after it
+        raise MissingExtraError("the simulation's plot", "eval")
     found = [predict(name) for name in names]
     if out:
         save(found, out)
