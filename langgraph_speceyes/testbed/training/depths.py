@@ -166,14 +166,16 @@ def _at_first(scene: Scene, rng: random.Random) -> list[Question]:
 def _after_quarters(scene: Scene, rng: random.Random) -> list[Question]:
     """Large and small icons can be told, specks and the label are guessed."""
     if scene.crowd:
-        few = _asked(scene, rng, *([("small", "attributes")] * 2), *([("speck", "attributes")] * 2))
-        found = _open(few, rng)
+        sizes: tuple[Size, ...] = ("small", "small", "speck", "speck")
+        found = _open(_asked(scene, rng, *((size, "attributes") for size in sizes)), rng)
     else:
         found = _asked(scene, rng, ("large", "attributes"), ("large", "relations"))
-        found += _asked(scene, rng, *([("small", "attributes"), ("small", "relations"), ("small", "existence")] * 2))
+        families: tuple[Family, ...] = ("attributes", "relations", "existence") * 2
+        found += _asked(scene, rng, *(("small", family) for family in families))
         if not scene.icons("small"):
             found += _asked(scene, rng, ("large", "existence"))
-        side = relation(scene, *rng.sample(scene.icons(), 2), rng)
+        first, second = rng.sample(scene.icons(), 2)
+        side = relation(scene, first, second, rng)
         found += [side] if side else []
     return found + (_asked(scene, rng, ("small", "reading")) if rng.random() < 0.3 else [])
 
@@ -209,7 +211,8 @@ def _where(encode: Encoder, scene: Scene, rng: random.Random) -> list[Tape]:
             found.append(where_branch(encode, [name], there, f"where {name}" if thing else "nowhere"))
     sizes: tuple[Size, ...] = ("speck", "small") if scene.crowd else ("small", "large")
     size = rng.choice(sizes)
-    questions = _asked(scene, rng, (size, rng.choice(("attributes", "attributes", "relations", "existence"))))
+    families: tuple[Family, ...] = ("attributes", "attributes", "relations", "existence")
+    questions = _asked(scene, rng, (size, rng.choice(families)))
     if scene.crowd:
         questions = _open(_asked(scene, rng, *((s, "attributes") for s in sizes)), rng)
     if places["label"]:
@@ -281,7 +284,8 @@ def _tower(model: PreTrainedModel, seen: SeenWords, rng: random.Random) -> tuple
             views["crop"].append(crop(scene, scene.crowd.cell, rng))
             wanted["crop"].append(crop_labels(scene, scene.crowd.cell))
     features = image_features(model, [v for some in views.values() for v in some])
-    total, metrics, at = torch.zeros(()), {}, 0
+    total, at = torch.zeros(()), 0
+    metrics: Metrics = {}
     for name, some in views.items():
         end = at + GRID * GRID * len(some)
         loss, told_of = told(seen, features[at:end], wanted[name])
