@@ -2,6 +2,7 @@
 
     python examples/train_testbed.py                # all of it, into ./training
     python examples/train_testbed.py --only agent   # one model's training
+    python examples/train_testbed.py --only depth   # the speculator learns to look again, from `training` or as shipped
     python examples/train_testbed.py --only speculator --shuffled --out control   # the control: it must end at chance
 
 Stop it whenever you like: the same command goes on from the last checkpoint. Progress and loss are shown and kept in
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForImageTextToText
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
@@ -26,6 +28,7 @@ from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
+from langgraph_speceyes.testbed.training.depths import depth_stages
 from langgraph_speceyes.testbed.training.export import export
 from langgraph_speceyes.testbed.training.tape import Encoder
 from langgraph_speceyes.testbed.training.tokenizer import build_tokenizer
@@ -36,9 +39,10 @@ def main() -> None:
     """Train, export, calibrate, report."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--out", type=Path, default=Path("training"))
-    cli.add_argument("--only", choices=["speculator", "agent", "calibration"])
+    cli.add_argument("--only", choices=["speculator", "depth", "agent", "calibration"])
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 2500, 450, 1500))
+    cli.add_argument("--depth-steps", type=int, nargs=2, default=(500, 2000))
     cli.add_argument("--agent-steps", type=int, nargs=4, default=(600, 1500, 250, 1400))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
@@ -57,6 +61,13 @@ def main() -> None:
         export(model, tokenizer, checkpoints / "speculator", processor_class="Qwen3VLProcessor")
         if a.shuffled:
             show_control(checkpoints / "speculator", a.out)
+    if a.only in (None, "depth"):
+        torch.manual_seed(a.seed)
+        known = checkpoints / "speculator"
+        start = known if known.exists() else embedded.SPECULATOR
+        model = AutoModelForImageTextToText.from_pretrained(str(start), dtype=torch.float32)
+        train(model, depth_stages(model, encode, tuple(a.depth_steps)), a.out / "depth", seed=a.seed)
+        export(model, tokenizer, known, processor_class="Qwen3VLProcessor")
     if a.only in (None, "agent"):
         torch.manual_seed(a.seed)
         model = new_agent(tokenizer)

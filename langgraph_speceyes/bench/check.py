@@ -103,7 +103,7 @@ def report(checked: Sequence[Checked]) -> dict[str, dict[str, Any]]:
 
 def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
     large = [c for c in rows if c.question.size == "large"]
-    small = [c for c in rows if c.question.size == "small"]
+    small = [c for c in rows if c.question.size != "large"]
     gated = [c for c in rows if passed(c.outcome)]
     seconds = _seconds(rows)
     figures = {

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
 from langgraph_speceyes.agent import AgentProtocol, CoordinateSpace, ResizeRule, TextReader, ToolSpec
-from langgraph_speceyes.agent.loop import VisualLoop
+from langgraph_speceyes.agent.loop import NOTHING, VisualLoop
 from langgraph_speceyes.agent.visual import create_visual_agent
 from langgraph_speceyes.errors import ArgumentError, LookError
 from langgraph_speceyes.images import block_of, parse_reference
@@ -59,7 +59,7 @@ class OwnCalls:
         for step in state["steps"]:
             found += [parse_reference(step["image"])] if step["image"] else []
             found += [step["text"]] if step["text"] else []
-        errors = [step["error"] for step in state["steps"] if step["error"]]
+        errors = [step["error"] for step in state["steps"] if step["error"] not in (None, NOTHING)]
         if errors and not found:
             raise LookError("own_calls", "a tool call that can be run", errors[0])
         return found

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import StateGraph
 
-from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent, visual_tools
+from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
-from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
+from langgraph_speceyes.looks import Look
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.world import GRID
+from langgraph_speceyes.testbed.looks import AGENT_RESIZE, PROTOCOL, embedded_looks
 
 if TYPE_CHECKING:
     from langgraph_speceyes.models import LocalChatModel
@@ -26,8 +27,6 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SPECULATOR, AGENT, GATE = CHECKPOINTS / "speculator", CHECKPOINTS / "agent", CHECKPOINTS / "gate.json"
 SPECULATOR_NAME, AGENT_NAME = "speceyes-embedded-speculator", "speceyes-embedded-agent"
 MAX_STEPS = 5
-AGENT_RESIZE = ResizeRule(factor=prompts.VIEW // GRID, min_pixels=prompts.VIEW**2, max_pixels=prompts.VIEW**2)
-"""What the agent's processor makes of a board."""
 CACHE_BYTES = 64 * 1024 * 1024
 """Enough for the prompts of the forty newest questions."""
 
@@ -60,9 +59,7 @@ class Pair:
         """The visual agent over the large model, speaking the protocol it was trained on."""
         return create_visual_agent(
             self.large,
-            protocol=DeepEyesProtocol(
-                system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={}
-            ),
+            protocol=PROTOCOL,
             coordinates=CoordinateSpace.RESIZED,
             # behind an endpoint it is the same model, which nobody can ask for its rule
             resize=getattr(self.large, "resize_rule", None) or AGENT_RESIZE,
@@ -99,6 +96,11 @@ class Pair:
             middleware=[*middleware, TrainedWords()],
             name="agent",
         )
+
+    @property
+    def looks(self) -> tuple[Look, Look]:
+        """What `speceyes(looks=pair.looks)` shows the speculator before it answers again."""
+        return embedded_looks(self.speculator)
 
     def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""

@@ -44,16 +44,27 @@ def cell_box(cell: int) -> tuple[int, int, int, int]:
     return x, y, x + side, y + side
 
 
+CROWD = "crowd"
+"""What the cell full of specks is called."""
+
+
 def sighting(seen: Sequence[tuple[str, str | None]]) -> str:
     """Where each named object was seen so far: its cell, or that it is not in view."""
     parts = [f"the {kind} at {place}" if place else f"the {kind} not in view" for kind, place in seen]
     return f"T{', '.join(parts)[1:]}"
 
 
-def thought(seen: Sequence[tuple[str, str | None]], then: str) -> str:
-    """An agent's thought: what it looks for, where that was seen so far, and what to do."""
+def thought(seen: Sequence[tuple[str, str | None]], then: str, crowd: str | None = None) -> str:
+    """An agent's thought: what it looks for, where that was seen so far, the crowd if it matters, and what to do.
+
+    Args:
+        seen: What is asked about, each with its cell or None.
+        then: What to do; before a look into the crowd ``search`` and its cell.
+        crowd: Cell of the crowd, where what is not in view may be.
+    """
     asked = " and ".join(f"the {kind}" for kind, _ in seen)
-    return f"<think>The question is about {asked}. {sighting(seen)}, {then}.</think>"
+    beside = [(CROWD, crowd)] if crowd else []
+    return f"<think>The question is about {asked}. {sighting([*seen, *beside])}, {then}.</think>"
 
 
 def call(tool: str, box: tuple[int, int, int, int]) -> str:

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from PIL import Image
 
@@ -23,7 +23,7 @@ from langgraph_speceyes.testbed.world import (
     make_scene,
 )
 
-Split = Literal["attributes", "relations", "existence", "dense", "reading"]
+Split = Literal["attributes", "relations", "existence", "dense", "reading", "deep"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Part = Literal["train", "calibration", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -47,24 +47,30 @@ SIDES, HEIGHTS = ("left", "right"), ("above", "below")
 LETTERS = "ABCD"
 
 _DENSE: tuple[Family, ...] = ("attributes", "relations")
-_MIXED: dict[str, tuple[int, int]] = {"large": (2, 3), "small": (4, 5)}
-_CLEAR: dict[str, tuple[int, int]] = {"large": (3, 4), "small": (0, 0)}
-_SPARSE: dict[str, tuple[int, int]] = {"large": (2, 2), "small": (3, 4)}
-_CROWDED: dict[str, tuple[int, int]] = {"large": (2, 2), "small": (6, 6)}
+Style = dict[str, Any]
+_MIXED: Style = {"large": (2, 3), "small": (4, 5)}
+_CLEAR: Style = {"large": (3, 4), "small": (0, 0)}
+_SPARSE: Style = {"large": (2, 2), "small": (3, 4)}
+_CROWDED: Style = {"large": (2, 2), "small": (6, 6)}
 STYLES = (_MIXED, _CLEAR, _SPARSE, _CROWDED)
-"""Numbers of large and small icons on the boards of the splits."""
+"""Numbers of large and small icons on the boards of the splits without a crowd."""
+DEEP: Style = {"large": (0, 0), "small": (2, 2), "crowd": True}
+"""The boards of `deep`: two shapes outside the crowd, the other six in it."""
 CELL = 192
-"""Pixels along a cell of an image in every split but `dense`."""
+"""Pixels along a cell of an image in every split but `dense` and `deep`."""
 DENSE_CELLS = (684, 800)
 """The same in `dense`: images of 4,104 and 4,800 px."""
+DEEP_CELLS = (1344, 1400)
+"""The same in `deep`: images of 8,064 and 8,400 px."""
 SMALL_EVERY: dict[Split, tuple[int, int]] = {
     "attributes": (1, 2),
     "relations": (1, 4),
     "existence": (1, 5),
     "dense": (2, 3),
     "reading": (1, 1),
+    "deep": (1, 2),
 }
-"""How many of how many questions are about something too small for the overview."""
+"""How many of how many questions are about something small; the others of `deep` are about specks, else large icons."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,12 @@ class Question:
     Attributes:
         id: Stable name: part, split and number.
         split: The split it belongs to.
-        family: What kind of question it is; that of its split but in `dense`, which mixes two.
+        family: What kind of question it is; that of its split but in `dense`, which mixes two, and in `deep`, where it
+            is attributes.
         text: The question as a user asks it, with its options, if any, a line each.
         answer: What a model should say.
         key: The word that decides whether an answer is right.
-        size: ``"small"`` when the overview does not show what is needed.
+        size: ``"small"`` when the overview does not show what is needed, ``"speck"`` when a quarter does not either.
         scene: The board.
         kinds: What the question names, in its order: one or two shapes, or ``"label"``.
         wrong: What could be said instead of the key: the other options.
@@ -143,7 +150,7 @@ def _parted(said: str) -> tuple[str, str]:
 def attribute(scene: Scene, target: Thing, rng: random.Random) -> Question:
     """What colour an object has; among the options are colours that other objects have."""
     text = rng.choice(COLOUR_QUESTIONS).format(kind=target.kind)
-    others = list({t.colour for t in scene.icons("small")} - {target.colour})
+    others = list({t.colour for t in scene.icons("speck" if target.size == "speck" else "small")} - {target.colour})
     rest = [c for c in COLOURS if c not in others and c != target.colour]
     wrong = (_shuffled(others, rng) + _shuffled(rest, rng))[:3]
     answer = f"The {target.kind} is {target.colour}."
@@ -214,7 +221,7 @@ def pick(scene: Scene, family: Family, size: Size, rng: random.Random, absent: A
     Args:
         scene: The board.
         family: Question family.
-        size: ``"small"`` for what the overview does not show.
+        size: ``"small"`` for what the overview does not show, ``"speck"`` for the crowd's.
         rng: Where chance comes from.
         absent: How an object that is not there is chosen, as POPE does it: any, the most popular one that is not
             there, or one whose companion is there.
@@ -266,15 +273,19 @@ def questions(split: Split, part: Part, count: int, seed: int = 0) -> list[Quest
         The same list for the same arguments, in every process; a longer list begins with the shorter one.
     """
     small, of = SMALL_EVERY[split]
+    other: Size = "speck" if split == "deep" else "large"
     return [
-        _draw(split, f"{part}{f'+{seed}' if seed else ''}/{split}/{k}", "small" if k % of >= of - small else "large", k)
+        _draw(split, f"{part}{f'+{seed}' if seed else ''}/{split}/{k}", "small" if k % of >= of - small else other, k)
         for k in range(count)
     ]
 
 
 def _draw(split: Split, id: str, size: Size, number: int) -> Question:
-    family = split if split != "dense" else _DENSE[number // 3 % 2]
-    style = {"existence": _SPARSE if size == "small" else _CLEAR, "dense": _CROWDED}.get(split, _MIXED)
+    if split == "dense":
+        family: Family = _DENSE[number // 3 % 2]
+    else:
+        family = "attributes" if split == "deep" else split
+    style = {"existence": _SPARSE if size == "small" else _CLEAR, "dense": _CROWDED, "deep": DEEP}.get(split, _MIXED)
     attempt = 0
     while True:
         # a board that has nothing to ask that way is drawn again
@@ -285,5 +296,8 @@ def _draw(split: Split, id: str, size: Size, number: int) -> Question:
         if found is not None:
             break
         attempt += 1
-    cell = rng.choice(DENSE_CELLS) if split == "dense" else CELL
+    if split == "deep":
+        # among options a guess would be right too often
+        found = replace(found, text=found.stem, letter="")
+    cell = rng.choice({"dense": DENSE_CELLS, "deep": DEEP_CELLS}[split]) if split in ("dense", "deep") else CELL
     return replace(found, id=id, split=split, cell=cell)

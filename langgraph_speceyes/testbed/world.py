@@ -2,10 +2,11 @@
 
 A board has 6 x 6 cells, named as on a chess board: column a to f from the left, row 1 to 6 from the top. Large icons
 sit in the middle of their cell; tiny ones at a quarter of it, a pixel or two wide in the speculator's overview: that
-something is there shows, what it is does not. All shapes cover the same area at the same size and the ground is
-grained, so that brightness does not give a tiny shape away. A label is a white card whose word can be read only at the
-board's own resolution. The ground is lit from two sides, redder to the right and bluer downwards: its colour tells
-where on the board a region was cut out.
+something is there shows, what it is does not. A crowd is a cell of six specks, half as wide again, which look in a
+quarter of the board as the tiny ones do in the overview, and can be told in a crop of their cell. All shapes cover the
+same area at the same size and the ground is grained, so that brightness does not give a tiny shape away. A label is a
+white card whose word can be read only at the board's own resolution. The ground is lit from two sides, redder to the
+right and bluer downwards: its colour tells where on the board a region was cut out.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ WORDS = (
     *("MOTOR", "NIGHT", "OCEAN", "PAPER", "RIVER", "SUGAR", "TIGER", "WATER"),
 )
 
-Size = Literal["large", "small"]
+Size = Literal["large", "small", "speck"]
+CROWD = 6
+"""Specks in a crowd, each of a shape and a colour of its own."""
 _TILT, _GRAIN, _GRAINS = 45, 7, 96
 
 
@@ -81,7 +84,7 @@ class Thing:
         cell: Index of its cell, in reading order.
         x, y: Centre, in cells from the board's top left corner.
         radius: Of the circle with the same area, in cells; half of a label's width.
-        size: ``"small"``: the overview shows that something is there, not what it is.
+        size: ``"small"``: the overview shows that something is there, not what it is. ``"speck"``: so does a quarter.
         text: What a label says, else empty.
     """
 
@@ -141,19 +144,29 @@ class Scene:
         """The objects that are no labels, all or those of a size."""
         return [t for t in self.things if t.kind != "label" and size in (None, t.size)]
 
-    def render(self, cell: int = 192) -> Image.Image:
-        """Draw the board.
+    @property
+    def crowd(self) -> Thing | None:
+        """One of the specks of the crowd, whose cell is the crowd's; None if there is no crowd."""
+        return next((t for t in self.things if t.size == "speck"), None)
+
+    def render(self, cell: int = 192, only: int | None = None) -> Image.Image:
+        """Draw the board, or one cell of it.
 
         Args:
-            cell: Pixels along a cell; the image is ``6 * cell`` pixels wide and high.
+            cell: Pixels along a cell; the board is ``6 * cell`` pixels wide and high.
+            only: Index of the cell to draw, in reading order, as if cut out of the board.
 
         Returns:
             An RGB image.
         """
-        image = _ground(self.seed, self.shade, GRID * cell)
+        row, column = divmod(only or 0, GRID)
+        size = GRID if only is None else 1
+        image = _ground(self.seed, self.shade, (column, row, column + size, row + size), size * cell)
         pen = ImageDraw.Draw(image)
         for thing in self.things:
-            x, y, r = thing.x * cell, thing.y * cell, thing.radius * cell
+            if only not in (None, thing.cell):
+                continue
+            x, y, r = (thing.x - column) * cell, (thing.y - row) * cell, thing.radius * cell
             if thing.kind == "label":
                 _draw_label(pen, thing.text, x, y, r)
                 continue
@@ -163,7 +176,12 @@ class Scene:
 
 
 def make_scene(
-    seed: str | int, *, large: tuple[int, int] = (2, 3), small: tuple[int, int] = (4, 5), label_share: float = 0.3
+    seed: str | int,
+    *,
+    large: tuple[int, int] = (2, 3),
+    small: tuple[int, int] = (4, 5),
+    label_share: float = 0.3,
+    crowd: bool = False,
 ) -> Scene:
     """Draw a scene from its seed.
 
@@ -172,6 +190,7 @@ def make_scene(
         large: Lowest and highest number of large icons.
         small: Lowest and highest number of small icons.
         label_share: Share of scenes that hold a label.
+        crowd: Whether a cell holds a crowd, which takes six of the eight shapes.
 
     Returns:
         A scene whose icons all have different shapes.
@@ -198,7 +217,28 @@ def make_scene(
         row, column = divmod(cells[-1], GRID)
         x, y = column + 0.5 + rng.uniform(-0.04, 0.04), row + 0.5 + rng.uniform(-0.06, 0.06)
         things.append(Thing("label", "white", cells[-1], x, y, 0.44, "small", rng.choice(WORDS)))
+    if crowd:
+        things += _crowd(rng, [s for s in SHAPES if s not in shapes], {t.cell for t in things})
     return Scene(str(seed), tuple(things), rng.randint(120, 175))
+
+
+def _crowd(rng: random.Random, shapes: list[str], taken: set[int]) -> list[Thing]:
+    """Specks of different shapes and colours in a free cell: no two are neighbours among its 6 x 6 parts."""
+    cell = rng.choice([c for c in range(GRID * GRID) if c not in taken])
+    row, column = divmod(cell, GRID)
+    while True:
+        # a part is what a visual token shows of a crop of the cell
+        parts = [divmod(part, GRID) for part in rng.sample(range(GRID * GRID), CROWD)]
+        if all(max(abs(a - c), abs(b - d)) > 1 for k, (a, b) in enumerate(parts) for c, d in parts[:k]):
+            break
+    things = []
+    for shape, colour, (down, across) in zip(
+        rng.sample(shapes, CROWD), rng.sample(list(COLOURS), CROWD), parts, strict=True
+    ):
+        x = column + (across + 0.5 + rng.uniform(-0.08, 0.08)) / GRID
+        y = row + (down + 0.5 + rng.uniform(-0.08, 0.08)) / GRID
+        things.append(Thing(shape, colour, cell, x, y, rng.uniform(0.03, 0.0375), "speck"))
+    return things
 
 
 def _some_shapes(rng: random.Random, count: int) -> list[str]:
@@ -212,13 +252,15 @@ def _some_shapes(rng: random.Random, count: int) -> list[str]:
     return found
 
 
-def _ground(seed: str, shade: int, side: int) -> Image.Image:
-    """The grained ground: redder to the right, bluer downwards."""
+def _ground(seed: str, shade: int, cells: tuple[int, int, int, int], side: int) -> Image.Image:
+    """The grained ground of some cells (left, top, right, bottom): redder to the right, bluer downwards."""
     grain = np.frombuffer(random.Random(f"grain {seed}").randbytes(_GRAINS * _GRAINS), np.uint8)
     level = shade + (grain.reshape(_GRAINS, _GRAINS) / 255.0 - 0.5) * 2 * _GRAIN
     ramp = ((np.arange(_GRAINS) + 0.5) / _GRAINS - 0.5) * 2 * _TILT
     pixels = np.stack([level + ramp[None, :], level, level + ramp[:, None]], axis=-1)
-    return Image.fromarray(pixels.round().astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
+    whole = Image.fromarray(pixels.round().astype(np.uint8))
+    left, top, right, bottom = (c * (_GRAINS // GRID) for c in cells)
+    return whole.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
 
 
 @lru_cache(maxsize=len(SHAPES))

@@ -31,6 +31,7 @@ from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS, Prompts, image_questio
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair
+from langgraph_speceyes.testbed.questions import SPLITS
 from tests.scripted import Agent, Scripted, entry, judge, speculator
 
 Ask = Callable[[str, int], list[Any]]
@@ -142,10 +143,10 @@ def test_the_report_shows_both_beside_the_bypass(folder: Path, models: Models) -
     right = {m: {i: o["right"] for i, o in found.items()} for m, found in by_method(folder).items()}
     for name, row in rows.items():
         total = row.total
-        assert (total.n, total.pairs) == (20, 20)
+        assert total.n == total.pairs == 4 * len(SPLITS)
         assert total.lost == sum(right["agent"][i] and not right[name][i] for i in right["agent"])
         assert total.won == sum(not right["agent"][i] and right[name][i] for i in right["agent"])
-        assert total.difference.value == pytest.approx((total.won - total.lost) / 20)
+        assert total.difference.value == pytest.approx((total.won - total.lost) / total.n)
         taken = [[o["seconds"]["total"] for o in by_method(folder)[m].values()] for m in ("agent", name)]
         assert total.speedup.value == pytest.approx(sum(taken[0]) / sum(taken[1]))
         assert row.mean.splits == 5

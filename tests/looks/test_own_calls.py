@@ -78,6 +78,9 @@ def test_calls_written_as_text_are_read_by_their_protocol(image: str, take: Any)
 
 def test_an_answer_instead_of_a_call_gives_nothing(image: str, take: Any) -> None:
     assert observed(take(own_calls(Calling(text="blue")), sight(image))) == []
+    # in text, with the tags of an answer or without them
+    for text in ("<answer>blue</answer>", "The star is not in view."):
+        assert observed(take(own_calls(Calling(text=text), protocol="deepeyes"), sight(image))) == []
 
 
 def test_no_more_calls_are_run_than_allowed(image: str, take: Any) -> None:

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import invalid_tool_call, tool_call
-from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError, SpecEyesError
 from langgraph_speceyes.images import default_store
 from langgraph_speceyes.testbed.pair import AGENT_NAME, SPECULATOR_NAME, Pair
 from langgraph_speceyes.testbed.server import ModelServer
 from langgraph_speceyes.testbed.wire import ChatRequest, Refusal, completion, delta
+from langgraph_speceyes.testbed.world import make_scene
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 Reply = tuple[int, dict[str, Any]]
@@ -29,7 +29,8 @@ Reply = tuple[int, dict[str, Any]]
 
 def png() -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (96, 96), "white").save(buffer, "PNG")
+    # a board with a large star
+    make_scene("server 2").render(16).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -14,11 +17,23 @@ from langgraph_speceyes.models.template import turns
 from langgraph_speceyes.prompts import front_end_prompt, system_message
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair
+from langgraph_speceyes.testbed.questions import DEEP
+from langgraph_speceyes.testbed.training.architecture import new_speculator
+from langgraph_speceyes.testbed.training.depths import (
+    MOST_TOKENS,
+    crop,
+    crop_labels,
+    depth_example,
+    depth_stages,
+    quarter,
+)
 from langgraph_speceyes.testbed.training.tape import (
     IGNORE,
     IMAGE_TEXT,
+    TOKENS,
     Encoder,
     Example,
+    Tape,
     collate,
     patches,
     positions,
@@ -33,9 +48,17 @@ from langgraph_speceyes.testbed.training.teacher import (
     trajectory_example,
 )
 from langgraph_speceyes.testbed.training.tokenizer import build_tokenizer
-from langgraph_speceyes.testbed.world import make_scene
+from langgraph_speceyes.testbed.world import COLOURS, CROWD, GRID, SHAPES, make_scene
 
-MAKERS = [speculator_look_example, agent_look_example, speculator_example, perception_example, trajectory_example]
+
+def crowded_example(encode: Encoder, rng: random.Random) -> Example:
+    return depth_example(encode, rng, crowd=True)
+
+
+MAKERS = [
+    *(speculator_look_example, agent_look_example, speculator_example, perception_example, trajectory_example),
+    crowded_example,
+]
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +203,145 @@ def test_a_label_is_the_token_that_follows(encode: Encoder, make) -> None:  # ty
     assert torch.equal(labels[:, :-1][where], ids[:, 1:][where])
     assert len(batch.tags) == int((labels != IGNORE).sum())
     assert "" not in batch.tags
+
+
+def paths(branches: list[Tape], before: tuple[Tape, ...] = ()) -> Iterator[tuple[Tape, ...]]:
+    """Every branch with what precedes it, in the order of the batch."""
+    for branch in branches:
+        yield (*before, branch)
+        yield from paths(branch.branches, (*before, branch))
+
+
+def test_a_branch_behind_a_branch_is_taught_exactly_as_if_it_were_asked_alone(pair: Pair, encode: Encoder) -> None:
+    """The questions of every depth: after the overview, after the quarters, after the crop."""
+    model = pair.speculator._engine.model
+    rng = random.Random(4)
+    examples = [depth_example(encode, rng, crowd=True), depth_example(encode, rng, crowd=False)]
+    packed = collate(examples, encode.image_id)
+    shown = set()
+    with torch.no_grad():
+        together = model.model(**packed.inputs).last_hidden_state
+        for row, example in enumerate(examples):
+            at, view_at = len(example.main.ids), 1
+            for path in paths(example.branches):
+                ids = [token for tape in (example.main, *path) for token in tape.ids]
+                alone = Tape(encode, ids, [IGNORE] * len(ids), [""] * len(ids))
+                of_tape = path[-1].ids.count(encode.image_id) // TOKENS**2
+                begin = view_at if of_tape else view_at - path[0].ids.count(encode.image_id) // TOKENS**2
+                seen = path[0].ids.count(encode.image_id) // TOKENS**2
+                views = [example.views[0], *example.views[begin : begin + seen]]
+                batch = collate([Example(alone, views, len(ids), [])], encode.image_id)
+                hidden = model.model(**batch.inputs).last_hidden_state[0, -len(path[-1].ids) :]
+                torch.testing.assert_close(together[row, at : at + len(path[-1].ids)], hidden, atol=2e-4, rtol=1e-3)
+                at, view_at = at + len(path[-1].ids), view_at + of_tape
+                shown.add(seen)
+            assert view_at == len(example.views)
+    assert shown == {0, 1, 4}
+
+
+def test_taught_prompts_of_every_depth_are_those_of_the_graph(pair: Pair, encode: Encoder) -> None:
+    rng, image = random.Random(6), Image.new("RGB", (192, 192))
+    depths = set()
+    for crowd in (True, False):
+        example = depth_example(encode, rng, crowd=crowd)
+        for path in paths(example.branches):
+            text = encode.tokenizer.decode([t for tape in path for t in tape.ids], skip_special_tokens=False)
+            if "assistant" not in text:
+                continue
+            seen, text = text.count(IMAGE_TEXT), text.replace(IMAGE_TEXT, "")
+            read = re.match("<tool_response>(.*?)</tool_response>\n", text, re.DOTALL)
+            begin = read.end() if read else 0
+            observations = [{"type": "image", "url": "x.png"}] * seen
+            observations += [{"type": "text", "text": read[1]}] if read else []
+            user = text[begin : text.index("<|im_end|>")]
+            question, _, instruction = user.rpartition("\n")
+            assert instruction == (prompts.AGENT if prompts.AGENT in text else prompts.SPECULATE)
+            message = HumanMessage([{"type": "image", "url": "x.png"}, {"type": "text", "text": question}])
+            found = front_end_prompt(message, system_message(prompts.SYSTEM), instruction, observations)
+            opening = text[: text.index("<|im_start|>assistant\n") + len("<|im_start|>assistant\n")]
+            ids = [t for tape in path for t in tape.ids]
+            taught = [*example.main.ids, *ids]
+            rendered = encode(_render(pair, found, image))
+            assert taught[: len(rendered)] == rendered
+            assert opening.endswith("assistant\n")
+            depths.add((seen, bool(read), instruction))
+    assert depths >= {(0, False, prompts.SPECULATE), (0, False, prompts.AGENT), (0, True, prompts.SPECULATE)}
+    assert depths >= {(4, False, prompts.SPECULATE), (1, False, prompts.SPECULATE)}
+
+
+def test_a_scene_of_all_depths_is_no_longer_than_it_may_be_and_has_labels_for_every_view(encode: Encoder) -> None:
+    rng = random.Random(9)
+    for crowd in (True, False) * 6:
+        example = depth_example(encode, rng, crowd=crowd)
+        assert len(example.main) + sum(map(len, example.branches)) <= MOST_TOKENS
+        assert len(example.seen) == len(example.views) == (6 if crowd else 5)
+        assert all(branch.branches for branch in example.branches if IMAGE_TEXT in _text(encode, branch))
+
+
+def test_what_was_read_is_what_the_label_says_and_a_call_goes_to_its_cell(encode: Encoder) -> None:
+    rng = random.Random(10)
+    read = calls = 0
+    for crowd in (True, False) * 10:
+        for path in paths(depth_example(encode, rng, crowd=crowd).branches):
+            text = _text(encode, path[-1])
+            if found := re.match(r"<tool_response>(.*?)</tool_response>", text, re.DOTALL):
+                (said,) = re.findall(r"The label says (\w+)\.", text)
+                assert said in found[1].split("\n") or found[1] == "No text found."
+                read += 1
+            if found := re.search(r'"name":"(\w+)","arguments":\{"bbox_2d":\[([\d,]+)\]', text):
+                box = tuple(map(int, found[2].split(",")))
+                assert box in {prompts.cell_box(cell) for cell in range(GRID * GRID)}
+                assert (found[1] == "ocr") == ("label" in text)
+                calls += 1
+    assert read > 10
+    assert calls > 10
+
+
+def test_a_crop_shows_what_its_labels_say(pair: Pair) -> None:
+    """Also through the product: the region of the board, cut out and resized, is what was taught."""
+    rng = random.Random(12)
+    scene = make_scene("crowd", **DEEP)
+    cell = scene.crowd.cell
+    seen, (shape, colour, cells) = crop(scene, cell, rng), crop_labels(scene, cell)
+    assert seen.shape == (prompts.SPECULATOR_VIEW, prompts.SPECULATOR_VIEW, 3)
+    assert set(cells) == {cell}
+    assert Counter(shape)[0] == len(shape) - CROWD
+    token = prompts.SPECULATOR_VIEW // GRID
+    for speck in scene.icons("speck"):
+        row, column = int((speck.y - speck.row) * GRID), int((speck.x - speck.column) * GRID)
+        assert shape[row * GRID + column] == SHAPES.index(speck.kind) + 1
+        assert colour[row * GRID + column] == list(COLOURS).index(speck.colour) + 1
+        part = seen[row * token : (row + 1) * token, column * token : (column + 1) * token].astype(int)
+        assert np.abs(part - COLOURS[speck.colour]).max(-1).min() < 60
+    board = scene.render(144)
+    place = scene.crowd.column * 144, scene.crowd.row * 144
+    made = pair.speculator._engine.processor.image_processor(
+        images=[board.crop((*place, place[0] + 144, place[1] + 144))], return_tensors="pt"
+    )
+    pixels, _ = patches([view(scene.render(144, only=cell), side=prompts.SPECULATOR_VIEW)])
+    assert float((made["pixel_values"] - pixels).abs().max()) < 2.1 / 255
+    half = board.width // 2
+    made = pair.speculator._engine.processor.image_processor(
+        images=[board.crop((half, 0, 2 * half, half))], return_tensors="pt"
+    )
+    pixels, _ = patches([quarter(board, 1)])
+    assert float((made["pixel_values"] - pixels).abs().max()) < 2.1 / 255
+
+
+def test_a_step_of_both_depth_stages_moves_what_it_teaches(encode: Encoder) -> None:
+    torch.manual_seed(0)
+    model = new_speculator(encode.tokenizer, width=64)
+    for stage in depth_stages(model, encode, (1, 1)):
+        before = model.lm_head.weight.clone(), model.model.visual.merger.linear_fc2.weight.clone()
+        optimiser = torch.optim.SGD(stage.parameters, lr=0.01)
+        loss, metrics = stage.loss(random.Random(0), 0)
+        loss.backward()
+        optimiser.step()
+        assert {"tower": "crop shape", "look twice": "colour 2 speck"}[stage.name] in metrics
+        assert not torch.equal(before[0], model.lm_head.weight)
+        assert not torch.equal(before[1], model.model.visual.merger.linear_fc2.weight)
+        optimiser.zero_grad()
+
+
+def _text(encode: Encoder, tape: Tape) -> str:
+    return str(encode.tokenizer.decode(tape.ids, skip_special_tokens=False))

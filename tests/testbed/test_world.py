@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import random
 import subprocess
@@ -16,6 +18,7 @@ from PIL import Image, ImageDraw
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.questions import (
     ABSENT,
+    DEEP,
     SMALL_EVERY,
     SPLITS,
     STYLES,
@@ -27,6 +30,7 @@ from langgraph_speceyes.testbed.questions import (
 from langgraph_speceyes.testbed.world import (
     COLOURS,
     COMPANIONS,
+    CROWD,
     GRID,
     POPULARITY,
     SHAPES,
@@ -92,6 +96,64 @@ def test_small_is_a_pixel_or_two_in_the_speculators_overview_and_legible_in_a_qu
         assert overview < 2 if thing.size == "small" else overview > 5
 
 
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_a_crowd_is_six_specks_apart_in_a_cell_of_its_own(seed: int) -> None:
+    scene = make_scene(seed, label_share=0.5, **DEEP)
+    specks, others = scene.icons("speck"), [t for t in scene.things if t.size != "speck"]
+    assert len({t.kind for t in scene.icons()}) == len(scene.icons()) == len(SHAPES)
+    assert len(specks) == len({t.colour for t in specks}) == CROWD
+    assert {t.cell for t in specks} == {scene.crowd.cell}
+    assert scene.crowd.cell not in {t.cell for t in others}
+    assert [t.size for t in others if t.kind != "label"] == ["small", "small"]
+    parts = []
+    for speck in specks:
+        across, down = (speck.x - speck.column) * GRID, (speck.y - speck.row) * GRID
+        # each in the middle of what one visual token shows of a crop of the cell, and not over its edge
+        reach = speck.radius * GRID
+        assert 0.4 < across % 1 < 0.6
+        assert 0.4 < down % 1 < 0.6
+        assert reach < 0.25
+        # as small in a quarter as a small icon in the overview, and larger in a crop of the cell than that in a quarter
+        assert 2 * speck.radius * prompts.SPECULATOR_VIEW / (GRID / 2) < 2
+        assert 2 * speck.radius * prompts.SPECULATOR_VIEW > 4
+        parts.append((int(across), int(down)))
+    assert all(max(abs(a - c), abs(b - d)) > 1 for k, (a, b) in enumerate(parts) for c, d in parts[:k])
+
+
+@given(seeds, st.integers(0, GRID * GRID - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_cell_drawn_alone_is_the_cell_of_the_board(seed: int, cell: int) -> None:
+    scene = make_scene(seed, **DEEP)
+    for chosen in (cell, scene.crowd.cell):
+        row, column = divmod(chosen, GRID)
+        whole = scene.render(64).crop((column * 64, row * 64, column * 64 + 64, row * 64 + 64))
+        assert np.array_equal(np.asarray(scene.render(64, only=chosen)), np.asarray(whole))
+
+
+def test_deep_asks_open_questions_about_small_icons_and_specks_alike() -> None:
+    asked = questions("deep", "test", 60)
+    assert Counter(q.size for q in asked) == {"small": 30, "speck": 30}
+    assert {q.cell * GRID for q in asked} == {8064, 8400}
+    for question in asked:
+        (target,) = question.targets
+        assert question.text == question.stem
+        assert not question.letter
+        assert question.family == "attributes"
+        assert question.answer == f"The {target.kind} is {target.colour}."
+        assert question.size == target.size
+
+
+def test_the_scenes_and_questions_of_the_other_splits_stay_what_they_were() -> None:
+    """Runs, thresholds and figures of before were measured on them."""
+    found = hashlib.sha256()
+    for split in [split for split in SPLITS if split != "deep"]:
+        for part, seed in itertools.product(("calibration", "test"), (0, 1)):
+            found.update("".join(f"{q}\n" for q in questions(split, part, 20, seed)).encode())
+    found.update(make_scene("pixels").render(48).tobytes())
+    assert found.hexdigest() == "99e18017a97d9c57eddbe14e26bb25f4855a6024117a62cc98f26ab42a51ff36"
+
+
 @given(st.sampled_from(SHAPES))
 def test_every_shape_covers_the_same_area(shape: str) -> None:
     pen = Image.new("L", (800, 800))
@@ -112,11 +174,11 @@ def test_the_colour_of_the_ground_tells_the_cell(seed: int, cell: tuple[int, int
         assert round((found / 45 + 1) * GRID / 2 - 0.5) == step
 
 
-@given(seeds, st.sampled_from(get_args(Family)), st.sampled_from(["large", "small"]))
+@given(seeds, st.sampled_from(get_args(Family)), st.sampled_from(get_args(Size)))
 @settings(max_examples=200, deadline=None)
 def test_answers_are_true_of_the_scene(seed: int, family: Family, size: Size) -> None:
     rng = random.Random(seed)
-    scene = make_scene(seed, label_share=0.5, **rng.choice(STYLES))
+    scene = make_scene(seed, label_share=0.5, **(DEEP if size == "speck" else rng.choice(STYLES)))
     question = pick(scene, family, size, rng, rng.choice(ABSENT))
     if question is None:
         return

@@ -30,7 +30,7 @@ from langgraph_speceyes.errors import ArgumentError, SpecEyesError
 __all__ = ["AIMS", "KEYS", "MEASUREMENTS", "Bench", "Figure", "Measured", "run"]
 
 QUESTIONS, QUICK_QUESTIONS = 52, 4
-"""Questions of each split; 52 of five splits are enough to have 256 at once."""
+"""Questions of each split; 52 of five splits or more are enough to have 256 at once."""
 MEASURED, PAGE = "speed.json", "speed.md"
 
 MEASUREMENTS: dict[str, tuple[Callable[[Bench], Awaitable[Part]], tuple[str, ...]]] = {

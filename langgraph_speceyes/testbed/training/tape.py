@@ -5,6 +5,7 @@ One forward pass then teaches several questions about one image, each exactly as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +53,21 @@ class Encoder:
 
 @dataclass
 class Tape:
-    """Tokens with labels: `given` is context, `said` is what the model must say, tagged for the metrics."""
+    """Tokens with labels: `given` is context, `said` is what the model must say, tagged for the metrics.
+
+    Attributes:
+        branches: What may follow its end, each without seeing the others.
+    """
 
     encode: Encoder
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    branches: list[Tape] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Tokens, those of its branches among them."""
+        return len(self.ids) + sum(map(len, self.branches))
 
     def given(self, text: str) -> Tape:
         """Append context; no loss."""
@@ -78,12 +88,21 @@ class Tape:
 
 @dataclass
 class Example:
-    """One scene's sequence: the front, which may go on as a trajectory, and branches off the front."""
+    """One scene's sequence: the front, which may go on as a trajectory, and branches off the front.
+
+    Attributes:
+        main: The front and what follows it.
+        views: The images, in the order of their tokens: those of `main`, then each branch's before its own branches'.
+        fork: Tokens of `main` that the branches see.
+        branches: What may follow the front, each without seeing the others; a branch may have branches of its own.
+        seen: What each visual token of each view shows, where that is taught too.
+    """
 
     main: Tape
     views: list[np.ndarray]
     fork: int
     branches: list[Tape]
+    seen: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
 
 def front(encode: Encoder, system: str = prompts.SYSTEM) -> Tape:
@@ -140,8 +159,7 @@ class Batch:
 
 def collate(examples: list[Example], image_id: int) -> Batch:
     """Pad examples into one batch with the attention mask ``[B, 1, L, L]`` that keeps branches apart."""
-    totals = [len(e.main.ids) + sum(len(b.ids) for b in e.branches) for e in examples]
-    size, width = len(examples), max(totals)
+    size, width = len(examples), max(len(e.main.ids) + sum(map(len, e.branches)) for e in examples)
     ids = torch.zeros(size, width, dtype=torch.long)
     labels = torch.full((size, width), IGNORE)
     place = np.zeros((3, size, width), dtype=np.int64)
@@ -155,17 +173,17 @@ def collate(examples: list[Example], image_id: int) -> Batch:
         mask[i, 0, :n, :n] = causal[:n, :n]
         tokens, wanted = list(main.ids), list(main.labels)
         here = list(main.tags)
-        begin = int(place[:, i, example.fork - 1].max()) + 1
-        for branch in example.branches:
-            m = len(branch.ids)
-            place[:, i, n : n + m] = positions(branch.ids, image_id, begin)
-            mask[i, 0, n : n + m, : example.fork] = True
+        for branch, before in _walk(example.branches, [(0, example.fork)], n):
+            m, last = len(branch.ids), before[-1][1]
+            place[:, i, n : n + m] = positions(branch.ids, image_id, int(place[:, i, last - 1].max()) + 1)
+            for begin, end in before:
+                mask[i, 0, n : n + m, begin:end] = True
             mask[i, 0, n : n + m, n : n + m] = causal[:m, :m]
             tokens += branch.ids
             wanted += branch.labels
             here += branch.tags
             n += m
-        # the label of a position is the next token; a branch's first token is never one the front must say
+        # the label of a position is the next token; a branch's first token is never one that what precedes it must say
         ids[i, :n] = torch.tensor(tokens)
         labels[i, : n - 1] = torch.tensor(wanted[1:])
         tags += [t for t, w in zip(here[1:], wanted[1:], strict=True) if w != IGNORE]
@@ -174,9 +192,22 @@ def collate(examples: list[Example], image_id: int) -> Batch:
     pixels, grid = patches([v for e in examples for v in e.views])
     inputs = {
         "input_ids": ids,
-        "attention_mask": torch.from_numpy(mask),
+        # made once what attention makes of a mask in every layer
+        "attention_mask": torch.zeros(mask.shape).masked_fill_(torch.from_numpy(~mask), float("-inf")),
         "position_ids": torch.from_numpy(place),
         "pixel_values": pixels,
         "image_grid_thw": grid,
     }
     return Batch(inputs, labels, tags)
+
+
+_Spans = list[tuple[int, int]]
+
+
+def _walk(branches: list[Tape], before: _Spans, at: int) -> Iterator[tuple[Tape, _Spans]]:
+    """Branches and their branches, in the order in which they are laid out from `at` on, and the tokens each sees."""
+    for branch in branches:
+        yield branch, before
+        end = at + len(branch.ids)
+        yield from _walk(branch.branches, [*before, (at, end)], end)
+        at += len(branch)

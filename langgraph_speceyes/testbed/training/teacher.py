@@ -25,13 +25,14 @@ from langgraph_speceyes.testbed.questions import (
     reading,
     relation,
 )
-from langgraph_speceyes.testbed.training.tape import IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
+from langgraph_speceyes.testbed.training.tape import IGNORE, IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
 from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Size, Thing, make_scene
 
 CELLS = (64, 96, 128)
 END = "<|im_end|>\n"
 # beside the shapes; 0 is nothing
-UNREADABLE, LABEL = len(SHAPES) + 1, len(SHAPES) + 2
+UNREADABLE, LABEL, IN_CROWD = (len(SHAPES) + k for k in (1, 2, 3))
+_KINDS = {"small": UNREADABLE, "speck": IN_CROWD}
 # reading, which one rule answers, half as often as the others
 _FAMILIES: tuple[Family, ...] = (*("attributes", "relations", "existence") * 2, "reading")
 
@@ -56,12 +57,12 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
     colour = np.zeros((GRID, GRID), dtype=np.int64)
     for thing in sorted(scene.things, key=lambda t: t.size != "large"):
         if quarter is None:
-            kind = UNREADABLE if thing.size == "small" else SHAPES.index(thing.kind) + 1
+            kind = _KINDS.get(thing.size) or SHAPES.index(thing.kind) + 1
             places = [(thing.row, thing.column)]
         else:
             if thing.quarter != quarter:
                 continue
-            kind = SHAPES.index(thing.kind) + 1 if thing.kind in SHAPES else LABEL
+            kind = IN_CROWD if thing.size == "speck" else LABEL if thing.text else SHAPES.index(thing.kind) + 1
             top, left = thing.row % 3 * 2, thing.column % 3 * 2
             if thing.size == "large" or thing.kind == "label":
                 places = [(top + i, left + j) for i in (0, 1) for j in (0, 1)]
@@ -69,7 +70,8 @@ def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
                 places = [(int(thing.y % 3 * 2), int(thing.x % 3 * 2))]
         for r, c in places:
             shape[r, c] = LABEL if thing.kind == "label" else kind
-            colour[r, c] = list(COLOURS).index(thing.colour) + 1
+            # a token that shows several specks has no colour of its own
+            colour[r, c] = IGNORE if thing.size == "speck" else list(COLOURS).index(thing.colour) + 1
     steps = np.arange(GRID)
     across, down = (steps, steps) if quarter is None else (quarter % 2 * 3 + steps // 2, quarter // 2 * 3 + steps // 2)
     return shape.reshape(-1), colour.reshape(-1), (down[:, None] * GRID + across).reshape(-1)
@@ -124,7 +126,7 @@ def _finish(tape: Tape, final: str, tag: str) -> Tape:
 def judge_branch(encode: Encoder, question: Question) -> Tape:
     """The judge's one token about a question."""
     tape = asked(Tape(encode), question.text, prompts.JUDGE)
-    word = "yes" if question.size == "small" else "no"
+    word = "no" if question.size == "large" else "yes"
     return tape.said(word, f"judge {word}")
 
 
@@ -164,8 +166,9 @@ def ask_any(scene: Scene, rng: random.Random, size: Size, family: Family | None 
 
 
 def _in_view(scene: Scene, quarter: int | None) -> list[Thing]:
-    """The icons that can be told: in the overview the large ones, in a quarter those that lie in it."""
-    return [t for t in scene.icons() if (t.size == "large" if quarter is None else t.quarter == quarter)]
+    """The icons that can be told: in the overview the large ones, in a quarter those that lie in it but specks."""
+    told = scene.icons("large") if quarter is None else [t for t in scene.icons() if t.quarter == quarter]
+    return [t for t in told if t.size != "speck"]
 
 
 def look_example(encode: Encoder, rng: random.Random, *, quarters: bool, side: int) -> Example:

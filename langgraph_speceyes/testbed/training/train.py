@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from langgraph_speceyes.models.patches import flatten_patches
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.training.tape import IGNORE, Encoder, Example, collate, patches, view
+from langgraph_speceyes.testbed.training.tape import IGNORE, Batch, Encoder, Example, collate, patches, view
 from langgraph_speceyes.testbed.training.teacher import (
     agent_look_example,
     certain_example,
@@ -72,14 +72,15 @@ class SeenWords(nn.Module):
         self.without_word = nn.Parameter(torch.randn(3, self.embedding.weight.shape[1]) * 0.05)
         self.shapes = [_word(encode, f" {shape}") for shape in SHAPES]
         self.colours = [_word(encode, f" {colour}") for colour in COLOURS]
-        self.label = _word(encode, " label")
+        self.label, self.crowd = _word(encode, " label"), encode(f" {prompts.CROWD}")
         self.cells = [_word(encode, f" {column}{row}") for row in ROWS for column in COLUMNS]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of shape ``[n, 11]``, colour ``[n, 9]`` and cell ``[n, 36]``, as the dense labels count."""
+        """Logits of shape ``[n, 12]``, colour ``[n, 9]`` and cell ``[n, 36]``, as the dense labels count."""
         words = self.embedding.weight
         nothing, unreadable, no_colour = self.without_word.unbind()
-        shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]]])
+        crowd = words[self.crowd].mean(0)
+        shape = torch.cat([nothing[None], words[self.shapes], unreadable[None], words[[self.label]], crowd[None]])
         colour = torch.cat([no_colour[None], words[self.colours]])
         # as the language model will see them: what is not about shape or colour must not drown what is
         normed = F.rms_norm(features, features.shape[-1:])
@@ -103,21 +104,30 @@ def dense_loss(
             quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.6 else None
             views.append(view(image, side=side) if quarter is None else quarter_view(image, quarter))
             wanted.append(dense_labels(scene, quarter))
-        pixels, grid = patches(_elsewhere(views) if shuffled else views)
-        features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
-        total, metrics = torch.zeros(()), {}
-        names = ("shape", "colour", "cell")
-        for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
-            target = torch.cat([torch.from_numpy(part) for part in labels])
-            weight, there = torch.ones(logits.shape[-1]), target >= 0
-            if name in ("shape", "colour"):
-                # most tokens show nothing: without a weight the first thing learnt is to say so always
-                weight[0], there = 0.2, target > 0
-            total = total + F.cross_entropy(logits, target, weight=weight)
-            metrics[name] = float((logits.argmax(-1)[there] == target[there]).float().mean())
-        return total, metrics
+        return told(seen, image_features(model, _elsewhere(views) if shuffled else views), wanted)
 
     return loss
+
+
+def image_features(model: PreTrainedModel, views: list[Any]) -> Tensor:
+    """What the vision tower makes of views: ``[36 * n, width]``."""
+    pixels, grid = patches(views)
+    return torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
+
+
+def told(seen: SeenWords, features: Tensor, wanted: Sequence[tuple[Any, ...]]) -> tuple[Tensor, Metrics]:
+    """How well shape, colour and cell can be read off visual tokens: the loss, and what is right of what is there."""
+    total, metrics = torch.zeros(()), {}
+    names = ("shape", "colour", "cell")
+    for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
+        target = torch.cat([torch.from_numpy(part) for part in labels])
+        weight, there = torch.ones(logits.shape[-1]), target >= 0
+        if name in ("shape", "colour"):
+            # most tokens show nothing: without a weight the first thing learnt is to say so always
+            weight[0], there = 0.2, target > 0
+        total = total + F.cross_entropy(logits, target, weight=weight)
+        metrics[name] = float((logits.argmax(-1)[there] == target[there]).float().mean())
+    return total, metrics
 
 
 def token_loss(model: PreTrainedModel, encode: Encoder, makers: list[tuple[Make, int]], shuffled: bool = False) -> Any:
@@ -129,17 +139,21 @@ def token_loss(model: PreTrainedModel, encode: Encoder, makers: list[tuple[Make,
         if shuffled:
             for example, views in zip(examples, _elsewhere([e.views for e in examples]), strict=True):
                 example.views = views
-        batch = collate(examples, encode.image_id)
-        hidden = model.model(**batch.inputs).last_hidden_state
-        chosen = batch.labels != IGNORE
-        logits, target = model.lm_head(hidden[chosen]), batch.labels[chosen]
-        right = (logits.argmax(-1) == target).tolist()
-        found = defaultdict(list)
-        for tag, hit in zip(batch.tags, right, strict=True):
-            found[tag].append(hit)
-        return F.cross_entropy(logits, target), {tag: sum(hits) / len(hits) for tag, hits in found.items()}
+        return spoken(model, collate(examples, encode.image_id))
 
     return loss
+
+
+def spoken(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Metrics]:
+    """Next-token loss on what the model must say, and what is right by tag."""
+    hidden = model.model(**batch.inputs).last_hidden_state
+    chosen = batch.labels != IGNORE
+    logits, target = model.lm_head(hidden[chosen]), batch.labels[chosen]
+    right = (logits.argmax(-1) == target).tolist()
+    found = defaultdict(list)
+    for tag, hit in zip(batch.tags, right, strict=True):
+        found[tag].append(hit)
+    return F.cross_entropy(logits, target), {tag: sum(hits) / len(hits) for tag, hits in found.items()}
 
 
 def _elsewhere(views: list[Any]) -> list[Any]:
