@@ -7,11 +7,13 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -103,21 +105,34 @@ def dense_loss(
             quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.6 else None
             views.append(view(image, side=side) if quarter is None else quarter_view(image, quarter))
             wanted.append(dense_labels(scene, quarter))
-        pixels, grid = patches(_elsewhere(views) if shuffled else views)
-        features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
-        total, metrics = torch.zeros(()), {}
-        names = ("shape", "colour", "cell")
-        for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
-            target = torch.cat([torch.from_numpy(part) for part in labels])
-            weight, there = torch.ones(logits.shape[-1]), target >= 0
-            if name in ("shape", "colour"):
-                # most tokens show nothing: without a weight the first thing learnt is to say so always
-                weight[0], there = 0.2, target > 0
-            total = total + F.cross_entropy(logits, target, weight=weight)
-            metrics[name] = float((logits.argmax(-1)[there] == target[there]).float().mean())
-        return total, metrics
+        return labelled_loss(model, seen, _elsewhere(views) if shuffled else views, wanted)
 
     return loss
+
+
+def labelled_loss(
+    model: PreTrainedModel,
+    seen: SeenWords,
+    views: list[np.ndarray],
+    wanted: Sequence[tuple[np.ndarray, ...]],
+    *,
+    tower: bool = True,
+) -> tuple[Tensor, Metrics]:
+    """How well the vision tower tells the dense labels of some views; without `tower` only `seen` learns from it."""
+    pixels, grid = patches(views)
+    with nullcontext() if tower else torch.no_grad():
+        features = torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
+    total, metrics = torch.zeros(()), {}
+    names = ("shape", "colour", "cell")
+    for name, logits, labels in zip(names, seen(features), zip(*wanted, strict=True), strict=True):
+        target = torch.cat([torch.from_numpy(part) for part in labels])
+        weight, there = torch.ones(logits.shape[-1]), target >= 0
+        if name in ("shape", "colour"):
+            # most tokens show nothing: without a weight the first thing learnt is to say so always
+            weight[0], there = 0.2, target > 0
+        total = total + F.cross_entropy(logits, target, weight=weight)
+        metrics[name] = float((logits.argmax(-1)[there] == target[there]).float().mean())
+    return total, metrics
 
 
 def token_loss(model: PreTrainedModel, encode: Encoder, makers: list[tuple[Make, int]], shuffled: bool = False) -> Any:
@@ -230,6 +245,9 @@ def train(
         model.load_state_dict(kept["model"])
     for stage in stages:
         if stage.name in kept["done"]:
+            if stage.name == kept["done"][-1]:
+                # what the stage learnt beside the model goes on into the next one
+                _restore(stage, kept)
             continue
         taught = {id(p) for p in stage.parameters}
         for parameter in model.parameters():
@@ -239,8 +257,7 @@ def train(
         if kept["stage"] == stage.name:
             optimiser.load_state_dict(kept["optimiser"])
             first = kept["step"]
-            for parameter, value in zip(stage.parameters, kept["parameters"], strict=True):
-                parameter.data.copy_(value)
+            _restore(stage, kept)
         mean: Metrics = {}
         began = saved = time.monotonic()
         for step in range(first, stage.steps):
@@ -282,3 +299,10 @@ def train(
                 torch.save({"done": kept["done"], "stage": None, "model": kept["model"]}, folder / f"{stage.name}.pt")
                 break
     cast(nn.Module, model).eval()
+
+
+def _restore(stage: Stage, kept: dict[str, Any]) -> None:
+    """Give a stage's parameters the values in a checkpoint; that of a finished stage holds the model's only."""
+    if "parameters" in kept:
+        for parameter, value in zip(stage.parameters, kept["parameters"], strict=True):
+            parameter.data.copy_(value)
