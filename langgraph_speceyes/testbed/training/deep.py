@@ -155,9 +155,9 @@ def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int])
     tower = [*model.model.visual.parameters(), seen.without_word]
     yield Stage("see crowds", steps[0], 1e-3, seeing, tower)
     makers: list[tuple[Make, int]] = [
-        (deep_trajectory_example, 16),
-        (_either(perception_example, deep_perception_example), 16),
-        (trajectory_example, 16),
+        (deep_trajectory_example, 10),
+        (_either(perception_example, deep_perception_example), 12),
+        (trajectory_example, 8),
         (colours_example, 24),
     ]
     act = token_loss(model, encode, makers)
@@ -165,7 +165,7 @@ def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int])
     def acting(rng: random.Random, step: int) -> tuple[Tensor, Metrics]:
         loss, metrics = act(rng, step)
         if step % len(makers) == len(makers) - 1:
-            dense, seeing_metrics = see(rng, 24)
+            dense, seeing_metrics = see(rng, 16)
             loss, metrics = loss + 0.3 * dense, metrics | seeing_metrics
         return loss, metrics
 
