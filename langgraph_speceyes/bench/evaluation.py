@@ -233,6 +233,19 @@ def embedded_models(pair: Pair) -> Models:
     return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
 
 
+def embedded_models_with_worse_judge() -> Models:
+    """The embedded pair behind a judge that errs on purpose (:func:`~langgraph_speceyes.testbed.worse.worse_judge`).
+
+    `speceyes eval --models langgraph_speceyes.bench.evaluation.embedded_models_with_worse_judge`: its own errors are so
+    rare that no table shows what the gate does about them.
+    """
+    from langgraph_speceyes.testbed.pair import load_pair
+    from langgraph_speceyes.testbed.worse import worse_judge
+
+    pair: Any = load_pair()
+    return embedded_models(replace(pair, large=worse_judge(pair.large)))
+
+
 def load_scorer(function: str | None) -> LLMJudge | None:
     """The model that scores open-ended answers, from the dotted name of a function that returns it."""
     if function is None:

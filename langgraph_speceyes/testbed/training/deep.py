@@ -6,7 +6,7 @@ Every step mixes boards with a crowd and the boards it knows, or it would forget
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ CELLS = (128, 192, 256)
 WORDLESS = 60
 """Steps in which only the vectors for what has no word are learnt."""
 CROWD: Literal["crowd"] = "crowd"
+StepLoss = Callable[[random.Random, int], tuple[Tensor, Metrics]]
 Region = int | Literal["crowd"] | None
 """What is in view: a quarter, the crowd's cell, or the whole board."""
 
@@ -119,6 +120,23 @@ def colours_example(encode: Encoder, rng: random.Random) -> Example:
     return Example(main, [shown(scene, image, region)], len(main.ids), branches)
 
 
+def whole_view_example(encode: Encoder, rng: random.Random) -> Example:
+    """Where each shape is in a view of any board, or that it is not in view, and the colour of what is seen."""
+    if rng.random() < 0.4:
+        scene, image = crowded_scene(rng)
+        regions: tuple[Region, ...] = (*range(QUARTERS), CROWD, CROWD)
+    else:
+        scene, image = fresh_scene(rng, rng.choice((0, 0, 2, 3)))
+        regions = (None, *range(QUARTERS))
+    region = rng.choice(regions)
+    seen = seen_in(scene, region)
+    tag = "speck" if region == CROWD else "large" if region is None else "quarter"
+    branches = [where_branch(encode, [kind], seen, tag) for kind in SHAPES]
+    branches += [answer_branch(encode, attribute(scene, thing, rng), tag) for thing in seen]
+    main = front(encode)
+    return Example(main, [shown(scene, image, region)], len(main.ids), branches)
+
+
 def _either(first: Make, second: Make) -> Make:
     """One of two kinds of examples at random."""
     return lambda encode, rng: (first if rng.random() < 0.5 else second)(encode, rng)
@@ -134,13 +152,13 @@ def _labelled(rng: random.Random) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     return shown(scene, image, region), dense_labels(scene, region)
 
 
-def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int]) -> Iterator[Stage]:
-    """What comes after the agent's other stages: see what a crowd's cell shows, then act on it.
+def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:
+    """What comes after the agent's other stages: see what a crowd's cell shows, act on it, and do all of it surely.
 
     Args:
         model: An agent that has learnt the other families.
         encode: Its tokenizer.
-        steps: Most steps of the two stages.
+        steps: Most steps of the three stages.
     """
     seen = SeenWords(model, encode)
 
@@ -154,19 +172,33 @@ def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int])
 
     tower = [*model.model.visual.parameters(), seen.without_word]
     yield Stage("see crowds", steps[0], 1e-3, seeing, tower)
+    everything = [*model.parameters(), seen.without_word]
     makers: list[tuple[Make, int]] = [
         (deep_trajectory_example, 10),
         (_either(perception_example, deep_perception_example), 12),
         (trajectory_example, 8),
         (colours_example, 24),
     ]
-    act = token_loss(model, encode, makers)
+    yield Stage("deep", steps[1], 1e-3, _watched(token_loss(model, encode, makers), see, (3,), len(makers)), everything)
+    makers = [
+        (deep_trajectory_example, 10),
+        (whole_view_example, 16),
+        (trajectory_example, 12),
+        (whole_view_example, 16),
+        (_either(perception_example, deep_perception_example), 12),
+    ]
+    loss = _watched(token_loss(model, encode, makers), see, (1, 3), len(makers))
+    yield Stage("settle", steps[2], 5e-4, loss, everything)
 
-    def acting(rng: random.Random, step: int) -> tuple[Tensor, Metrics]:
-        loss, metrics = act(rng, step)
-        if step % len(makers) == len(makers) - 1:
+
+def _watched(act: StepLoss, see: StepLoss, turns: Sequence[int], of: int) -> StepLoss:
+    """A loss with that of the vision tower beside it in some turns: it goes on seeing what is not asked for yet."""
+
+    def loss(rng: random.Random, step: int) -> tuple[Tensor, Metrics]:
+        found, metrics = act(rng, step)
+        if step % of in turns:
             dense, seeing_metrics = see(rng, 16)
-            loss, metrics = loss + 0.3 * dense, metrics | seeing_metrics
-        return loss, metrics
+            found, metrics = found + 0.3 * dense, metrics | seeing_metrics
+        return found, metrics
 
-    yield Stage("deep", steps[1], 1e-3, acting, [*model.parameters(), seen.without_word])
+    return loss

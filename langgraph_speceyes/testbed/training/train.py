@@ -245,7 +245,7 @@ def train(
         model.load_state_dict(kept["model"])
     for stage in stages:
         if stage.name in kept["done"]:
-            if stage.name == kept["done"][-1]:
+            if kept["stage"] is None and stage.name == kept["done"][-1]:
                 # what the stage learnt beside the model goes on into the next one
                 _restore(stage, kept)
             continue
@@ -296,13 +296,13 @@ def train(
                 torch.save(kept, last.with_suffix(".new"))
                 last.with_suffix(".new").replace(last)
             if final:
-                torch.save({"done": kept["done"], "stage": None, "model": kept["model"]}, folder / f"{stage.name}.pt")
+                without = {name: kept[name] for name in ("done", "stage", "model", "parameters")}
+                torch.save(without, folder / f"{stage.name}.pt")
                 break
     cast(nn.Module, model).eval()
 
 
 def _restore(stage: Stage, kept: dict[str, Any]) -> None:
-    """Give a stage's parameters the values in a checkpoint; that of a finished stage holds the model's only."""
-    if "parameters" in kept:
-        for parameter, value in zip(stage.parameters, kept["parameters"], strict=True):
-            parameter.data.copy_(value)
+    """Give a stage's parameters the values in a checkpoint."""
+    for parameter, value in zip(stage.parameters, kept["parameters"], strict=True):
+        parameter.data.copy_(value)
