@@ -43,7 +43,7 @@ def main() -> None:
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 2500, 450, 1500))
     cli.add_argument("--agent-steps", type=int, nargs=4, default=(600, 1500, 250, 1400))
-    cli.add_argument("--deep-steps", type=int, nargs=3, default=(250, 400, 450))
+    cli.add_argument("--deep-steps", type=int, nargs=4, default=(250, 400, 450, 300))
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
     cli.add_argument("--questions", type=int, default=150, help="calibration questions of each split")

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.questions import DEEP, Size, attribute
+from langgraph_speceyes.testbed.questions import DEEP, attribute
 from langgraph_speceyes.testbed.training.tape import Encoder, Example, front, view
 from langgraph_speceyes.testbed.training.teacher import (
     answer_branch,
@@ -31,7 +31,7 @@ from langgraph_speceyes.testbed.training.teacher import (
     where_branch,
 )
 from langgraph_speceyes.testbed.training.train import Make, Metrics, SeenWords, Stage, labelled_loss, token_loss
-from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, Scene, Thing, make_scene
+from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, Scene, Size, Thing, make_scene
 
 CELLS = (128, 192, 256)
 """Finer than other boards': a speck of fewer pixels is not the shape it should be."""
@@ -152,13 +152,13 @@ def _labelled(rng: random.Random) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     return shown(scene, image, region), dense_labels(scene, region)
 
 
-def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int]) -> Iterator[Stage]:
-    """What comes after the agent's other stages: see what a crowd's cell shows, act on it, and do all of it surely.
+def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, int, int]) -> Iterator[Stage]:
+    """What comes after the agent's other stages: see what a crowd's cell shows, act on it, and be sure of all again.
 
     Args:
         model: An agent that has learnt the other families.
         encode: Its tokenizer.
-        steps: Most steps of the three stages.
+        steps: Most steps of the four stages.
     """
     seen = SeenWords(model, encode)
 
@@ -189,6 +189,15 @@ def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, 
     ]
     loss = _watched(token_loss(model, encode, makers), see, (1, 3), len(makers))
     yield Stage("settle", steps[2], 5e-4, loss, everything)
+    makers = [
+        (trajectory_example, 16),
+        (whole_view_example, 16),
+        (deep_trajectory_example, 8),
+        (trajectory_example, 16),
+        (perception_example, 12),
+    ]
+    loss = _watched(token_loss(model, encode, makers), see, (1,), len(makers))
+    yield Stage("rehearse", steps[3], 4e-4, loss, everything)
 
 
 def _watched(act: StepLoss, see: StepLoss, turns: Sequence[int], of: int) -> StepLoss:
