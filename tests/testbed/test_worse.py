@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from langgraph_speceyes.bench.evaluation import embedded_models_with_worse_judge
+from langgraph_speceyes.bench.chosen import embedded_models_with_worse_judge
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.calling import logprob_content
 from langgraph_speceyes.prompts import front_end_prompt, image_question, system_message
