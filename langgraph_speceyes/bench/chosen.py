@@ -212,6 +212,19 @@ def embedded_models(pair: Pair) -> Models:
     return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
 
 
+def embedded_models_with_worse_judge() -> Models:
+    """The embedded pair behind a judge that errs on purpose (:func:`~langgraph_speceyes.testbed.worse.worse_judge`).
+
+    `speceyes eval --models langgraph_speceyes.bench.chosen.embedded_models_with_worse_judge`: the judge's own errors
+    are so rare that no table shows what the gate does about them.
+    """
+    from langgraph_speceyes.testbed.worse import worse_judge
+
+    pair = load_pair()
+    judge: Any = pair.large
+    return replace(embedded_models(pair), large=worse_judge(judge))
+
+
 def made(function: str, argument: str) -> Any:
     """What a function of the user's returns.
 

@@ -19,6 +19,12 @@ from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair
 from langgraph_speceyes.testbed.questions import DEEP
 from langgraph_speceyes.testbed.training.architecture import new_speculator
+from langgraph_speceyes.testbed.training.deep import (
+    colours_example,
+    deep_perception_example,
+    deep_trajectory_example,
+    whole_view_example,
+)
 from langgraph_speceyes.testbed.training.depths import (
     MOST_TOKENS,
     crop,
@@ -41,6 +47,7 @@ from langgraph_speceyes.testbed.training.tape import (
 )
 from langgraph_speceyes.testbed.training.teacher import (
     agent_look_example,
+    crowd_view,
     perception_example,
     quarter_view,
     speculator_example,
@@ -57,6 +64,7 @@ def crowded_example(encode: Encoder, rng: random.Random) -> Example:
 
 MAKERS = [
     *(speculator_look_example, agent_look_example, speculator_example, perception_example, trajectory_example),
+    *(deep_perception_example, deep_trajectory_example, colours_example, whole_view_example),
     crowded_example,
 ]
 
@@ -74,10 +82,14 @@ def test_the_shipped_tokenizer_is_the_one_that_is_built(pair: Pair, encode: Enco
 def test_views_are_what_the_processors_make_of_an_image(pair: Pair) -> None:
     image = make_scene("pixels").render(96)
     half = image.width // 2
+    crowded = make_scene("pixels", **DEEP)
+    left, top = crowded.crowd.column * 384, crowded.crowd.row * 384
+    crowd = crowded.render(384).crop((left, top, left + 384, top + 384))
     for model, seen, whole in (
         (pair.speculator, view(image, side=prompts.SPECULATOR_VIEW), image),
         (pair.large, view(image), image),
         (pair.large, quarter_view(image, 3), image.crop((half, half, 2 * half, 2 * half))),
+        (pair.large, crowd_view(crowded), crowd),
     ):
         made = model._engine.processor.image_processor(images=[whole], return_tensors="pt")
         pixels, grid = patches([seen])
@@ -106,12 +118,15 @@ def test_taught_prompts_are_the_prompts_of_the_graph(pair: Pair, encode: Encoder
         assert encode(rendered) == [*taught, *encode(opening)]
 
 
-def test_a_taught_trajectory_is_the_conversation_the_agent_has(pair: Pair, encode: Encoder) -> None:
+@pytest.mark.parametrize(
+    ("make", "tools"), [(trajectory_example, {"zoom", "crop", "ocr"}), (deep_trajectory_example, {"zoom"})]
+)
+def test_a_taught_trajectory_is_the_conversation_the_agent_has(pair: Pair, encode: Encoder, make, tools) -> None:  # type: ignore[no-untyped-def]
     """The agent's own protocol must rebuild every turn of a trajectory with the same tokens."""
     rng, image = random.Random(5), Image.new("RGB", (192, 192))
     seen_tools = set()
     for _ in range(12):
-        example = trajectory_example(encode, rng)
+        example = make(encode, rng)
         text = encode.tokenizer.decode(example.main.ids, skip_special_tokens=False).replace(IMAGE_TEXT, "[image]")
         turns_taught = re.findall(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", text, re.DOTALL)
         seen_tools |= set(re.findall(r'"name":"(\w+)"', text))
@@ -130,7 +145,7 @@ def test_a_taught_trajectory_is_the_conversation_the_agent_has(pair: Pair, encod
         rendered = _render(pair, messages, image)
         assert rendered.startswith(encode.tokenizer.decode(example.main.ids, skip_special_tokens=False))
         assert encode(rendered)[: len(example.main.ids)] == example.main.ids
-    assert seen_tools == {"zoom", "crop", "ocr"}
+    assert seen_tools == tools
 
 
 def test_every_turn_that_is_taught_is_taught_to_its_end(encode: Encoder) -> None:

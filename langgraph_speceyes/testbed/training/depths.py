@@ -44,8 +44,8 @@ from langgraph_speceyes.testbed.training.train import (
     SeenWords,
     Stage,
     image_features,
+    label_loss,
     spoken,
-    told,
 )
 from langgraph_speceyes.testbed.world import (
     COLOURS,
@@ -262,7 +262,7 @@ def depth_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int]
         finally:
             hook.remove()
         # the tower goes on seeing what the language model does not ask for yet
-        dense, sight = told(seen, caught[0], [labels for e in examples for labels in e.seen])
+        dense, sight = label_loss(seen, caught[0], [labels for e in examples for labels in e.seen])
         return said + dense, metrics | sight
 
     yield Stage("look twice", steps[1], 1e-3, loss, everything)
@@ -288,8 +288,8 @@ def _tower(model: PreTrainedModel, seen: SeenWords, rng: random.Random) -> tuple
     metrics: Metrics = {}
     for name, some in views.items():
         end = at + GRID * GRID * len(some)
-        loss, told_of = told(seen, features[at:end], wanted[name])
+        loss, metrics_of = label_loss(seen, features[at:end], wanted[name])
         total = total + loss * (0.3 if name == "overview" else 1.0)
-        metrics |= {f"{name} {what}": value for what, value in told_of.items()}
+        metrics |= {f"{name} {what}": value for what, value in metrics_of.items()}
         at = end
     return total, metrics

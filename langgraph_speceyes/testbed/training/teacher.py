@@ -51,6 +51,12 @@ def quarter_view(image: Image.Image, quarter: int) -> np.ndarray:
     return view(image, (x, y, x + half, y + half))
 
 
+def crowd_view(scene: Scene) -> np.ndarray:
+    """The crowd's cell as the model sees it after a tool call."""
+    assert scene.crowd is not None, "a board with a crowd"
+    return view(scene.render(2 * prompts.VIEW, only=scene.crowd.cell))
+
+
 def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
     """What each visual token shows: shape, colour, and the cell of the board it lies in, ``[36]`` each."""
     shape = np.zeros((GRID, GRID), dtype=np.int64)
@@ -112,10 +118,10 @@ def _places(kinds: Sequence[str], seen: Sequence[Thing]) -> list[tuple[str, str 
     return [(k, known.get(k)) for k in kinds]
 
 
-def _think(tape: Tape, seen: Sequence[tuple[str, str | None]], then: str) -> Tape:
-    what = prompts.thought(seen, then)
+def _think(tape: Tape, seen: Sequence[tuple[str, str | None]], then: str, crowd: str | None = None) -> Tape:
+    what = prompts.thought(seen, then, crowd)
     decided = f" {then}.</think>"
-    return say(tape, what.removesuffix(decided), "thought").said(decided, f"then {then}")
+    return say(tape, what.removesuffix(decided), "thought").said(decided, "then crowd" if crowd else f"then {then}")
 
 
 def _finish(tape: Tape, final: str, tag: str) -> Tape:
@@ -165,7 +171,7 @@ def ask_any(scene: Scene, rng: random.Random, size: Size, family: Family | None 
     return None
 
 
-def _in_view(scene: Scene, quarter: int | None) -> list[Thing]:
+def in_view(scene: Scene, quarter: int | None) -> list[Thing]:
     """The icons that can be told: in the overview the large ones, in a quarter those that lie in it but specks."""
     told = scene.icons("large") if quarter is None else [t for t in scene.icons() if t.quarter == quarter]
     return [t for t in told if t.size != "speck"]
@@ -181,7 +187,7 @@ def look_example(encode: Encoder, rng: random.Random, *, quarters: bool, side: i
     while True:
         scene, image = fresh_scene(rng, style)
         quarter = rng.randrange(QUARTERS) if quarters and rng.random() < 0.6 else None
-        seen = _in_view(scene, quarter)
+        seen = in_view(scene, quarter)
         if seen:
             break
     tag = "large" if quarter is None else "quarter"
@@ -235,7 +241,7 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
     quarter = rng.randrange(QUARTERS) if rng.random() < 0.4 else None
     main = front(encode)
     icons = scene.icons()
-    seen = _in_view(scene, quarter)
+    seen = in_view(scene, quarter)
     branches = [read_branch(encode, rng), side_branch(encode, rng)]
     tag = "large" if quarter is None else "quarter"
     hidden = [s for s in SHAPES if s not in {t.kind for t in seen}]
@@ -259,18 +265,23 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
 
 
 def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
-    """A whole run of the agent, with the judge's token about the same question as a branch.
-
-    What the overview shows is looked at from near, each object's quarter once; what it does not show is searched for,
-    a quarter at a time.
-    """
+    """A run of the agent about a question of any family, on a board without a crowd."""
     while True:
         family = rng.choice(_FAMILIES)
         size: Size = "small" if family == "reading" or rng.random() < 0.65 else "large"
         scene, image = fresh_scene(rng, label_share=1.0 if family == "reading" else 0.3)
         question = ask_any(scene, rng, size, family)
         if question is not None:
-            break
+            return run_example(encode, rng, question, image)
+
+
+def run_example(encode: Encoder, rng: random.Random, question: Question, image: Image.Image) -> Example:
+    """A whole run of the agent, with the judge's token about the same question as a branch.
+
+    What the overview shows is looked at from near, each object's quarter once; what it does not show is searched for,
+    a quarter at a time, and in the crowd once its quarter is in view.
+    """
+    scene = question.scene
     main = front(encode)
     fork = len(main.ids)
     views = [view(image)]
@@ -278,36 +289,43 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
     asked(main, question.text, prompts.AGENT)
     seen = [t for t in question.targets if t.size == "large" or t.kind == "label"]
 
-    def look(then: str, tool: str, quarter: int) -> None:
-        """One tool turn and what came of it."""
-        where = "" if tool == "ocr" else f" {prompts.QUARTER_NAMES[quarter]}"
-        _think(main, _places(question.kinds, seen), then + where)
-        region = prompts.cell_box(question.targets[0].cell) if tool == "ocr" else prompts.quarter_box(quarter)
-        head, box, tail = _split_call(prompts.call(tool, region))
-        main.said(head, "tool").said(box, f"box {then}").said(tail + END[:-1]).given(END[-1:])
-        if tool == "ocr":
-            shown = question.targets[0].text
-        else:
+    def look(then: str, where: str, call: str, shown: np.ndarray | str, crowd: str | None = None) -> None:
+        """One tool turn."""
+        _think(main, _places(question.kinds, seen), f"{then} {where}".rstrip(), crowd)
+        head, box, tail = _split_call(call)
+        main.said(head, "tool").said(box, "box crowd" if crowd else f"box {then}")
+        main.said(tail + END[:-1]).given(END[-1:])
+        if not isinstance(shown, str):
+            views.append(shown)
             shown = IMAGE_TEXT
-            views.append(quarter_view(image, quarter))
-            seen.extend(t for t in question.targets if t.quarter == quarter and t not in seen)
         main.given(f"<|im_start|>user\n<tool_response>{shown}</tool_response>{END}<|im_start|>assistant\n")
+
+    def look_at(quarter: int, then: str, tool: str) -> None:
+        """A look at a quarter, and what is seen there."""
+        call = prompts.call(tool, prompts.quarter_box(quarter))
+        look(then, prompts.QUARTER_NAMES[quarter], call, quarter_view(image, quarter))
+        seen.extend(t for t in question.targets if t in in_view(scene, quarter) and t not in seen)
 
     last = prompts.SEEN
     if len(seen) == len(question.kinds):
         for quarter in dict.fromkeys(thing.quarter for thing in seen):
-            look(prompts.CHECK, "crop", quarter)
-        if family == "reading":
-            look(prompts.READ, "ocr", seen[0].quarter)
+            look_at(quarter, prompts.CHECK, "crop")
+        if question.family == "reading":
+            look(prompts.READ, "", prompts.call("ocr", prompts.cell_box(seen[0].cell)), seen[0].text)
     else:
         for quarter in range(QUARTERS):
-            look(prompts.SEARCH, "zoom", quarter)
+            look_at(quarter, prompts.SEARCH, "zoom")
+            crowd = scene.crowd
+            if len(seen) < len(question.kinds) and crowd and crowd.quarter == quarter:
+                call = prompts.call("zoom", prompts.cell_box(crowd.cell))
+                look(prompts.SEARCH, crowd.place, call, crowd_view(scene), crowd.place)
+                seen.extend(t for t in question.targets if t.cell == crowd.cell)
             if len(seen) == len(question.kinds):
                 break
         else:
             last = prompts.NOWHERE
     _think(main, _places(question.kinds, seen), last)
-    _finish(main, prompts.final(question.answer), f"answer {size}")
+    _finish(main, prompts.final(question.answer), f"answer {question.size}")
     return Example(main, views, fork, [judge, read_branch(encode, rng), side_branch(encode, rng)])
 
 

@@ -8,10 +8,12 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -104,7 +106,7 @@ def dense_loss(
             quarter = rng.choice(scene.things).quarter if quarters and rng.random() < 0.6 else None
             views.append(view(image, side=side) if quarter is None else quarter_view(image, quarter))
             wanted.append(dense_labels(scene, quarter))
-        return told(seen, image_features(model, _elsewhere(views) if shuffled else views), wanted)
+        return labelled_loss(model, seen, _elsewhere(views) if shuffled else views, wanted)
 
     return loss
 
@@ -115,7 +117,21 @@ def image_features(model: PreTrainedModel, views: list[Any]) -> Tensor:
     return torch.cat(list(model.model.get_image_features(pixels, grid, return_dict=True).pooler_output))
 
 
-def told(seen: SeenWords, features: Tensor, wanted: Sequence[tuple[Any, ...]]) -> tuple[Tensor, Metrics]:
+def labelled_loss(
+    model: PreTrainedModel,
+    seen: SeenWords,
+    views: list[np.ndarray],
+    wanted: Sequence[tuple[np.ndarray, ...]],
+    *,
+    tower: bool = True,
+) -> tuple[Tensor, Metrics]:
+    """How well the vision tower tells the dense labels of some views; without `tower` only `seen` learns from it."""
+    with nullcontext() if tower else torch.no_grad():
+        features = image_features(model, views)
+    return label_loss(seen, features, wanted)
+
+
+def label_loss(seen: SeenWords, features: Tensor, wanted: Sequence[tuple[Any, ...]]) -> tuple[Tensor, Metrics]:
     """How well shape, colour and cell can be read off visual tokens: the loss, and what is right of what is there."""
     total, metrics = torch.zeros(()), {}
     names = ("shape", "colour", "cell")
@@ -244,6 +260,9 @@ def train(
         model.load_state_dict(kept["model"])
     for stage in stages:
         if stage.name in kept["done"]:
+            if kept["stage"] is None and stage.name == kept["done"][-1]:
+                # what the stage learnt beside the model goes on into the next one
+                _restore(stage, kept)
             continue
         taught = {id(p) for p in stage.parameters}
         for parameter in model.parameters():
@@ -253,8 +272,7 @@ def train(
         if kept["stage"] == stage.name:
             optimiser.load_state_dict(kept["optimiser"])
             first = kept["step"]
-            for parameter, value in zip(stage.parameters, kept["parameters"], strict=True):
-                parameter.data.copy_(value)
+            _restore(stage, kept)
         mean: Metrics = {}
         began = saved = time.monotonic()
         for step in range(first, stage.steps):
@@ -293,6 +311,13 @@ def train(
                 torch.save(kept, last.with_suffix(".new"))
                 last.with_suffix(".new").replace(last)
             if final:
-                torch.save({"done": kept["done"], "stage": None, "model": kept["model"]}, folder / f"{stage.name}.pt")
+                without = {name: kept[name] for name in ("done", "stage", "model", "parameters")}
+                torch.save(without, folder / f"{stage.name}.pt")
                 break
     cast(nn.Module, model).eval()
+
+
+def _restore(stage: Stage, kept: dict[str, Any]) -> None:
+    """Give a stage's parameters the values in a checkpoint."""
+    for parameter, value in zip(stage.parameters, kept["parameters"], strict=True):
+        parameter.data.copy_(value)
