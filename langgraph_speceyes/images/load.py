@@ -14,7 +14,7 @@ from langgraph_speceyes.images.block import parse_block
 from langgraph_speceyes.images.cache import ImageCache, LatestBytes
 from langgraph_speceyes.images.decode import SMALLER, WHOLE, check_pixels, check_size, decode, is_turned, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
-from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
 from langgraph_speceyes.images.region import Region
 from langgraph_speceyes.images.resize import ResizeRule
@@ -79,7 +79,7 @@ def load_image(
     Raises:
         ImageError: The image does not exist, cannot be decoded, is over a limit or is not allowed.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
     return _load(ref, policy, store, argument, None)
 
@@ -124,7 +124,7 @@ def load_resized(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
 
     def resized() -> Image.Image:
@@ -156,7 +156,7 @@ def check_image(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
     if ref.region is not None:
         return load_image(ref, policy, store, argument=argument).size
@@ -184,7 +184,7 @@ def check_region(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     size = check_image(ref.whole, policy, store, argument=argument)
     return size if ref.region is None else _inside(ref.region, size, policy, argument, ref).size
 
@@ -212,7 +212,7 @@ def encoded(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     if ref.region is None:
         data = read_source(ref, policy, store, argument)
         mime = sniff_mime(data)

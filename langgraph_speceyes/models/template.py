@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import ImagePolicy, ResizeRule, load_image, load_resized, parse_block
+from langgraph_speceyes.images import Conversation, ImagePolicy, ResizeRule, load_image, load_resized, parse_block
 
 Turn = dict[str, Any]
 RAW_OUTPUT = "generated_text"
@@ -31,12 +31,14 @@ def turns(
 
     Raises:
         ArgumentError: A message of another kind, or a content block that is neither text nor image.
-        ImageError: An image cannot be loaded.
+        ImageError: An image cannot be loaded, or a message has too many.
     """
     images: list[Image.Image] = []
     found: list[Turn] = []
+    shown = Conversation(messages, policy)
     for message in messages:
-        blocks = _blocks(message, policy, rule, images)
+        shown.check_count(message, "messages")
+        blocks = _blocks(message, shown, rule, images)
         if isinstance(message, SystemMessage):
             found.append({"role": "system", "content": blocks})
         elif isinstance(message, HumanMessage):
@@ -62,7 +64,7 @@ def turns(
 
 
 def _blocks(
-    message: BaseMessage, policy: ImagePolicy, rule: ResizeRule | None, images: list[Image.Image]
+    message: BaseMessage, shown: Conversation, rule: ResizeRule | None, images: list[Image.Image]
 ) -> list[Turn]:
     content = message.content
     if isinstance(content, str):
@@ -76,7 +78,8 @@ def _blocks(
         elif block.get("type") in ("tool_call", "tool_use", "reasoning", "thinking"):
             continue  # repeated in tool_calls, or not part of the visible text
         elif (reference := parse_block(block)) is not None:
-            images.append(load_resized(reference, rule, policy) if rule else load_image(reference, policy))
+            own, policy = shown.own(reference), shown.policy
+            images.append(load_resized(own, rule, policy) if rule else load_image(own, policy))
             blocks.append({"type": "image"})
         else:
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")
