@@ -12,8 +12,9 @@ from PIL import Image
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.block import parse_block
 from langgraph_speceyes.images.cache import ImageCache, LatestBytes
-from langgraph_speceyes.images.decode import SMALLER, WHOLE, check_pixels, check_size, decode, is_turned, read_size
+from langgraph_speceyes.images.decode import SMALLER, WHOLE, decode, is_turned, limits_of, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
+from langgraph_speceyes.images.pixels import check_pixels, check_size
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
 from langgraph_speceyes.images.region import Region
@@ -307,7 +308,7 @@ def _whole(
         if image is not None:
             size = _size_of(image)
             # again on a hit: it may have been loaded under another policy
-            check_size(size, policy, argument, name)
+            check_size(size, limits_of(policy), argument, name)
             if (image.size != size) == (min(size) >= LARGE and smaller(size)):
                 return image
     encoded_bytes = read_source(ref.whole, policy, store, argument) if data is None else data
@@ -339,7 +340,7 @@ def _inside(region: Region, whole: tuple[int, int], policy: ImagePolicy, argumen
         found = f"region {region.fragment} of {whole[0]} x {whole[1]} pixels"
         raise ImageError(argument, "a region inside the image", found)
     inside = Region(region.x, region.y, width, height, region.scale)
-    check_pixels(inside.size, policy, argument, f"the enlarged region of {_name(ref)}")
+    check_pixels(inside.size, policy.max_pixels, argument, f"the enlarged region of {_name(ref)}")
     return inside
 
 
