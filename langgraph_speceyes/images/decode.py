@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 from PIL import Image
 
+from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.pixels import SMALLER, Job, Limits, decode_bands, open_image
-from langgraph_speceyes.images.policy import ImagePolicy
-from langgraph_speceyes.images.structure import orientation, plain
+from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.images.structure import may_be_turned, orientation, plain
 from langgraph_speceyes.images.workers import WORKERS
 
 __all__ = ["SMALLER", "WHOLE", "decode", "is_turned", "limits_of", "read_size"]
@@ -49,8 +50,9 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, smaller: 
     if known is None:
         job = Job(data, limits, argument, name, smaller=smaller)
         with _ROOM.held(policy.max_decoded_bytes):
-            size, image, smaller = WORKERS.run(job, policy.decode_timeout_s, decode=True)
-        assert image is not None
+            found = WORKERS.run(job, policy.decode_timeout_s, decode=True)
+        assert found.image is not None
+        size, image, smaller = found.size, found.image, found.shrunk
     else:
         job = Job(known.data, limits, argument, name, known.orientation, smaller)
         opened = open_image(job)
@@ -72,13 +74,24 @@ def read_size(data: bytes, policy: ImagePolicy, argument: str, name: str) -> tup
     """
     known, limits = plain(data), limits_of(policy)
     if known is None:
-        return WORKERS.run(Job(data, limits, argument, name), policy.decode_timeout_s, decode=False)[0]
+        return WORKERS.run(Job(data, limits, argument, name), policy.decode_timeout_s, decode=False).size
     return open_image(Job(known.data, limits, argument, name, known.orientation), decode=False).size
 
 
 def is_turned(data: bytes) -> bool:
-    """Whether a tag of a JPEG, PNG or WebP says that it is to be shown turned or mirrored. No pixel is decoded."""
-    return orientation(data) not in (None, 1)
+    """Whether a tag says that the image is to be shown turned or mirrored; false for what is no image.
+
+    No pixel is decoded.
+    """
+    known = orientation(data)
+    if known is None and may_be_turned(data):
+        # the limits are checked where the image is decoded
+        job = Job(data, limits_of(DEFAULT_POLICY), "image", "data")
+        try:
+            known = WORKERS.run(job, DEFAULT_POLICY.decode_timeout_s, decode=False).orientation
+        except ImageError:
+            return False
+    return known not in (None, 1)
 
 
 def _joined(bands: Iterator[Image.Image], size: tuple[int, int]) -> Image.Image:

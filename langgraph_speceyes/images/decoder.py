@@ -37,7 +37,7 @@ def _answer(asked: dict[str, Any], data: bytes, answers: IO[bytes]) -> None:
     begun = False
     try:
         opened = open_image(job, decode=asked["decode"])
-        said: dict[str, Any] = {"size": opened.size, "shrunk": opened.shrunk}
+        said: dict[str, Any] = {"size": opened.size, "orientation": opened.turned, "shrunk": opened.shrunk}
         if not asked["decode"]:
             _say(answers, said)
             return

@@ -81,9 +81,10 @@ def inline_local_images(
 
     Returns:
         A list in which the images that only this package or this machine can read have become base64: local paths,
-        ``file:`` URLs, interned images, and regions of anything. All else is the same object: text, whole images,
-        remote or inline, whatever their spelling and orientation, file ids and other forms that the agent's model may
-        know, and images that are missing, damaged or refused by the policy.
+        ``file:`` URLs, interned images, and regions of anything; and inline images that an orientation tag turns have
+        been turned, since tools cut what a viewer shows and many servers ignore the tag. All else is the same object:
+        text, whole images, remote or inline, whatever their spelling, file ids and other forms that the agent's model
+        may know, and images that are missing, damaged or refused by the policy.
     """
     shown = Conversation(among or messages, policy)
     return [_map_blocks(message, lambda block: _inlined_if_local(block, shown, store)) for message in messages]
@@ -135,7 +136,9 @@ def _inlined(block: Any, shown: Conversation, store: ImageStoreProtocol | None, 
 def _inlined_if_local(block: Any, shown: Conversation, store: ImageStoreProtocol | None) -> Any:
     try:
         ref = parse_block(block)
-        if ref is None or (ref.region is None and ref.kind in ("inline", "remote")):
+        if ref is None or (ref.region is None and ref.kind == "remote"):
+            return block
+        if ref.region is None and ref.kind == "inline" and not _is_turned(block, ref, "messages"):
             return block
         return _encoded_block(block, shown.own(ref), shown.policy, store, "messages")
     except Exception as error:  # whatever is wrong with it is for the agent to say

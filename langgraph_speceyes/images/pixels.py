@@ -99,7 +99,7 @@ class Opened:
 
     Attributes:
         image: The image, whose pixels are not decoded yet.
-        turned: Whether its orientation swaps its sides.
+        turned: Its EXIF orientation, 1 to 8.
         size: (width, height) as it is to be shown.
         shrunk: Whether it will be decoded smaller.
         cost: Bytes that decoding it takes at its height.

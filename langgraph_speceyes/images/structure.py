@@ -74,9 +74,16 @@ def plain(data: bytes) -> Plain | None:
 
 
 def orientation(data: bytes) -> int | None:
-    """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; None where only a decoder can tell."""
+    """The EXIF orientation of a JPEG, PNG, WebP or TIFF, 1 to 8; None where only a decoder can tell."""
+    if sniff_mime(data[:16]) == "image/tiff":
+        return exif_orientation(data)
     found = plain(data)
     return None if found is None else found.orientation
+
+
+def may_be_turned(data: bytes) -> bool:
+    """Whether an image is of a format that has an orientation."""
+    return sniff_mime(data[:16]) in ("image/jpeg", "image/png", "image/webp", "image/avif")
 
 
 def _without_signature(data: bytes) -> Plain | None:

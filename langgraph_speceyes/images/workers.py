@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +40,23 @@ from langgraph_speceyes.images.decoder import main
 main()
 """
 _PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a process has found out about an image.
+
+    Attributes:
+        size: (width, height), as it is to be shown.
+        orientation: Its EXIF orientation; 1 where nothing turns or mirrors it.
+        shrunk: Whether it was decoded smaller.
+        image: The image in RGB, where its pixels were wanted.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    shrunk: bool
+    image: Image.Image | None = None
 
 
 class Worker:
@@ -82,16 +99,13 @@ class Worker:
             with contextlib.suppress(OSError):
                 pipe.close()
 
-    def run(self, job: Job, seconds: float, *, decode: bool) -> tuple[tuple[int, int], Image.Image | None, bool]:
+    def run(self, job: Job, seconds: float, *, decode: bool) -> Decoded:
         """Decode an image, or read its header.
 
         Args:
             job: The image.
             seconds: Seconds of a processor that it may take.
             decode: Whether its pixels are wanted.
-
-        Returns:
-            (width, height) of the image, the image, and whether that is smaller.
 
         Raises:
             ImageError: It cannot be decoded, or not within its limits.
@@ -117,7 +131,7 @@ class Worker:
         finally:
             stop.cancel()
 
-    def _read(self, job: Job) -> tuple[tuple[int, int], Image.Image | None, bool]:
+    def _read(self, job: Job) -> Decoded:
         line = self._answers.readline(_MOST_LINE)
         if not line:
             raise EOFError
@@ -125,10 +139,11 @@ class Worker:
         if "error" in said:
             argument, expected, found = map(str, said["error"])
             raise ImageError(argument, expected, found)
-        size, shrunk = _pair(said["size"]), bool(said["shrunk"])
+        found = Decoded(_pair(said["size"]), int(said["orientation"]), bool(said["shrunk"]))
+        size, shrunk = found.size, found.shrunk
         check_size(size, job.limits, job.argument, job.name)
         if "pixels" not in said:
-            return size, None, shrunk
+            return found
         pixels_size = _pair(said["pixels"])
         if pixels_size != size and not (shrunk and pixels_size[0] <= size[0] and pixels_size[1] <= size[1]):
             raise ValueError(pixels_size)
@@ -140,7 +155,7 @@ class Worker:
             if len(pixels) < 3 * image.width * height:
                 raise EOFError
             image.paste(Image.frombytes("RGB", (image.width, height), pixels), (0, top))
-        return size, image, shrunk
+        return replace(found, image=image)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -165,7 +180,7 @@ class Workers:
         self._places = threading.BoundedSemaphore(_MOST_WORKERS)
         self._idle: list[Worker] = []
 
-    def run(self, job: Job, seconds: float, *, decode: bool) -> tuple[tuple[int, int], Image.Image | None, bool]:
+    def run(self, job: Job, seconds: float, *, decode: bool) -> Decoded:
         """Run a job in one of the processes; see :meth:`Worker.run`."""
         with self._places:
             try:

@@ -67,7 +67,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "WATCH_LOG": str(log),
     }
     with (
-        dev_server(home, "--n-jobs-per-worker", "4", scenes=root, more_env=env) as server,
+        dev_server(home, "--n-jobs-per-worker", "4", scenes=root, start_within_s=900, more_env=env) as server,
         get_sync_client(url=server.url) as client,
     ):
         yield Served(client, folder, root, log)
@@ -134,7 +134,8 @@ def test_nothing_that_a_client_sends_opens_a_file_or_a_connection(served: Served
     attempts = [("question", way) for way in names]
     attempts += [(place, way) for place in PLACES for way in ("path", "fragment", "stored", "loopback", "link", "file")]
     attempts += [("observation", "speceyes_checkpointed"), ("earlier", "speceyes_checkpointed")]
-    assert len(attempts := list(dict.fromkeys(attempts))) >= 50
+    attempts = list(dict.fromkeys(attempts))
+    assert len(attempts) >= 50
     told = _all(attempts, lambda one: [_asked(served, path, PLACES[one[0]], one[1]) for path in _both(served)])
     differing = {attempt: said for attempt, said in zip(attempts, told, strict=True) if said[0] != said[1]}
     assert differing == {}
