@@ -238,7 +238,7 @@ def _restore_block(block: dict[Any, Any], make: Make, mark: str) -> dict[Any, An
         _with_field(original, tuple(keys or ()), None)
     except (KeyError, IndexError, TypeError):
         return block
-    return _with_field(original, tuple(keys or ()), make(block["url"], dict(recipe)))
+    return _with_field(original, tuple(keys or ()), make(block["url"], dict(recipe or {})))
 
 
 def _is_recipe(recipe: object) -> bool:

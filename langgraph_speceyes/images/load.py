@@ -257,7 +257,7 @@ def _load(
     original, region = _find(ref, policy, store, argument, data)
     if region is None:
         return original
-    return _CACHE.get(ref.source_key + region.fragment, lambda: _cut(original, region))
+    return _CACHE.get(ref.source_key + policy.decoding + region.fragment, lambda: _cut(original, region))
 
 
 def _seen(
@@ -302,7 +302,7 @@ def _whole(
     data: bytes | None,
 ) -> Image.Image:
     """A whole image; of its (width, height) follows whether it may be decoded smaller if it is a large JPEG."""
-    name, key = _name(ref), ref.source_key
+    name, key = _name(ref), ref.source_key + policy.decoding
     small = f"{key} 1/{SMALLER}"
     for image in (_CACHE.find(key), _CACHE.find(small)):
         if image is not None:

@@ -62,6 +62,12 @@ class ImagePolicy(BaseModel):
     roots: tuple[Path, ...] | None = None
     remote_timeout_s: float = Field(default=20.0, gt=0)
 
+    @property
+    def decoding(self) -> str:
+        """What tells images decoded under this policy from others in a cache; empty with the default limits."""
+        usual = (DEFAULT_POLICY.formats, DEFAULT_POLICY.max_decoded_bytes)
+        return "" if (found := (self.formats, self.max_decoded_bytes)) == usual else f" {found}"
+
     def restricted_by(self, other: ImagePolicy) -> ImagePolicy:
         """What both policies allow."""
         if other == self:
