@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads properties soak journal opening shadow opening-sim results plots bench docs lint format help
+.PHONY: demo test test-vllm threads properties soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -39,6 +39,9 @@ journal: $(STAMP) ## Journals of traffic: 4 processes x 25,000 records, ten kill
 
 labels: $(STAMP) ## 1,000 simulated calibrations each, with all labels, few and none: promises broken, acceptance
 	$(BIN)/python tests/calibration/test_labels.py
+
+recording: $(STAMP) ## Draw what the demo shows; into docs/results/demo.svg
+	$(BIN)/python examples/record_demo.py docs/results/demo.svg
 
 bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed
 	$(BIN)/speceyes bench --out results/speed

@@ -21,7 +21,8 @@ import torch
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.calibrate import fastest
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models, overview
+from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator

@@ -2,15 +2,24 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from langgraph_speceyes.answers.words import without_repeats
+from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.cli import app
+from langgraph_speceyes.cli.picture import picture
 
 Ask = Callable[[str, int], list[Any]]
 
@@ -88,3 +97,106 @@ def test_bad_input_is_one_line_and_status_2(
     assert says in result.stderr
     assert "Traceback" not in result.output
     assert not result.stdout
+
+
+def test_the_version_and_the_module(run: Callable[..., Any]) -> None:
+    shown = run("--version")
+    assert (shown.exit_code, shown.stdout) == (0, f"speceyes {version('langgraph-speceyes')}\n")
+    asked = [sys.executable, "-m", "langgraph_speceyes", "--version"]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == shown.stdout
+
+
+def test_the_demo_shows_each_question_as_it_comes(run: Callable[..., Any]) -> None:
+    shown = run("demo", "--queries", "5").stdout
+    assert shown.count("agent alone  ") == 5
+    assert "What does the label say?" in shown or "Which word is on the label?" in shown
+    assert "judged tool-needing" in shown.partition("one at a time")[0]
+
+
+def test_ask_says_that_the_embedded_models_know_their_own_world_alone(
+    run: Callable[..., Any], ask: Ask, tmp_path: Path
+) -> None:
+    _, message = ask("attributes", 1)[0]
+    assert "know the boards of their own world" in " ".join(
+        run("ask", message.content[0]["url"], "What?").stdout.split()
+    )
+
+
+def test_a_models_function_beside_the_working_directory_is_found(
+    run: Callable[..., Any], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_models_here.py").write_text(
+        "from langgraph_speceyes.bench.chosen import embedded_models\n"
+        "from langgraph_speceyes.testbed.pair import load_pair\n"
+        "def models():\n    return embedded_models(load_pair())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    # the folder of the command, as an installed script has it
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", ".")])
+    question, message = ask("attributes", 1)[0]
+    given = run("ask", message.content[0]["url"], question.text, "--models", "my_models_here.models", "--json")
+    assert given.exit_code == 0, given.output
+    (tmp_path / "speceyes.toml").write_text('models = "my_models_here.models"\n')
+    assert json.loads(run("ask", message.content[0]["url"], question.text, "--json").stdout)["answer"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("modles = 'a.b'", "speceyes.toml: expected the keys models, speculator"),
+        ("batch_size = 'many'", "speceyes.toml: batch_size: expected int, found 'many'"),
+        ("speculator = ", "speceyes.toml: expected a TOML file"),
+        ("speculator = 'small'", "agent: expected a model beside --speculator"),
+        ("base_url = 'http://localhost:1/v1'", "speculator: expected a model, and --agent, beside --base-url"),
+        ("models = 'nowhere.at_all'", "models: expected the dotted name of a function"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_one_line(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "speceyes.toml").write_text(text)
+    shown = run("ask", "a.png", "What?")
+    assert (shown.exit_code, "Traceback" in shown.output) == (2, False)
+    assert says in shown.stderr
+
+
+def test_the_command_line_comes_before_the_configuration() -> None:
+    configured = Chosen(speculator="small", agent="large", base_url="http://localhost:1/v1", batch_size=4)
+    assert configured.changed({"agent": "other", "judge": None}) == replace(configured, agent="other")
+    # one way of naming models takes the place of the other
+    assert configured.changed({"models": "my.models"}) == Chosen(models="my.models", batch_size=4)
+    assert Chosen(models="my.models").changed({"speculator": "a", "agent": "b"}) == Chosen(speculator="a", agent="b")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("The circle at a2, the circle at a2 a2 a2 a2", "The circle at a2, the circle at a2"),
+        ("no no no no", "no"),
+        ("yes, yes, yes, yes", "yes"),
+    ],
+)
+def test_what_repeats_itself_is_cut(text: str, shown: str) -> None:
+    assert without_repeats(text) == (shown, True)
+
+
+@given(st.text("ab c.", max_size=60))
+def test_what_is_cut_is_how_the_text_begins(text: str) -> None:
+    shown, repeats = without_repeats(text)
+    assert text.startswith(shown)
+    assert repeats == (shown != text) or not text[len(shown) :].strip(" .")
+
+
+@pytest.mark.parametrize("text", ["no no", "The bus is red.", "222", "a cat and a dog and a bird"])
+def test_an_answer_that_repeats_little_stays(text: str) -> None:
+    assert without_repeats(text) == (text, False)
+
+
+def test_a_picture_has_two_pixels_a_character() -> None:
+    image = Image.new("RGB", (4, 4), (255, 0, 0))
+    image.putpixel((0, 1), (0, 0, 255))
+    shown = picture(image, 4)
+    assert shown.plain == "\u2580" * 4 + "\n" + "\u2580" * 4
+    assert shown.spans[0].style == "rgb(255,0,0) on rgb(0,0,255)"
+    assert picture(Image.new("RGB", (3, 1)), 3).plain == "\u2580" * 3

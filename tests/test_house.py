@@ -18,6 +18,7 @@ DOOR = "__init__"
 
 # Each room imports those on the floors below it. Rooms side by side may too, in one direction.
 FLOORS = (
+    ("__main__",),
     ("cli",),
     ("bench", "testbed"),
     (DOOR,),

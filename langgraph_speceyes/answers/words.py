@@ -54,6 +54,21 @@ def words_of(text: str) -> list[tuple[str, int, int]]:
     return [w for w in words if w[0] not in _ARTICLES] or words
 
 
+_REPEATED = re.compile(r"(\b\w.{0,59}?)(?:\W+\1\b){2,}\W*")
+
+
+def without_repeats(text: str) -> tuple[str, bool]:
+    """A text up to the end of what it says three times or more in a row, once; and whether it does that.
+
+    Small models end so where they are asked about what they never saw.
+
+    Args:
+        text: At most its first 4,000 characters are searched.
+    """
+    found = _REPEATED.search(text[:4000])
+    return (text[: found.end(1)], True) if found else (text, False)
+
+
 def normalised(text: str) -> str:
     """A text without case, punctuation, articles and extra white space; symbols stay if there is nothing else."""
     return " ".join(word for word, _, _ in words_of(plain(text))) or text.strip().casefold()

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.bench.benchmark import Benchmark
+from langgraph_speceyes.bench.chosen import made
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.manifest import manifest
-from langgraph_speceyes.bench.methods import Models, build, named, speculator
+from langgraph_speceyes.bench.methods import Models, build, speculator
 from langgraph_speceyes.bench.rules import LLMJudge
 from langgraph_speceyes.bench.runner import Sides, evaluate
 from langgraph_speceyes.bench.runs import PICTURES, Outcome, Run
 from langgraph_speceyes.bench.statistics import Floats, mean_speedup, share, sums, total_speedup
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.scoring import resolve_gate
-
-if TYPE_CHECKING:
-    from langgraph_speceyes.testbed.pair import Pair
 
 AGENT = "agent"
 
@@ -165,91 +160,11 @@ def _seconds(rows: Sequence[Outcome], agent: dict[str, float]) -> Floats:
     return sums([[mine for mine, _ in pairs], [theirs for _, theirs in pairs]])
 
 
-def load_models(
-    function: str | None = None,
-    small: str | None = None,
-    large: str | None = None,
-    protocol: str = "native",
-    coordinates: str = "absolute",
-    gate: Path | None = None,
-    batch_size: int = 16,
-) -> Models:
-    """The models that the command names; without a name, the embedded pair.
-
-    Args:
-        function: Dotted name of a function that returns them, instead of the others.
-        small: Hub id or folder of the speculator.
-        large: Hub id or folder of the agent's model, which also judges.
-        protocol: How it calls tools.
-        coordinates: What its boxes count.
-        gate: Gate file; the default is the embedded pair's own or the authors'.
-        batch_size: Most calls in one forward pass.
-
-    Raises:
-        ArgumentError: One model is given without the other, or the function returns something else.
-        GateMismatchError: The gate was calibrated for other models.
-        MissingExtraError: torch or transformers are not installed.
-    """
-    if function is not None:
-        if small or large:
-            raise ArgumentError("models", "no --speculator and --agent beside it", small or large)
-        found = _made(function, "models")
-        if not isinstance(found, Models):
-            raise ArgumentError("models", "a function that returns bench.methods.Models", type(found).__name__)
-        return found
-    if (small is None) != (large is None):
-        given, missing = ("speculator", "agent") if large is None else ("agent", "speculator")
-        raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
-    chosen = resolve_gate(gate)
-    if small is None or large is None:
-        from langgraph_speceyes.testbed.pair import load_pair
-
-        pair = load_pair(max_batch=batch_size)
-        import torch
-
-        # a forward pass of models this small is over before a second thread has begun
-        torch.set_num_threads(1)
-        return embedded_models(replace(pair, gate=chosen) if gate else pair)
-    from langgraph_speceyes import LocalChatModel, create_visual_agent
-    from langgraph_speceyes.prompts import Prompts
-
-    model = LocalChatModel.from_pretrained(large, max_batch=batch_size)
-
-    def agent(over: BaseChatModel) -> Runnable[Any, Any]:
-        looking = create_visual_agent(over, protocol=protocol, coordinates=coordinates, resize=model.resize_rule)
-        return looking.compile(name="agent")
-
-    speculating = LocalChatModel.from_pretrained(small, max_batch=batch_size)
-    return Models(speculating, model, agent(model), chosen, Prompts(), agent)
-
-
-def embedded_models(pair: Pair) -> Models:
-    """What methods are made of, from the embedded pair."""
-    from langgraph_speceyes.testbed.pair import PROMPTS
-
-    def agent(model: BaseChatModel) -> Runnable[Any, Any]:
-        return replace(pair, large=model).agent().compile(name="agent")
-
-    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
-
-
 def load_scorer(function: str | None) -> LLMJudge | None:
     """The model that scores open-ended answers, from the dotted name of a function that returns it."""
     if function is None:
         return None
-    model = _made(function, "scorer")
+    model = made(function, "scorer")
     if not isinstance(model, BaseChatModel):
         raise ArgumentError("scorer", "a function that returns a chat model", type(model).__name__)
     return LLMJudge(model)
-
-
-def _made(function: str, argument: str) -> Any:
-    """What a function of the user's returns."""
-    make = named(function, argument)
-    try:
-        inspect.signature(make).bind()
-    except TypeError as error:
-        raise ArgumentError(
-            argument, "a function that can be called without arguments", f"{function}: {error}"
-        ) from None
-    return make()

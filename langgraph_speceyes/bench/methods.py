@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -191,6 +193,9 @@ def named(name: str, argument: str) -> Callable[..., Any]:
         ArgumentError: There is none.
     """
     module, _, function = name.rpartition(".")
+    if "" not in sys.path and (here := os.getcwd()) not in sys.path:
+        # a command is started by its own folder, and a module of the user's lies beside where it is started
+        sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), function) if module else None
     except (ImportError, AttributeError) as error:

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from langgraph_speceyes.cli.advice import advise
 from langgraph_speceyes.cli.answers import ask, demo
 from langgraph_speceyes.cli.calibration import calibrate, label
 from langgraph_speceyes.cli.endpoint import probe
+from langgraph_speceyes.cli.models import with_models
 from langgraph_speceyes.cli.restore import restore
 from langgraph_speceyes.cli.runs import evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
+from langgraph_speceyes.cli.terminal import OUT
 from langgraph_speceyes.cli.testbed import check, serve, write
 from langgraph_speceyes.cli.traffic import audit, gate, opening
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="A speculative bypass for LangGraph visual agents.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        OUT.print(f"speceyes {version('langgraph-speceyes')}", highlight=False)
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def speceyes(show_version: Version = False) -> None:
+    """A speculative bypass for LangGraph visual agents."""
+
+
 app.command()(demo)
-app.command()(ask)
-app.command("eval")(evaluate)
+app.command()(with_models(ask))
+app.command("eval")(with_models(evaluate))
 app.command("report")(report_runs)
-app.command("bench")(measure_speed)
+app.command("bench")(with_models(measure_speed))
 app.command()(calibrate)
 app.command()(label)
 app.command()(advise)
-app.command()(audit)
+app.command()(with_models(audit, gate=False))
 app.command()(gate)
 app.command()(probe)
 app.command()(restore)

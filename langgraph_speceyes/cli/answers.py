@@ -6,24 +6,19 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langgraph_speceyes import image_question
-from langgraph_speceyes.cli.display import save_regions, show_answer, show_summary
-from langgraph_speceyes.cli.options import (
-    AsJson,
-    Coordinates,
-    GateFile,
-    LargeModel,
-    Protocol,
-    Queries,
-    SmallModel,
-    Threshold,
-)
+from langgraph_speceyes.cli.display import save_regions, show_answer, show_question, show_summary
+from langgraph_speceyes.cli.options import AsJson, Queries, Threshold
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.images import load_image, parse_reference
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.bench.chosen import Chosen
 
 
 def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = False) -> None:
@@ -31,22 +26,27 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
     with one_line_errors():
         import asyncio
 
+        from langgraph_speceyes.bench.chosen import Chosen
         from langgraph_speceyes.bench.demo import AGENT, SPECEYES, side_by_side, summary
-        from langgraph_speceyes.bench.evaluation import load_models
 
         quiet_libraries()
         console = ERR if as_json else OUT
         with console.status("Loading the embedded pair"):
-            models = load_models()
+            models = Chosen().load()
             models = replace(models, gate=with_threshold(models.gate, threshold))
         with tempfile.TemporaryDirectory(prefix="speceyes-") as folder, progress_bar(console) as progress:
             bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in (AGENT, SPECEYES)}
 
             async def run() -> list[Any]:
-                outcomes = []
+                outcomes, first = [], dict[str, Any]()
                 async for outcome in side_by_side(models, queries, Path(folder)):
                     outcomes.append(outcome)
                     progress.advance(bars[outcome["method"]])
+                    if other := first.pop(outcome["id"], None):
+                        pair = (other, outcome) if outcome["method"] == SPECEYES else (outcome, other)
+                        show_question(console, *pair)
+                    else:
+                        first[outcome["id"]] = outcome
                 return outcomes
 
             figures = summary(asyncio.run(run()))
@@ -59,23 +59,19 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
 def ask(
     image: Annotated[Path, typer.Argument(help="Image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
-    speculator: SmallModel = None,
-    agent: LargeModel = None,
-    protocol: Protocol = "native",
-    coordinates: Coordinates = "absolute",
     threshold: Threshold = None,
-    gate: GateFile = None,
     save_crops: Annotated[Path | None, typer.Option(help="Folder for the regions the agent looked at.")] = None,
     as_json: AsJson = False,
+    *,
+    chosen: Chosen,
 ) -> None:
     """Answer one question about one image; show the route, the score of each token and the regions looked at."""
     with one_line_errors():
-        from langgraph_speceyes.bench.evaluation import load_models
         from langgraph_speceyes.bench.methods import speceyes
 
         quiet_libraries()
         with (ERR if as_json else OUT).status("Loading the models"):
-            found = load_models(None, speculator, agent, protocol, coordinates, gate)
+            found = chosen.load()
             graph = speceyes(replace(found, gate=with_threshold(found.gate, threshold)))
         result = graph.invoke({"messages": [image_question(image, question)]})
         answer, decision = result["messages"][-1].text, result["decision"]
@@ -83,7 +79,14 @@ def ask(
     if as_json:
         print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
     else:
-        show_answer(OUT, answer, decision, saved)
+        show_answer(OUT, answer, decision, saved, image=load_image(parse_reference(str(image))))
+        if chosen.embedded:
+            OUT.print(
+                "These are the embedded models, which know the boards of their own world and nothing else: "
+                "`speceyes testbed write` draws some. Your own are named with --speculator and --agent.",
+                style="yellow",
+                highlight=False,
+            )
 
 
 def with_threshold(gate: Any, threshold: float | None) -> Any:

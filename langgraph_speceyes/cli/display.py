@@ -12,11 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from langgraph_speceyes.answers.words import without_repeats
+from langgraph_speceyes.cli.picture import can_show, picture
 from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.scoring import AT_ONE_K, squash
 from langgraph_speceyes.state import Decision
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from langgraph_speceyes.bench.runs import Outcome
     from langgraph_speceyes.bench.speed import Figure, Measured
     from langgraph_speceyes.bench.speed.figures import Sheet
 
@@ -187,9 +192,43 @@ def _figure_cells(figure: Figure) -> tuple[str, str, str]:
     return f"{figure.median:.4g}", f"{figure.low:.4g} .. {figure.high:.4g}", str(figure.n)
 
 
-def show_answer(console: Console, answer: str, decision: Decision, saved: list[Path]) -> None:
-    """One answer and how it came about."""
-    console.print(f"[bold]{escape(answer)}[/]", highlight=False)
+def show_question(console: Console, agent: Outcome, speceyes: Outcome) -> None:
+    """A question of the demo as it comes: its picture, and what the agent alone and the bypass made of it."""
+    where = {"judge": "judged tool-needing", "gate": "rejected by the gate"}
+    route = "small model" if speceyes["route"] == "bypass" else where.get(speceyes["decided_by"] or "", "agent")
+    lines = [
+        Text(speceyes["question"].replace("\n", "  "), style="bold"),
+        _answered("agent alone", agent, ""),
+        _answered("SpecEyes", speceyes, f"  {route}"),
+    ]
+    said = Text("\n").join(lines)
+    if not can_show(console):
+        console.print(said, highlight=False)
+        return
+    row = Table.grid(padding=(0, 2, 1, 0))
+    row.add_row(picture(load_image(parse_reference(speceyes["image"])), 14), said)
+    console.print(row)
+
+
+def _answered(name: str, outcome: Outcome, route: str) -> Text:
+    mark, style = ("\u2713", "green") if outcome["right"] else ("\u2717", "red")
+    line = Text(f"{name:<12}{outcome['seconds'].get('total', 0.0) * 1e3:>5.0f} ms  ")
+    line.append(f"{mark} ", style=style)
+    line.append(outcome["answer"] or outcome["error"] or "no answer")
+    line.append(route, style="green" if outcome["route"] == "bypass" else "yellow")
+    return line
+
+
+def show_answer(
+    console: Console, answer: str, decision: Decision, saved: list[Path], *, image: Image | None = None
+) -> None:
+    """One answer and how it came about, beside the picture where the terminal can show one."""
+    if image is not None and can_show(console):
+        console.print(picture(image))
+    shown, repeats = without_repeats(answer)
+    console.print(
+        f"[bold]{escape(shown)}[/]" + (" [red]... and so on: it repeats itself[/]" if repeats else ""), highlight=False
+    )
     colour = "green" if decision["route"] == "bypass" else "yellow"
     console.print(
         f"route      [{colour}]{decision['route']}[/], decided by the {decision['decided_by']}", highlight=False
@@ -219,6 +258,9 @@ def show_answer(console: Console, answer: str, decision: Decision, saved: list[P
         console.print(f"saved      {path}", highlight=False, soft_wrap=True)
     seconds = ", ".join(f"{phase} {value * 1e3:.0f} ms" for phase, value in decision["seconds"].items())
     console.print(f"time       {seconds}", highlight=False)
+    tokens = ", ".join(f"{phase} {used['input']} + {used['output']}" for phase, used in decision["tokens"].items())
+    if tokens:
+        console.print(f"tokens     {tokens} (read + written)", highlight=False)
 
 
 def token_line(decision: Decision) -> Text:

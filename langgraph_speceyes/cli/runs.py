@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langgraph_speceyes.cli.display import show_overview
-from langgraph_speceyes.cli.options import (
-    AsJson,
-    BatchSize,
-    Coordinates,
-    GateFile,
-    LargeModel,
-    ModelsFrom,
-    Protocol,
-    SmallModel,
-    Splits,
-)
+from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.progress import run_evaluation
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.bench.chosen import Chosen
 
 
 def evaluate(
@@ -54,23 +47,18 @@ def evaluate(
         typer.Option("--full", help="Ask agent and speculator about every question, so that thresholds can be swept."),
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 1,
-    batch_size: BatchSize = 16,
-    models: ModelsFrom = None,
-    speculator: SmallModel = None,
-    agent: LargeModel = None,
-    protocol: Protocol = "native",
-    coordinates: Coordinates = "absolute",
-    gate: GateFile = None,
     scorer: Annotated[
         str | None,
         typer.Option(help="A function of yours that returns a chat model, which then scores open-ended answers."),
     ] = None,
     as_json: AsJson = False,
+    *,
+    chosen: Chosen,
 ) -> None:
     """Run a benchmark's questions through one or more methods, and keep the outcome of every question."""
     with one_line_errors():
         from langgraph_speceyes.bench.benchmark import Benchmark
-        from langgraph_speceyes.bench.evaluation import Evaluation, load_models, load_scorer, overview
+        from langgraph_speceyes.bench.evaluation import Evaluation, load_scorer, overview
 
         quiet_libraries()
         console = ERR if as_json else OUT
@@ -85,7 +73,7 @@ def evaluate(
             skip_bad,
         )
         with console.status("Loading the models"):
-            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size)
+            found = chosen.load()
         evaluation = Evaluation(
             benchmark, method or ["agent", "speceyes"], found, out, full, concurrency, load_scorer(scorer)
         )

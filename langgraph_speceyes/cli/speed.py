@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langgraph_speceyes.cli.display import show_bench
-from langgraph_speceyes.cli.options import (
-    AsJson,
-    BatchSize,
-    Coordinates,
-    GateFile,
-    LargeModel,
-    ModelsFrom,
-    Protocol,
-    SmallModel,
-    Splits,
-)
+from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from langgraph_speceyes.bench.chosen import Chosen
 
 
 def measure_speed(
@@ -48,13 +43,6 @@ def measure_speed(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other embedded scenes.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out a row that cannot be used.")] = False,
-    batch_size: BatchSize = 16,
-    models: ModelsFrom = None,
-    speculator: SmallModel = None,
-    agent: LargeModel = None,
-    protocol: Protocol = "native",
-    coordinates: Coordinates = "absolute",
-    gate: GateFile = None,
     simulate: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,6 +51,8 @@ def measure_speed(
         ),
     ] = None,
     as_json: AsJson = False,
+    *,
+    chosen: Chosen,
 ) -> None:
     """Measure how fast it is: what the bypass costs and saves, caches, batching, throughput, memory."""
     with one_line_errors():
@@ -72,14 +62,13 @@ def measure_speed(
         import asyncio
 
         from langgraph_speceyes.bench.benchmark import Benchmark
-        from langgraph_speceyes.bench.evaluation import load_models
         from langgraph_speceyes.bench.speed import run
 
         quiet_libraries()
         console = ERR if as_json else OUT
         benchmark = Benchmark(bench, data, tuple(split) if split else None, part=part, seed=seed, skip_bad=skip_bad)
         with console.status("Loading the models") as status:
-            found = load_models(models, speculator, agent, protocol, coordinates, gate, batch_size)
+            found = chosen.load()
             measured = asyncio.run(
                 run(
                     found,
@@ -96,7 +85,7 @@ def measure_speed(
     if as_json:
         print(json.dumps(measured.to_dict(), allow_nan=False))
     else:
-        show_bench(OUT, measured, out, aims=bench == "embedded" and not (models or speculator))
+        show_bench(OUT, measured, out, aims=bench == "embedded" and chosen.embedded)
 
 
 def _simulate(names: list[str], out: Path | None, as_json: bool) -> None:
@@ -104,6 +93,9 @@ def _simulate(names: list[str], out: Path | None, as_json: bool) -> None:
     from langgraph_speceyes.bench.simulation import run as predict
     from langgraph_speceyes.bench.simulation import save, show
 
+    if out and find_spec("matplotlib") is None:
+        # said before the work, not after it
+        raise MissingExtraError("the simulation's plot", "eval")
     found = [predict(name) for name in names]
     if out:
         save(found, out)

@@ -36,6 +36,14 @@ def serve(
             def ready(server: Any) -> None:
                 status.stop()
                 OUT.print(f"{', '.join(server.models)} at {server.url}", highlight=False, soft_wrap=True)
+                small, large = server.models
+                OUT.print(
+                    "They understand the words they were trained on alone; `speceyes` knows these by their names:\n"
+                    f"  speceyes ask IMAGE QUESTION --base-url {server.url} --speculator {small} --agent {large}\n"
+                    "and in code they are langgraph_speceyes.testbed.pair.PROMPTS.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
 
             serve_pair(host, port, max_logprobs, ready)
 
@@ -54,7 +62,8 @@ def check(
     with one_line_errors(), tempfile.TemporaryDirectory(prefix="speceyes-") as kept_for_now:
         from langgraph_speceyes.bench import check as bench
         from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
-        from langgraph_speceyes.bench.evaluation import Evaluation, load_models
+        from langgraph_speceyes.bench.chosen import Chosen
+        from langgraph_speceyes.bench.evaluation import Evaluation
         from langgraph_speceyes.testbed.questions import questions
 
         part_of, splits = _part(part), _splits(split)
@@ -62,7 +71,7 @@ def check(
         console = ERR if as_json else OUT
         benchmark = Benchmark(EMBEDDED, splits=tuple(splits), limit=limit, part=part_of, seed=seed)
         with console.status("Loading the embedded pair"):
-            models = load_models()
+            models = Chosen().load()
         evaluation = Evaluation(benchmark, bench.METHODS, models, out or Path(kept_for_now) / "run", full=True)
         outcomes = run_evaluation(evaluation, console)
         asked = [question for name in splits for question in questions(name, part_of, limit, seed)]

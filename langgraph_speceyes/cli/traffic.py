@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from langgraph_speceyes.cli.options import AsJson, BatchSize, Coordinates, LargeModel, ModelsFrom, Protocol, SmallModel
+from langgraph_speceyes.cli.options import AsJson, BatchSize
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
 
 if TYPE_CHECKING:
+    from langgraph_speceyes.bench.chosen import Chosen
     from langgraph_speceyes.bench.later import Audited
     from langgraph_speceyes.bench.opening.live import Live, Point
 
@@ -39,17 +40,12 @@ def audit(
     max_loss: Annotated[
         float, typer.Option(help="Limit of the detector, for gates that do not open themselves.")
     ] = 0.02,
-    models: ModelsFrom = None,
-    speculator: SmallModel = None,
-    agent: LargeModel = None,
-    protocol: Protocol = "native",
-    coordinates: Coordinates = "absolute",
-    batch_size: BatchSize = 16,
     as_json: AsJson = False,
+    *,
+    chosen: Chosen,
 ) -> None:
     """Have the agent answer the audits that a process could not, and show how often accepted answers differ."""
     with one_line_errors():
-        from langgraph_speceyes.bench.evaluation import load_models
         from langgraph_speceyes.bench.later import audit_later, journal_at
         from langgraph_speceyes.bench.methods import named
 
@@ -58,7 +54,7 @@ def audit(
         comparing = named(agree, "agree")() if agree else None
         with closing(journal_at(journal)) as opened:
             with console.status("Loading the models"):
-                found = load_models(models, speculator, agent, protocol, coordinates, None, batch_size)
+                found = chosen.load()
             with progress_bar(console) as progress:
                 bar = progress.add_task("audits", total=None)
                 audited = asyncio.run(
@@ -125,7 +121,7 @@ def opening(
     with one_line_errors():
         from dataclasses import replace
 
-        from langgraph_speceyes.bench.evaluation import load_models
+        from langgraph_speceyes.bench.chosen import Chosen
         from langgraph_speceyes.bench.opening.live import SEED, drawn, run_live, settings_of, summary
         from langgraph_speceyes.bench.opening.live_plot import draw_opening
 
@@ -133,7 +129,7 @@ def opening(
         console = ERR if as_json else OUT
         out.mkdir(parents=True, exist_ok=True)
         with console.status("Loading the models"):
-            models = load_models(batch_size=batch_size)
+            models = Chosen(batch_size=batch_size).load()
         if score or k:
             chosen: Any = score or models.gate.score  # the gate checks it
             own = replace(models.gate, calibration=None, score=chosen, k=k or models.gate.k)

@@ -13,10 +13,11 @@ from langgraph.graph import StateGraph
 from langgraph_speceyes.agent import DeepEyesProtocol, create_visual_agent, visual_tools
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
-from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
+from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
+from langgraph_speceyes.testbed.world import GRID
 
 if TYPE_CHECKING:
     from langgraph_speceyes.models import LocalChatModel
@@ -25,6 +26,8 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SPECULATOR, AGENT, GATE = CHECKPOINTS / "speculator", CHECKPOINTS / "agent", CHECKPOINTS / "gate.json"
 SPECULATOR_NAME, AGENT_NAME = "speceyes-embedded-speculator", "speceyes-embedded-agent"
 MAX_STEPS = 5
+AGENT_RESIZE = ResizeRule(factor=prompts.VIEW // GRID, min_pixels=prompts.VIEW**2, max_pixels=prompts.VIEW**2)
+"""What the agent's processor makes of a board."""
 CACHE_BYTES = 64 * 1024 * 1024
 """Enough for the prompts of the forty newest questions."""
 
@@ -61,6 +64,8 @@ class Pair:
                 system=prompts.SYSTEM, instruction=prompts.AGENT, reminder="", final="", aliases={}
             ),
             coordinates=CoordinateSpace.RESIZED,
+            # behind an endpoint it is the same model, which nobody can ask for its rule
+            resize=getattr(self.large, "resize_rule", None) or AGENT_RESIZE,
             max_steps=MAX_STEPS,
             # trained on single questions
             history=False,

@@ -133,7 +133,7 @@ class ModelServer:
         return f"{self.host} port {self.port}"
 
     def _load(self) -> dict[str, LocalChatModel]:
-        from langgraph_speceyes.models.chat import LocalChatModel
+        from langgraph_speceyes.models import LocalChatModel
         from langgraph_speceyes.testbed.pair import load_pair
 
         pair = self._pair or load_pair()

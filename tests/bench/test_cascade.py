@@ -19,7 +19,8 @@ from langgraph_speceyes.agent import with_instruction
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.calibrate import calibrate_run
 from langgraph_speceyes.bench.cascade import RULE_OF_THUMB, create_cascade, mean_probability
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models, overview
+from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.bench.methods import METHODS, Models, build
 from langgraph_speceyes.bench.report import figures
 from langgraph_speceyes.bench.report.data import load

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.check import METHODS, paired, report
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.report import figures as report_figures
 from langgraph_speceyes.bench.report.data import load
 from langgraph_speceyes.bench.runs import Outcome, Run

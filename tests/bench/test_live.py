@@ -14,8 +14,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from PIL import Image
 
 from langgraph_speceyes import Gate, ImagePolicy, Prompts
+from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.datasets import Item
-from langgraph_speceyes.bench.evaluation import embedded_models
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.opening.live import drawn, lost, run_live, settings_of, summary
 from langgraph_speceyes.bench.opening.live_plot import draw_opening

@@ -22,8 +22,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark, Row
+from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.evaluation import Evaluation, embedded_models
+from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.methods import Models, build
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome, Run, picture_name
@@ -312,7 +313,7 @@ def other(models):
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "langgraph_speceyes.cli", "eval", str(folder / "questions.jsonl"), "--out", str(out)),
+        *(sys.executable, "-m", "langgraph_speceyes", "eval", str(folder / "questions.jsonl"), "--out", str(out)),
         *("--models", "slow.models", "--method", "agent", "--method", "slow.other", "--json", *more),
     ]
 

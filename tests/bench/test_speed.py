@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 from langgraph_speceyes.bench import statistics
 from langgraph_speceyes.bench.benchmark import Benchmark
+from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.datasets import Item
-from langgraph_speceyes.bench.evaluation import embedded_models
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.speed import AIMS, KEYS, MEASUREMENTS, Bench, caches, comparison, gate, run
 from langgraph_speceyes.bench.speed.figures import Figure, mean_speedup, paired, total_speedup, typical

@@ -64,11 +64,13 @@ def test_what_nothing_would_look_at_is_refused(tmp_path: Path, text: str) -> Non
         page(tmp_path, text)
 
 
-@pytest.mark.parametrize("block", ["```\nx\n```", "```sh\nls\n```", "```python\nx =\n```", "```json\n{\n```"])
+@pytest.mark.parametrize(
+    "block", ["```\nx\n```", "```sh\nls\n```", "```python\nx =\n```", "```json\n{\n```", "```toml\nx = 1\n```"]
+)
 def test_a_block_that_nothing_runs_fails(tmp_path: Path, block: str) -> None:
     (found,) = page(tmp_path, block).blocks
     with pytest.raises((AssertionError, SyntaxError, ValueError)):
-        test_every_block_is_run_checked_or_says_why_not(found)
+        test_every_block_is_run_checked_or_says_why_not(found, tmp_path)
 
 
 @pytest.mark.parametrize(

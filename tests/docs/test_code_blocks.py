@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from langgraph_speceyes.bench.chosen import CONFIG, Chosen
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.testbed.pair import Pair
 from tests.docs.blocks import ROOT, Block, Check, Command, Page, Prelude, pages
@@ -25,7 +26,7 @@ from tests.docs.preludes import PRELUDES
 PAGES = pages()
 BLOCKS = [block for page in PAGES for block in page.blocks]
 SHELL = [block for block in BLOCKS if block.language == "bash" and block.reason is None]
-NOTHING_TO_RUN = {"text", "mermaid", "json", "yaml"}
+NOTHING_TO_RUN = {"text", "mermaid", "json", "yaml", "toml"}
 PARSED = {"langgraph": "langgraph_cli.cli:cli", "mkdocs": "mkdocs.__main__:cli"}
 
 
@@ -40,13 +41,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_every_block_is_run_checked_or_says_why_not(block: Block) -> None:
+def test_every_block_is_run_checked_or_says_why_not(block: Block, tmp_path: Path) -> None:
     if block.reason is not None:
         assert block.reason, "say why it is not run"
         return
     assert block.language in {"python", "bash", *NOTHING_TO_RUN}, f"nothing runs {block.language!r}"
     if block.language == "json":
         json.loads(block.code)
+    if block.language == "toml":
+        (tmp_path / CONFIG).write_text(block.code)
+        assert Chosen.from_file(tmp_path / CONFIG) != Chosen()
     if block.language == "python":
         compile(block.code, str(block), "exec")
 

@@ -57,7 +57,7 @@ def served() -> Iterator[Served]:
     if speculator and agent:
         yield named(speculator, agent)
         return
-    command = [sys.executable, "-m", "langgraph_speceyes.cli", "testbed", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "langgraph_speceyes", "testbed", "serve", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--max-logprobs", str(MAX_LOGPROBS)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

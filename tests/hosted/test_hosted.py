@@ -257,6 +257,24 @@ def test_the_command_shows_what_an_endpoint_can_do(served: Served) -> None:
     assert json.loads(printed.stdout) == probe(served.agent()).to_dict()
 
 
+def test_one_line_asks_models_behind_endpoints(pair: Pair, served: Served, ask: Ask) -> None:
+    named = [
+        *("--speculator", f"{served.speculator_name}@{served.speculator_url}"),
+        *("--agent", served.agent_name, "--base-url", served.agent_url),
+    ]
+    here = pair.speceyes().compile()
+    routes = set()
+    for _, message in ask("attributes", 3):
+        image, text = message.content
+        printed = CliRunner().invoke(app, ["ask", image["url"], text["text"], *named, "--json"])
+        assert printed.exit_code == 0, printed.output
+        there, expected = json.loads(printed.stdout), here.invoke({"messages": [message]})
+        assert there["answer"] == expected["messages"][-1].text
+        assert there["decision"]["route"] == expected["decision"]["route"]
+        routes.add(there["decision"]["route"])
+    assert routes == {"bypass", "fallback"}
+
+
 def test_trouble_with_an_endpoint_is_named(served: Served, unused_tcp_port: int) -> None:
     with pytest.raises(EndpointError, match=r"absent.*no such model"):
         probe(hosted_model("absent", base_url=served.agent_url))

@@ -144,7 +144,7 @@ async def run(
     """Measure.
 
     Args:
-        models: Yours, or the embedded pair (:func:`~langgraph_speceyes.bench.evaluation.load_models`).
+        models: Yours, or the embedded pair (:func:`~langgraph_speceyes.bench.chosen.Chosen`).
         benchmark: The questions; the default is the embedded world.
         only: Names of :data:`MEASUREMENTS` or of their keys; all without it.
         questions: Questions of each split; the default is 52, or 4 when quick.

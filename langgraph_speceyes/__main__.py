@@ -1,4 +1,4 @@
-"""`python -m langgraph_speceyes.cli`."""
+"""`python -m langgraph_speceyes`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,203 @@
+"""Which models answer, as a person names them: on the command line, or in `speceyes.toml`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
+
+from langgraph_speceyes.bench.methods import Models, named
+from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import Gate, resolve_gate
+from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
+
+CONFIG = "speceyes.toml"
+"""Read from the working directory, if it is there."""
+_ROLES = ("speculator", "agent", "judge")
+_AT_URL = re.compile(r"(?P<name>.+)@(?P<url>https?://.+)", re.IGNORECASE)
+_PROVIDER = re.compile(r"[a-z][a-z0-9_]+:[^\\/]")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which models answer; without a name, the embedded pair.
+
+    A model is named as `NAME@URL` behind an OpenAI-compatible endpoint, or by its name alone where `base_url` says
+    where all of them are; as LangChain names it (`openai:gpt-5-mini`); or as a hub id or a folder, which runs in this
+    process.
+
+    Attributes:
+        models: Dotted name of a function that returns :class:`~langgraph_speceyes.bench.methods.Models`, instead of all
+            that follows.
+        speculator: The small model.
+        agent: The agent's model, which also judges.
+        judge: The model that judges, where it is another one.
+        base_url: The endpoint of models that are named without one.
+        api_key_env: Environment variable that holds the endpoints' key; the default is `OPENAI_API_KEY`.
+        protocol: How the agent's model calls tools: `native` or `deepeyes`.
+        coordinates: What its boxes count.
+        gate: Gate file; the default is the embedded pair's own or an uncalibrated one.
+        batch_size: Most calls in one forward pass of a local model.
+    """
+
+    models: str | None = None
+    speculator: str | None = None
+    agent: str | None = None
+    judge: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    protocol: str = "native"
+    coordinates: str = "absolute"
+    gate: Path | None = None
+    batch_size: int = 16
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read the choice from a TOML file whose keys are the attributes, paths counted from its folder.
+
+        Raises:
+            ArgumentError: It is no TOML, or a key or value is not one of these.
+        """
+        try:
+            found = tomllib.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ArgumentError(path.name, "a TOML file", error) from None
+        known = {field.name: int if field.name == "batch_size" else str for field in fields(cls)}
+        for key, value in found.items():
+            if key not in known:
+                raise ArgumentError(path.name, f"the keys {', '.join(known)}", key)
+            if type(value) is not known[key]:
+                raise ArgumentError(f"{path.name}: {key}", known[key].__name__, repr(value))
+        if "gate" in found:
+            found["gate"] = path.parent / found["gate"]
+        return cls(**found)
+
+    def changed(self, options: Mapping[str, Any]) -> Self:
+        """The same with what a command line gives; None is nothing given."""
+        given = {key: value for key, value in options.items() if value is not None}
+        # a function that returns models, and names of models, are two ways: the command line's is the one that is meant
+        ways = ({"models"}, {"speculator", "agent", "judge", "base_url"})
+        if len([way for way in ways if way & set(given)]) == 1:
+            (other,) = (way for way in ways if not way & set(given))
+            given |= dict.fromkeys(other)
+        return replace(self, **given)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded pair answers."""
+        return self.models is None and self.speculator is None and self.agent is None
+
+    @property
+    def _served(self) -> bool:
+        """Whether the embedded pair answers behind an endpoint: it understands the words it was trained on alone."""
+        names = [(name or "").partition("@")[0] for name in (self.speculator, self.agent)]
+        return names == [SPECULATOR_NAME, AGENT_NAME]
+
+    def _pair(self, small: Any, large: BaseChatModel) -> Pair:
+        return Pair(small, large, Gate.load(GATE) if self.gate is None else resolve_gate(self.gate))
+
+    def load(self) -> Models:
+        """Make the models.
+
+        Raises:
+            ArgumentError: A model is missing or cannot be made, or the function returns something else.
+            GateMismatchError: The gate was calibrated for other models.
+            MissingExtraError: What a model needs is not installed.
+        """
+        if self.models is not None:
+            if self.speculator or self.agent:
+                raise ArgumentError("models", "no --speculator and --agent beside it", self.speculator or self.agent)
+            found = made(self.models, "models")
+            if not isinstance(found, Models):
+                raise ArgumentError("models", "a function that returns bench.methods.Models", type(found).__name__)
+            return found
+        if (self.speculator is None) != (self.agent is None):
+            given, missing = ("speculator", "agent") if self.agent is None else ("agent", "speculator")
+            raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
+        chosen = resolve_gate(self.gate)
+        if self.speculator is None or self.agent is None:
+            if beside := next((key for key in ("base_url", "judge") if getattr(self, key)), None):
+                raise ArgumentError("speculator", f"a model, and --agent, beside --{beside.replace('_', '-')}", "none")
+            return self._embedded()
+        from langgraph_speceyes import create_visual_agent
+        from langgraph_speceyes.prompts import Prompts
+
+        large = self._model("agent", self.agent)
+        judge = large if self.judge is None else self._model("judge", self.judge)
+        small = self._model("speculator", self.speculator)
+        if self._served:
+            return replace(embedded_models(self._pair(small, large)), large=judge)
+
+        def agent(over: BaseChatModel) -> Runnable[Any, Any]:
+            resize = getattr(large, "resize_rule", None)
+            looking = create_visual_agent(over, protocol=self.protocol, coordinates=self.coordinates, resize=resize)
+            return looking.compile(name="agent")
+
+        return Models(small, judge, agent(large), chosen, Prompts(), agent)
+
+    def _model(self, role: str, name: str) -> BaseChatModel:
+        if at := _AT_URL.fullmatch(name):
+            name, url = at["name"], at["url"]
+        else:
+            url = self.base_url or ""
+        if url:
+            from langgraph_speceyes.models.hosted import hosted_model
+
+            # as it was scored: the likeliest tokens
+            return hosted_model(name, base_url=url, api_key=self._key(), temperature=0.0)
+        if _PROVIDER.match(name) and not Path(name).exists():
+            from langgraph_speceyes.models.given import resolve_model
+
+            model = resolve_model(role, name)
+            assert isinstance(model, BaseChatModel), "names are resolved to chat models"
+            return model
+        from langgraph_speceyes import LocalChatModel
+
+        return LocalChatModel.from_pretrained(name, max_batch=self.batch_size)
+
+    def _key(self) -> str | None:
+        if self.api_key_env is None:
+            return None
+        if not (key := os.environ.get(self.api_key_env)):
+            raise ArgumentError("api-key-env", "an environment variable that holds a key", self.api_key_env)
+        return key
+
+    def _embedded(self) -> Models:
+        pair = load_pair(max_batch=self.batch_size)
+        import torch
+
+        # a forward pass of models this small is over before a second thread has begun
+        torch.set_num_threads(1)
+        return embedded_models(replace(pair, gate=resolve_gate(self.gate)) if self.gate else pair)
+
+
+def embedded_models(pair: Pair) -> Models:
+    """What methods are made of, from the embedded pair."""
+
+    def agent(model: BaseChatModel) -> Runnable[Any, Any]:
+        return replace(pair, large=model).agent().compile(name="agent")
+
+    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
+
+
+def made(function: str, argument: str) -> Any:
+    """What a function of the user's returns.
+
+    Raises:
+        ArgumentError: There is no such function, or it wants arguments.
+    """
+    make = named(function, argument)
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        expected = "a function that can be called without arguments"
+        raise ArgumentError(argument, expected, f"{function}: {error}") from None
+    return make()
