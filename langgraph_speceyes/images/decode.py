@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from PIL import Image
 
 from langgraph_speceyes.errors import ImageError
-from langgraph_speceyes.images.pixels import SMALLER, Job, Limits, decode_bands, open_image
+from langgraph_speceyes.images.pixels import SMALLER, Job, Limits, Opened, decode_bands, open_image
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.structure import may_be_turned, orientation, plain
 from langgraph_speceyes.images.workers import WORKERS
@@ -58,7 +58,7 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, smaller: 
         opened = open_image(job)
         size, smaller = opened.size, opened.shrunk
         with _ROOM.held(opened.cost):
-            image = _joined(decode_bands(opened, job), size)
+            image = _joined(decode_bands(opened, job), opened)
     # A leftover orientation would be applied a second time by whoever saves and reopens the image.
     image.info.clear()
     if smaller:
@@ -94,12 +94,12 @@ def is_turned(data: bytes) -> bool:
     return known not in (None, 1)
 
 
-def _joined(bands: Iterator[Image.Image], size: tuple[int, int]) -> Image.Image:
+def _joined(bands: Iterator[Image.Image], opened: Opened) -> Image.Image:
     first = next(bands)
     second = next(bands, None)
     if second is None:
         return first
-    whole = Image.new("RGB", size)
+    whole = Image.new("RGB", opened.decoded)
     whole.paste(first, (0, 0))
     top = first.height
     while second is not None:

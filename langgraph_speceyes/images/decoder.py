@@ -44,7 +44,7 @@ def _answer(asked: dict[str, Any], data: bytes, answers: IO[bytes]) -> None:
         for band in decode_bands(opened, job):
             if not begun:
                 # the size of the pixels, which one that is decoded smaller has fewer of
-                _say(answers, {**said, "pixels": opened.image.size})
+                _say(answers, {**said, "pixels": opened.decoded})
                 begun = True
             answers.write(band.tobytes("raw", "RGB"))
     except ImageError as error:

@@ -271,8 +271,8 @@ def _seen(
 
     def wanted(whole: tuple[int, int]) -> tuple[Region, tuple[int, int]]:
         """The part that is seen, and the size at which it is."""
-        part = Region(0, 0, *whole) if ref.region is None else _inside(ref.region, whole, policy, argument, ref)
         try:
+            part = Region(0, 0, *whole) if ref.region is None else _inside(ref.region, whole, policy, argument, ref)
             return part, rule.size(*part.size)
         except ImageError as error:
             raise ImageError(argument, error.expected, f"{error.found} in {_name(ref)}") from None

@@ -103,6 +103,7 @@ class Opened:
         size: (width, height) as it is to be shown.
         shrunk: Whether it will be decoded smaller.
         cost: Bytes that decoding it takes at its height.
+        decoded: (width, height) of what was decoded, once that is: less than `size` where it was decoded smaller.
     """
 
     image: ImageFile
@@ -110,6 +111,7 @@ class Opened:
     size: tuple[int, int]
     shrunk: bool
     cost: int
+    decoded: tuple[int, int] = (0, 0)
 
 
 def open_image(job: Job, *, decode: bool = True) -> Opened:
@@ -160,6 +162,7 @@ def decode_bands(opened: Opened, job: Job) -> Iterator[Image.Image]:
         if isinstance(image, JpegImageFile | PngImageFile):
             # the encoded bytes are let go
             image.fp = None
+        opened.decoded = image.size
         kept = isinstance(image, JpegImageFile | PngImageFile) or type(image) is Image.Image
         if kept and image.mode == "RGB" and not _transparent(image):
             # its own pixels, without a copy of them

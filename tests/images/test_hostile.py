@@ -171,3 +171,17 @@ def test_bands_are_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (len(bands) == 1) == (pixels > 61 * 53)
             found.append(b"".join(band.tobytes("raw", "RGB") for band in bands))
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_bands_of_a_smaller_image_are_the_smaller_image(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = picture(640, 480).convert("L").resize((2400, 2080))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(grey, "JPEG", exif=exif)
+    at_once = decode(data, DEFAULT_POLICY, "messages", "it", smaller=True)
+    monkeypatch.setattr("langgraph_speceyes.images.pixels._BAND_PIXELS", 600 * 7)
+    in_bands = decode(data, DEFAULT_POLICY, "messages", "it", smaller=True)
+    assert at_once.size == in_bands.size == ((600, 520) if orientation == 1 else (520, 600))
+    assert at_once.tobytes() == in_bands.tobytes()
+    assert at_once.info == in_bands.info
