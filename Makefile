@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-vllm threads properties soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo test test-vllm threads properties hostile soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,6 +29,9 @@ threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
 
 properties: $(STAMP) ## Every property test on new random examples
 	SPECEYES_PROPERTIES=search $(BIN)/python -m pytest -m hypothesis
+
+hostile: $(STAMP) ## 205 hostile images read in four ways, each in a process of its own: answers, seconds, memory
+	$(BIN)/python -W ignore -m tests.hostile.campaign
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langgraph_speceyes import ImagePolicy, SpecEyesMiddleware
+from langgraph_speceyes import ImagePolicy, SpecEyesMiddleware, create_speceyes
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images import ImageStore, clear_cache, set_default_store
 from langgraph_speceyes.images.store import reset_default_store
 from langgraph_speceyes.testbed.pair import PROMPTS, Pair
 from tests.images.pictures import encode, picture
+from tests.scripted import Agent, speculator
 
 CLOSED = ImagePolicy(roots=(), allow_stored=False)
 OPENED: list[str] = []
@@ -166,3 +167,21 @@ def test_policies_within_each_other_all_count(tmp_path: Path) -> None:
     assert (both.allow_remote, both.allow_stored) == (True, False)
     assert first.restricted_by(ImagePolicy()).roots == first.roots
     assert os.fspath(inner) not in map(os.fspath, first.restricted_by(ImagePolicy(roots=(other,))).roots or ())
+
+
+def test_too_many_images_are_the_agents() -> None:
+    """A question of more images than the policy allows is looked at by nobody in front of the agent."""
+    shown, text = question()
+    given = {"messages": [HumanMessage([*[shown] * 4, text])]}
+    for most, asked in ((4, True), (3, False)):
+        small = speculator()
+        agent = Agent()
+        graph = create_speceyes(agent.graph, speculator=small, policy=ImagePolicy(max_images=most)).compile()
+        decision = graph.invoke(given)["decision"]
+        assert bool(small.calls) == asked
+        assert (decision["reason"] is None) == asked
+        assert asked or "at most 3 images (max_images)" in decision["reason"]
+    with pytest.raises(ImageError, match="max_images"):
+        create_speceyes(agent.graph, speculator=small, policy=ImagePolicy(max_images=3), strict=True).compile().invoke(
+            given
+        )
