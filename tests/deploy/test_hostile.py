@@ -42,8 +42,8 @@ QUESTION = "What color is the star?"
 class Served:
     """A server whose operator has opened no folder, what it may not open, and what it was seen to open."""
 
-    def __init__(self, client: SyncLangGraphClient, folder: Path, root: Path, log: Path) -> None:
-        self.client, self.root, self.log = client, root, log
+    def __init__(self, url: str, client: SyncLangGraphClient, folder: Path, root: Path, log: Path) -> None:
+        self.url, self.client, self.root, self.log = url, client, root, log
         self.there, self.gone = folder / "secret-there.png", folder / "secret-gone.png"
 
     def opened(self) -> list[str]:
@@ -72,7 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         dev_server(home, "--n-jobs-per-worker", "4", scenes=root, start_within_s=900, more_env=env) as server,
         get_sync_client(url=server.url) as client,
     ):
-        yield Served(client, folder, root, log)
+        yield Served(server.url, client, folder, root, log)
 
 
 def ways(path: Path, root: Path) -> dict[str, dict[str, Any]]:
@@ -156,22 +156,24 @@ def test_a_state_that_a_client_has_written_opens_nothing(served: Served) -> None
     attempts += [("intake", "speceyes_checkpointed"), ("pinned", "path"), ("pinned", "stored"), ("pinned", "loopback")]
 
     def attempt(one: tuple[str, str]) -> list[str]:
-        said = []
-        for path in _both(served):
-            block = ways(path, root)[one[1]]
-            thread = served.client.threads.create(graph_id="embedded")["thread_id"]
-            config: Any = {"configurable": {"speceyes_images": [block["url"]]}} if one[0] == "pinned" else None
+        return [surgery(*one, path) for path in _both(served)]
+
+    def surgery(node: str, way: str, path: Path) -> str:
+        block = ways(path, root)[way]
+        # a connection of its own: the server closes one that has seen it fail
+        with get_sync_client(url=served.url) as client:
+            thread = client.threads.create(graph_id="embedded")["thread_id"]
+            config: Any = {"configurable": {"speceyes_images": [block["url"]]}} if node == "pinned" else None
             if config is None:
                 messages = [human(block, own()[1]), {"role": "assistant", "content": [block]}]
                 try:
-                    served.client.threads.update_state(thread, {"messages": messages}, as_node=one[0])
+                    client.threads.update_state(thread, {"messages": messages}, as_node=node)
                 except APIStatusError as error:
-                    said.append(f"refused: {type(error).__name__}")
-                    continue
-            said.append(_run(served, thread, [human(*own())], path, config))
-            state = json.dumps(served.client.threads.get_state(thread)["values"].get("messages", []))
+                    return f"refused: {type(error).__name__}"
+            said = _run(served, thread, [human(*own())], path, config)
+            state = json.dumps(client.threads.get_state(thread)["values"].get("messages", []))
             assert base64.b64encode(encode(picture(320, 320))).decode() not in state
-        return said
+            return said
 
     told = _all(attempts, attempt)
     assert {one: said for one, said in zip(attempts, told, strict=True) if len(set(said)) > 1} == {}
