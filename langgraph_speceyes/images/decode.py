@@ -54,7 +54,7 @@ def decode(data: bytes, policy: ImagePolicy, argument: str, name: str, smaller: 
         assert found.image is not None
         size, image, smaller = found.size, found.image, found.shrunk
     else:
-        job = Job(known.data, limits, argument, name, known.orientation, smaller)
+        job = Job(known.data, limits, argument, name, known.orientation, smaller, known.scans)
         opened = open_image(job)
         size, smaller = opened.size, opened.shrunk
         with _ROOM.held(opened.cost):
@@ -75,7 +75,7 @@ def read_size(data: bytes, policy: ImagePolicy, argument: str, name: str) -> tup
     known, limits = plain(data), limits_of(policy)
     if known is None:
         return WORKERS.run(Job(data, limits, argument, name), policy.decode_timeout_s, decode=False).size
-    return open_image(Job(known.data, limits, argument, name, known.orientation), decode=False).size
+    return open_image(Job(known.data, limits, argument, name, known.orientation, scans=1), decode=False).size
 
 
 def is_turned(data: bytes) -> bool:

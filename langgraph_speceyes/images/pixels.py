@@ -83,6 +83,7 @@ class Job:
         name: What errors call the image.
         orientation: Its EXIF orientation, where that is known; None to ask the decoder.
         smaller: Whether it may be decoded at a quarter of its width and height, where it is a JPEG.
+        scans: How many scans a JPEG may have; None if that is not known.
     """
 
     data: bytes
@@ -91,6 +92,7 @@ class Job:
     name: str
     orientation: int | None = None
     smaller: bool = False
+    scans: int | None = None
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ def open_image(job: Job, *, decode: bool = True) -> Opened:
     swapped = turned in _TURNED and image.format != "TIFF"
     size = (image.height, image.width) if swapped else image.size
     shrunk = job.smaller and type(image) is JpegImageFile and _shrink(image, turned)
-    cost = _cost(image, turned, job.data)
+    cost = _cost(image, turned, job)
     if decode and cost > job.limits.max_decoded_bytes:
         expected = f"an image that decodes in at most {job.limits.max_decoded_bytes} bytes (max_decoded_bytes)"
         found = f"{_by(size)} of mode {image.mode} in {job.name}, {cost} bytes as {image.format}"
@@ -249,7 +251,7 @@ def _shrink(image: JpegImageFile, turned: int) -> bool:
     return image.draft(None, (image.width // SMALLER, image.height // SMALLER)) is not None
 
 
-def _cost(image: ImageFile, turned: int, data: bytes) -> int:
+def _cost(image: ImageFile, turned: int, job: Job) -> int:
     """Bytes that decoding takes: what the decoder needs, what it makes, and the RGB pixels made of that."""
     pixels = image.width * image.height
     made = _BYTES.get(image.mode, 4)
@@ -257,7 +259,7 @@ def _cost(image: ImageFile, turned: int, data: bytes) -> int:
     kept = image.format in ("JPEG", "MPO", "PNG") and image.mode == "RGB" and "transparency" not in image.info
     copies = made * (2 if turned in _TRANSPOSED else 1) + (0 if kept else _OUT)
     cost = pixels * (copies + _BESIDE.get(str(image.format), 0))
-    if isinstance(image, JpegImageFile) and (image.info.get("progressive") or data.count(b"\xff\xda") > 1):
+    if isinstance(image, JpegImageFile) and (job.data.count(b"\xff\xda") if job.scans is None else job.scans) > 1:
         # all coefficients are kept, of the whole image also where it is decoded smaller
         whole = pixels * (SMALLER * SMALLER if image.decoderconfig else 1)
         most = max((h for _, h, _, _ in image.layer), default=1) * max((v for _, _, v, _ in image.layer), default=1)

@@ -38,10 +38,12 @@ class Plain:
     Attributes:
         data: The encoded image without what is no part of it.
         orientation: Its EXIF orientation, 1 to 8; None where only the decoder can tell.
+        scans: How many scans a JPEG may have.
     """
 
     data: bytes
     orientation: int | None = None
+    scans: int = 1
 
 
 def plain(data: bytes) -> Plain | None:
@@ -93,7 +95,7 @@ def _without_signature(data: bytes) -> Plain | None:
 
 def _jpeg(data: bytes) -> Plain | None:
     parts, start, at, turned, pixels = list[bytes](), 0, 2, 1, 0
-    by_xmp = 1
+    by_xmp, components, progressive = 1, 0, False
     for _ in range(_MOST_SEGMENTS):
         marker = data[at + 1]
         if data[at] != 0xFF or marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:
@@ -102,17 +104,19 @@ def _jpeg(data: bytes) -> Plain | None:
         if end < at + 4 or end > len(data):
             return None
         if marker == 0xDA:
-            progressive_scans = data.count(b"\xff\xda", at)
-            if pixels * progressive_scans > max(_MOST_PASSES, 4 * pixels):
+            # where the first scan has all components and all of their bits, there is no other one
+            single = data[at + 4] == components and not progressive
+            scans = 1 if single else data.count(b"\xff\xda", at)
+            if pixels * scans > max(_MOST_PASSES, 4 * pixels):
                 return None
             parts.append(data[start:])
             lean = data if start == 0 else b"".join(parts)
-            return Plain(lean, turned if turned != 1 else by_xmp) if pixels else None
+            return Plain(lean, turned if turned != 1 else by_xmp, scans) if pixels else None
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if marker > 0xC2 or pixels:
                 return None
             height, width = struct.unpack_from(">HH", data, at + 5)
-            pixels = height * width
+            pixels, components, progressive = height * width, data[at + 9], marker == 0xC2
         if marker == 0xE1 and data.startswith(b"Exif\0\0", at + 4):
             turned = exif_orientation(data[at + 4 : end]) if turned == 1 else turned
         elif marker == 0xE1 and data.startswith(_XMP_HEAD, at + 4):
