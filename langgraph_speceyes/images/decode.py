@@ -18,6 +18,8 @@ __all__ = ["SMALLER", "WHOLE", "decode", "is_turned", "limits_of", "read_size"]
 
 WHOLE = "whole size"
 """Key of a smaller image's `info` for (width, height) of the whole one."""
+_HEADER = 0.25
+"""Share of the time for decoding that reading the header may take, which is done beforehand."""
 ROOM_BYTES = 1024 * 1024 * 1024
 """What the decodings under way in this process may take together; one alone may always go on."""
 
@@ -74,7 +76,7 @@ def read_size(data: bytes, policy: ImagePolicy, argument: str, name: str) -> tup
     """
     known, limits = plain(data), limits_of(policy)
     if known is None:
-        return WORKERS.run(Job(data, limits, argument, name), policy.decode_timeout_s, decode=False).size
+        return WORKERS.run(Job(data, limits, argument, name), _HEADER * policy.decode_timeout_s, decode=False).size
     return open_image(Job(known.data, limits, argument, name, known.orientation, scans=1), decode=False).size
 
 
@@ -88,7 +90,7 @@ def is_turned(data: bytes) -> bool:
         # the limits are checked where the image is decoded
         job = Job(data, limits_of(DEFAULT_POLICY), "image", "data")
         try:
-            known = WORKERS.run(job, DEFAULT_POLICY.decode_timeout_s, decode=False).orientation
+            known = WORKERS.run(job, _HEADER * DEFAULT_POLICY.decode_timeout_s, decode=False).orientation
         except ImageError:
             return False
     return known not in (None, 1)
