@@ -59,6 +59,13 @@ def embedded_pair() -> Pair:
 def image_policy() -> ImagePolicy:
     """What callers may refer to: inline images, and files in the folders of SPECEYES_IMAGE_ROOTS; nothing else.
 
-    A caller of a server is not its user: without roots it could have any image file of the server described.
+    A caller of a server is not its user: without roots it could have any image file of the server described, and what
+    others have sent it.
     """
-    return ImagePolicy(roots=tuple(Path(p) for p in os.environ.get(IMAGE_ROOTS, "").split(os.pathsep) if p))
+    return ImagePolicy(
+        roots=tuple(Path(p) for p in os.environ.get(IMAGE_ROOTS, "").split(os.pathsep) if p),
+        allow_stored=False,
+        # what browsers and phones send; other decoders are older and less looked after
+        formats=("PNG", "JPEG", "WEBP", "GIF"),
+        max_images=32,
+    )

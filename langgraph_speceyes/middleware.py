@@ -31,7 +31,7 @@ from langgraph_speceyes.front.insides import author_in
 from langgraph_speceyes.front.nested import arun_nested, run_nested
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
-from langgraph_speceyes.images import ImagePolicy, inline_images, inline_local_images, is_image_block
+from langgraph_speceyes.images import ImagePolicy, in_force, inline_images, inline_local_images, is_image_block
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Depth, Judgment, Query, Records, Speculation, Verdict, query_id
@@ -161,12 +161,12 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Run a tool that may look at the question's images."""
-        with self._runs.working(query_id(request.state)):
+        with in_force(self.policy), self._runs.working(query_id(request.state)):
             return handler(self._pinned(request))
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run a tool; see :meth:`wrap_tool_call`."""
-        with self._runs.working(query_id(request.state)):
+        with in_force(self.policy), self._runs.working(query_id(request.state)):
             return await handler(self._pinned(request))
 
     def wrap_model_call(
@@ -176,7 +176,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=self._prepared(request))
-        with self._beneath(), self._runs.working(query_id(request.state)):
+        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
             return handler(prepared)
 
     async def awrap_model_call(
@@ -186,7 +186,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
-        with self._beneath(), self._runs.working(query_id(request.state)):
+        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
             return await handler(prepared)
 
     def _given(self, state: SpecEyesAgentState) -> Any:
@@ -256,9 +256,9 @@ def _inlined(messages: list[Any], policy: ImagePolicy) -> list[Any]:
     prepared = []
     for message in messages:
         try:
-            prepared.append(inline_images([message], policy)[0])
+            prepared.append(inline_images([message], policy, among=messages)[0])
         except ImageError:
-            prepared.append(inline_local_images([message], policy)[0])
+            prepared.append(inline_local_images([message], policy, among=messages)[0])
     return prepared
 
 

@@ -34,7 +34,7 @@ from langgraph_speceyes.behind.remote import RemoteAgent
 from langgraph_speceyes.behind.result import Collected, Result, returned
 from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import ImagePolicy, inline_local_images
+from langgraph_speceyes.images import ImagePolicy, in_force, inline_local_images
 from langgraph_speceyes.question import as_messages
 from langgraph_speceyes.state import AgentMemory
 
@@ -63,7 +63,7 @@ class Agent:
 
     Attributes:
         runnable: The agent: a compiled graph, a remote one, or another runnable over `messages`.
-        policy: Which images may be loaded for an agent that does not read them itself.
+        policy: Which images may be loaded, here for an agent that does not read them itself and by the agent.
         given: State keys it takes, with their annotations in the state around it.
         returned: State keys it gives back.
         private: State keys that it neither takes nor gives back.
@@ -138,25 +138,27 @@ class Agent:
         return Given({START: start, **seeds}, messages)
 
     def invoke(self, given: Any, config: RunnableConfig) -> Result:
-        """Run it."""
-        if self.local is None:
-            return returned(self._callee.invoke(given, config))
-        collected = Collected(self.keys)
-        for part in self.local.stream(
-            given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)
-        ):
-            collected.add(part)
-        return collected.result
+        """Run it, with the policy in force for whatever it loads."""
+        with in_force(self.policy):
+            if self.local is None:
+                return returned(self._callee.invoke(given, config))
+            collected = Collected(self.keys)
+            for part in self.local.stream(
+                given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)
+            ):
+                collected.add(part)
+            return collected.result
 
     async def ainvoke(self, given: Any, config: RunnableConfig) -> Result:
         """Run it; see :meth:`invoke`."""
-        if self.local is None:
-            return returned(await self._callee.ainvoke(given, config))
-        collected = Collected(self.keys)
-        modes: Any = ["updates", "values"]
-        async for part in self.local.astream(given, config, stream_mode=modes, output_keys=list(self.channels)):
-            collected.add(part)
-        return collected.result
+        with in_force(self.policy):
+            if self.local is None:
+                return returned(await self._callee.ainvoke(given, config))
+            collected = Collected(self.keys)
+            modes: Any = ["updates", "values"]
+            async for part in self.local.astream(given, config, stream_mode=modes, output_keys=list(self.channels)):
+                collected.add(part)
+            return collected.result
 
     def update(self, state: Mapping[str, Any], result: Result, messages: list[Any]) -> dict[str, Any]:
         """The update that makes the state around it the agent's own.
@@ -209,7 +211,10 @@ class Agent:
         """Messages as the agent reads them: this package's own references as data, unless it reads those itself."""
         if self.reads_references or not isinstance(messages, list):
             return messages
-        return [inline_local_images([one], self.policy)[0] if isinstance(one, BaseMessage) else one for one in messages]
+        return [
+            inline_local_images([one], self.policy, among=messages)[0] if isinstance(one, BaseMessage) else one
+            for one in messages
+        ]
 
     def restored(self, held: Any, shown: Any, messages: list[Any]) -> list[Any]:
         """An agent's messages, where it repeats what it was given as that stands in the state.
@@ -276,7 +281,7 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
 
     Args:
         agent: A LangGraph agent, compiled or not, a `RemoteGraph`, or another runnable over `messages`.
-        policy: Which images may be loaded for an agent that does not read them itself.
+        policy: Which images may be loaded, here for an agent that does not read them itself and by the agent.
         state_schema: Its state, where it cannot be seen (remote agents, plain runnables).
         adapted: Whether the caller's own functions read the question and write the answer.
 

@@ -22,7 +22,7 @@ from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
 from langgraph_speceyes.front.caching import CallCache
 from langgraph_speceyes.front.retrying import Retries
-from langgraph_speceyes.images import ImagePolicy, ImageRef, images_as_urls, inline_images
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, images_as_urls, in_force, inline_images
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.models.waiting import deadline
@@ -41,7 +41,7 @@ class ModelCall:
         name: Name of the model's run in traces.
         max_tokens: Most tokens of the answer.
         top_logprobs: Candidates to ask for, for each token; with 0 only the token's own log-probability.
-        policy: Which images may be loaded when the model takes no references.
+        policy: Which images may be loaded, here and by the model.
         timeout_s: Longest wait in seconds, or None. A local forward pass that is under way is not stopped by it.
         tools: Tools shown to the model, in OpenAI's format, for a prompt that begins like another one of it.
         retries: When the model is asked again, within the time limit.
@@ -107,8 +107,9 @@ class ModelCall:
         if (load := getattr(self._first, "preload", None)) is None:
             return False
         # what only its own policy refuses is the call's failure, later
-        with suppress(ImageError):
-            return bool(load(image)) and getattr(self._first, "policy", None) == self.policy
+        with suppress(ImageError), in_force(self.policy):
+            own = self.policy is DEFAULT_POLICY and getattr(self._first, "policy", None) != self.policy
+            return bool(load(image)) and not own
         return False
 
     def expect(self, key: str) -> None:
@@ -125,11 +126,12 @@ class ModelCall:
         """Ask the model."""
         try:
             until = self._until()
-            if self.timeout_s is None or not self._keeps_deadlines:
-                return within(self.timeout_s, lambda: self._ask(messages, key, until))
-            # no thread, which would wait on after the time is over
-            with deadline(self.timeout_s):
-                return self._ask(messages, key, until)
+            with in_force(self.policy):
+                if self.timeout_s is None or not self._keeps_deadlines:
+                    return within(self.timeout_s, lambda: self._ask(messages, key, until))
+                # no thread, which would wait on after the time is over
+                with deadline(self.timeout_s):
+                    return self._ask(messages, key, until)
         except BaseException:
             self.dismiss(key)
             raise
@@ -137,7 +139,8 @@ class ModelCall:
     async def acall(self, messages: Sequence[BaseMessage], key: str) -> AIMessage:
         """Ask the model; see :meth:`__call__`."""
         try:
-            return await asyncio.wait_for(self._aask(messages, key, self._until()), self.timeout_s)
+            with in_force(self.policy):
+                return await asyncio.wait_for(self._aask(messages, key, self._until()), self.timeout_s)
         except BaseException:
             self.dismiss(key)
             raise

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.choices import DepthChoice, OrderChoice
-from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.errors import ImageError, describe_error
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.depth_choice import DepthChooser
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
-from langgraph_speceyes.images import ImagePolicy, check_image
+from langgraph_speceyes.images import ImagePolicy, check_count, check_image
 from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
 from langgraph_speceyes.state import Query, RunSettings, Seen, SpecEyesState
 
@@ -157,8 +157,14 @@ class Intake:
         """Why an image of the question cannot be opened; None if all can.
 
         Raises:
-            ImageError: One cannot, and the run is strict.
+            ImageError: One cannot, or they are too many, and the run is strict.
         """
+        try:
+            check_count(len(asked.images), self.policy, self.adapter.argument)
+        except ImageError as error:
+            if self.strict:
+                raise
+            return describe_error(error)
         for image in asked.images:
             try:
                 # every one of them, whatever the first one says

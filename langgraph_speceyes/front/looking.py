@@ -12,7 +12,7 @@ from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.calling import within
 from langgraph_speceyes.front.scope import CallScope
-from langgraph_speceyes.images import ImagePolicy, question_text
+from langgraph_speceyes.images import ImagePolicy, in_force, question_text
 from langgraph_speceyes.looks import Block, Look, Sight, observed
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Depth, SpecEyesState, query_of
@@ -55,7 +55,8 @@ class Looking:
         """Look at the newest question."""
         began = time.perf_counter()
         try:
-            blocks = within(self.timeout_s, lambda: self._seen(state))
+            with in_force(self.policy):
+                blocks = within(self.timeout_s, lambda: self._seen(state))
         except Exception as error:
             return self._failed(error, began, state)
         return self._update(blocks, began, None, state)
@@ -64,7 +65,8 @@ class Looking:
         """Look at the newest question; see :meth:`__call__`."""
         began = time.perf_counter()
         try:
-            blocks = await asyncio.wait_for(self._aseen(state), self.timeout_s)
+            with in_force(self.policy):
+                blocks = await asyncio.wait_for(self._aseen(state), self.timeout_s)
         except Exception as error:
             return self._failed(error, began, state)
         return self._update(blocks, began, None, state)

@@ -13,6 +13,7 @@ from langgraph_speceyes.images.block import (
 from langgraph_speceyes.images.cache import ImageCache
 from langgraph_speceyes.images.channel import MessagesChannel
 from langgraph_speceyes.images.checkpoints import RestoredThread, restore_checkpoints
+from langgraph_speceyes.images.conversation import Conversation, check_count
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
 from langgraph_speceyes.images.graph_store import GraphImageStore
 from langgraph_speceyes.images.inline import images_as_urls, inline_images, inline_local_images
@@ -27,7 +28,7 @@ from langgraph_speceyes.images.load import (
     load_image,
     load_resized,
 )
-from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective, in_force
 from langgraph_speceyes.images.reference import ImageRef, crop_reference, inline_reference, parse_reference
 from langgraph_speceyes.images.region import Region
 from langgraph_speceyes.images.resize import ResizeRule, as_rule
@@ -41,6 +42,7 @@ from langgraph_speceyes.images.store import (
 
 __all__ = [
     "DEFAULT_POLICY",
+    "Conversation",
     "CoordinateSpace",
     "GraphImageStore",
     "ImageCache",
@@ -55,16 +57,19 @@ __all__ = [
     "aload_image",
     "as_rule",
     "block_of",
+    "check_count",
     "check_image",
     "check_region",
     "clear_cache",
     "configure_cache",
     "crop_reference",
     "default_store",
+    "effective",
     "encoded",
     "find_images",
     "from_pixels",
     "images_as_urls",
+    "in_force",
     "inline_images",
     "inline_local_images",
     "inline_reference",

@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.errors import ImageError, describe_error
 from langgraph_speceyes.images.block import field_of, find_payload, parse_block
+from langgraph_speceyes.images.conversation import Conversation
 from langgraph_speceyes.images.data_url import is_data_url
 from langgraph_speceyes.images.decode import is_turned
 from langgraph_speceyes.images.load import encoded
@@ -39,6 +40,7 @@ def inline_images(
     store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
+    among: Sequence[object] = (),
 ) -> list[BaseMessage]:
     """Return messages whose local images are inline, for models that cannot read this machine's files.
 
@@ -47,6 +49,7 @@ def inline_images(
         policy: Limits.
         store: Where ``sha256:`` images are; ``None`` for the default store.
         argument: Name of the argument that errors blame.
+        among: The conversation that they are from, where it is longer.
 
     Returns:
         A list in which every image that is a local path, a ``file:`` URL, an interned image or a region has become
@@ -57,13 +60,18 @@ def inline_images(
     Raises:
         ImageError: As :func:`load_image`; also for a remote image that the policy does not allow.
     """
-    return [_map_blocks(message, lambda block: _inlined(block, policy, store, argument)) for message in messages]
+    shown = Conversation(among or messages, policy)
+    for message in messages:
+        shown.check_count(message, argument)
+    return [_map_blocks(message, lambda block: _inlined(block, shown, store, argument)) for message in messages]
 
 
 def inline_local_images(
     messages: Sequence[BaseMessage],
     policy: ImagePolicy = DEFAULT_POLICY,
     store: ImageStoreProtocol | None = None,
+    *,
+    among: Sequence[object] = (),
 ) -> list[BaseMessage]:
     """Return messages whose local images are inline, for an agent of others; never raises.
 
@@ -71,14 +79,17 @@ def inline_local_images(
         messages: Any messages; they are not changed.
         policy: Limits.
         store: Where ``sha256:`` images are; ``None`` for the default store.
+        among: The conversation that they are from, where it is longer.
 
     Returns:
         A list in which the images that only this package or this machine can read have become base64: local paths,
-        ``file:`` URLs, interned images, and regions of anything. All else is the same object: text, whole images,
-        remote or inline, whatever their spelling and orientation, file ids and other forms that the agent's model may
-        know, and images that are missing, damaged or refused by the policy.
+        ``file:`` URLs, interned images, and regions of anything; and inline images that an orientation tag turns have
+        been turned, since tools cut what a viewer shows and many servers ignore the tag. All else is the same object:
+        text, whole images, remote or inline, whatever their spelling, file ids and other forms that the agent's model
+        may know, and images that are missing, damaged or refused by the policy.
     """
-    return [_map_blocks(message, lambda block: _inlined_if_local(block, policy, store)) for message in messages]
+    shown = Conversation(among or messages, policy)
+    return [_map_blocks(message, lambda block: _inlined_if_local(block, shown, store)) for message in messages]
 
 
 def inline_stored_images(
@@ -139,8 +150,8 @@ def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:
     return message.model_copy(update={"content": content})
 
 
-def _inlined(block: Any, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str) -> Any:
-    ref = parse_block(block, argument)
+def _inlined(block: Any, shown: Conversation, store: ImageStoreProtocol | None, argument: str) -> Any:
+    ref, policy = parse_block(block, argument), shown.policy
     if ref is None:
         return block
     if ref.kind == "remote" and not policy.allow_remote:
@@ -151,15 +162,17 @@ def _inlined(block: Any, policy: ImagePolicy, store: ImageStoreProtocol | None, 
         if _is_turned(block, ref, argument):
             return _encoded_block(block, ref, policy, store, argument)
         return block if _is_plain(block, ref) else _renewed(block, ref.payload, ref.mime_type)
-    return _encoded_block(block, ref, policy, store, argument)
+    return _encoded_block(block, shown.own(ref), policy, store, argument)
 
 
-def _inlined_if_local(block: Any, policy: ImagePolicy, store: ImageStoreProtocol | None) -> Any:
+def _inlined_if_local(block: Any, shown: Conversation, store: ImageStoreProtocol | None) -> Any:
     try:
         ref = parse_block(block)
-        if ref is None or (ref.region is None and ref.kind in ("inline", "remote")):
+        if ref is None or (ref.region is None and ref.kind == "remote"):
             return block
-        return _encoded_block(block, ref, policy, store, "messages")
+        if ref.region is None and ref.kind == "inline" and not _is_turned(block, ref, "messages"):
+            return block
+        return _encoded_block(block, shown.own(ref), shown.policy, store, "messages")
     except Exception as error:  # whatever is wrong with it is for the agent to say
         _logger.debug("an image is handed on as it came: %s", describe_error(error))
         return block

@@ -19,6 +19,8 @@ CALLER_MARK = "speceyes_interned"
 """Key of a block's ``extras`` under which :func:`intern_images` keeps what the original block looked like."""
 CHANNEL_MARK = "speceyes_checkpointed"
 """The same of ``MessagesChannel``; another key, so that images that a caller interned stay so for the nodes."""
+_AS_IT_CAME = "as_it_came"
+"""Key within a mark that holds a block which came with one: whoever wrote that, it was not written here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,11 @@ def intern_reference(ref: ImageRef, store: ImageStoreProtocol | None = None) -> 
 
 
 def intern_messages(messages: Sequence[BaseMessage], find: Find, mark: str) -> list[BaseMessage]:
-    """Swap payloads for what ``find`` says, remembering the original blocks under ``mark``."""
+    """Swap payloads for what ``find`` says, remembering the original blocks under ``mark``.
+
+    A block that has the channel's mark already is kept within a mark of its own, so that :func:`restore_messages` gives
+    back what came, whatever it was, and acts on nothing that was not written here.
+    """
     return [_map_blocks(message, lambda block: _intern_block(block, find, mark)) for message in messages]
 
 
@@ -197,6 +203,9 @@ def _map_blocks(message: BaseMessage, change: Callable[[dict[Any, Any]], dict[An
 
 
 def _intern_block(block: dict[Any, Any], find: Find, mark: str) -> dict[Any, Any]:
+    extras = block.get("extras")
+    if mark == CHANNEL_MARK and isinstance(extras, Mapping) and mark in extras:
+        return {"type": "image", "extras": {mark: {_AS_IT_CAME: block}}}
     found = find_payload(block)
     if found is None:
         return block
@@ -219,7 +228,25 @@ def _restore_block(block: dict[Any, Any], make: Make, mark: str) -> dict[Any, An
     kept = extras.get(mark) if isinstance(extras, Mapping) else None
     if not isinstance(kept, Mapping):
         return block
-    return _with_field(kept["block"], tuple(kept["keys"]), make(block["url"], kept["recipe"]))
+    if isinstance(came := kept.get(_AS_IT_CAME), dict):
+        return came
+    original, keys, recipe = kept.get("block"), kept.get("keys"), kept.get("recipe")
+    if not (isinstance(original, Mapping) and isinstance(block.get("url"), str) and _is_recipe(recipe)):
+        return block  # no mark of this package
+    try:
+        # before the store is asked: the keys may lead nowhere
+        _with_field(original, tuple(keys or ()), None)
+    except (KeyError, IndexError, TypeError):
+        return block
+    return _with_field(original, tuple(keys or ()), make(block["url"], dict(recipe or {})))
+
+
+def _is_recipe(recipe: object) -> bool:
+    """Whether :func:`restore_payload` can follow it."""
+    if not isinstance(recipe, Mapping):
+        return False
+    needed = {"bytes": (), "text": ("text",), "base64": ("head", "suffix")}.get(str(recipe.get("form")))
+    return needed is not None and all(isinstance(recipe.get(key), str) for key in needed)
 
 
 def _with_field(block: Mapping[Any, Any], keys: tuple[str, ...], value: Any) -> dict[Any, Any]:

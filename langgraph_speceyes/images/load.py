@@ -12,9 +12,10 @@ from PIL import Image
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.block import parse_block
 from langgraph_speceyes.images.cache import ImageCache, LatestBytes
-from langgraph_speceyes.images.decode import SMALLER, WHOLE, check_pixels, check_size, decode, is_turned, read_size
+from langgraph_speceyes.images.decode import SMALLER, WHOLE, decode, is_turned, limits_of, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
-from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.images.pixels import check_pixels, check_size
+from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
 from langgraph_speceyes.images.region import Region
 from langgraph_speceyes.images.resize import ResizeRule
@@ -79,7 +80,7 @@ def load_image(
     Raises:
         ImageError: The image does not exist, cannot be decoded, is over a limit or is not allowed.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
     return _load(ref, policy, store, argument, None)
 
@@ -124,7 +125,7 @@ def load_resized(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
 
     def resized() -> Image.Image:
@@ -156,7 +157,7 @@ def check_image(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
     if ref.region is not None:
         return load_image(ref, policy, store, argument=argument).size
@@ -184,7 +185,7 @@ def check_region(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     size = check_image(ref.whole, policy, store, argument=argument)
     return size if ref.region is None else _inside(ref.region, size, policy, argument, ref).size
 
@@ -212,7 +213,7 @@ def encoded(
     Raises:
         ImageError: As :func:`load_image`.
     """
-    ref = as_reference(image, argument)
+    ref, policy = as_reference(image, argument), effective(policy)
     if ref.region is None:
         data = read_source(ref, policy, store, argument)
         mime = sniff_mime(data)
@@ -256,7 +257,7 @@ def _load(
     original, region = _find(ref, policy, store, argument, data)
     if region is None:
         return original
-    return _CACHE.get(ref.source_key + region.fragment, lambda: _cut(original, region))
+    return _CACHE.get(ref.source_key + policy.decoding + region.fragment, lambda: _cut(original, region))
 
 
 def _seen(
@@ -270,8 +271,11 @@ def _seen(
 
     def wanted(whole: tuple[int, int]) -> tuple[Region, tuple[int, int]]:
         """The part that is seen, and the size at which it is."""
-        part = Region(0, 0, *whole) if ref.region is None else _inside(ref.region, whole, policy, argument, ref)
-        return part, rule.size(*part.size)
+        try:
+            part = Region(0, 0, *whole) if ref.region is None else _inside(ref.region, whole, policy, argument, ref)
+            return part, rule.size(*part.size)
+        except ImageError as error:
+            raise ImageError(argument, error.expected, f"{error.found} in {_name(ref)}") from None
 
     def smaller(whole: tuple[int, int]) -> bool:
         part, size = wanted(whole)
@@ -301,13 +305,13 @@ def _whole(
     data: bytes | None,
 ) -> Image.Image:
     """A whole image; of its (width, height) follows whether it may be decoded smaller if it is a large JPEG."""
-    name, key = _name(ref), ref.source_key
+    name, key = _name(ref), ref.source_key + policy.decoding
     small = f"{key} 1/{SMALLER}"
     for image in (_CACHE.find(key), _CACHE.find(small)):
         if image is not None:
             size = _size_of(image)
             # again on a hit: it may have been loaded under another policy
-            check_size(size, policy, argument, name)
+            check_size(size, limits_of(policy), argument, name)
             if (image.size != size) == (min(size) >= LARGE and smaller(size)):
                 return image
     encoded_bytes = read_source(ref.whole, policy, store, argument) if data is None else data
@@ -339,7 +343,7 @@ def _inside(region: Region, whole: tuple[int, int], policy: ImagePolicy, argumen
         found = f"region {region.fragment} of {whole[0]} x {whole[1]} pixels"
         raise ImageError(argument, "a region inside the image", found)
     inside = Region(region.x, region.y, width, height, region.scale)
-    check_pixels(inside.size, policy, argument, f"the enlarged region of {_name(ref)}")
+    check_pixels(inside.size, policy.max_pixels, argument, f"the enlarged region of {_name(ref)}")
     return inside
 
 

@@ -237,6 +237,8 @@ def _parse_data(uri: str, argument: str) -> ImageRef:
         payload = url.payload
     except UnicodeEncodeError:  # a lone surrogate
         raise ImageError(argument, "image data", "text that has no encoding") from None
+    except ValueError as error:
+        raise ImageError(argument, "base64 image data", str(error)) from None
     if isinstance(payload, str) and is_data_url(payload):
         raise ImageError(argument, "base64 image data", "a data: URL inside a data: URL")
     ref = inline_reference(payload, url.mime_type, argument)

@@ -12,6 +12,9 @@ from langgraph_speceyes.images.reference import ImageRef, describe
 from langgraph_speceyes.images.remote import fetch
 from langgraph_speceyes.images.store import ImageStoreProtocol, default_store
 
+MAX_PATH = 4096
+"""Most characters of a path; no system takes more."""
+
 
 def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str) -> None:
     """Check, without reading it, that a source exists and that the policy allows it.
@@ -25,6 +28,8 @@ def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol |
         # Too little to be base64 is for the decoder to say.
         _check_size(max(ref.inline_size, 1), policy, argument, "inline data")
     elif ref.kind == "store":
+        if not policy.allow_stored:
+            raise ImageError(argument, "an image of this conversation (allow_stored is off)", ref.source)
         _check_size(
             (default_store() if store is None else store).size(ref.source, argument), policy, argument, ref.source
         )
@@ -61,13 +66,12 @@ def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | 
     else:
         path = _resolve(ref, policy, argument)
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", opener=_open_only) as file:
                 # One byte more than allowed: the file may have grown since it was checked.
                 data = file.read(policy.max_bytes + 1)
         except OSError as error:
-            raise ImageError(
-                argument, "a file that can be read", f"{describe(str(path))} ({error.strerror})"
-            ) from error
+            found = f"{describe(ref.local_path(argument))} ({error.strerror})"
+            raise ImageError(argument, "a file that can be read", found) from error
     name = "inline data" if ref.kind == "inline" else describe(ref.source)
     _check_size(len(data), policy, argument, name)
     return data
@@ -76,19 +80,24 @@ def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | 
 def _resolve(ref: ImageRef, policy: ImagePolicy, argument: str) -> Path:
     given = ref.local_path(argument)
     shown = describe(given)
+    if len(given) > MAX_PATH:
+        raise ImageError(argument, f"a path of at most {MAX_PATH} characters", shown)
+    # Roots first: whether a path outside them exists, and what it is, is not for the caller to learn.
+    outside = ImageError(argument, "a path inside the policy's roots", shown)
+    if policy.roots == ():
+        raise outside
     try:
         path = Path(given).resolve()
-        # Roots first: whether a path outside them exists is not for the caller to learn.
         if policy.roots is not None and not any(path.is_relative_to(root.resolve()) for root in policy.roots):
-            raise ImageError(argument, "a path inside the policy's roots", shown)
+            raise outside
         status = path.stat()
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "a loop of symbolic links"
-        raise ImageError(argument, "an image file", f"{shown} ({reason})") from error
-    except ValueError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError(argument, "an image file", f"{shown} ({error})") from error
+        if policy.roots is not None and not isinstance(error, FileNotFoundError):
+            raise outside from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ImageError(argument, "an image file", f"{shown} ({reason})") from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
         raise ImageError(argument, "an image file", f"{shown}, which is {kind}")
@@ -96,6 +105,11 @@ def _resolve(ref: ImageRef, policy: ImagePolicy, argument: str) -> Path:
     if not os.access(path, os.R_OK):
         raise ImageError(argument, "a file that can be read", shown)
     return path
+
+
+def _open_only(path: str, flags: int) -> int:
+    """Open what has been looked at: neither a link nor a pipe that has been put in its place since."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_size(size: int, policy: ImagePolicy, argument: str, name: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from langgraph_speceyes.agent.question import INSTRUCTION_MARK, OBSERVATION_MARK
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import ImagePolicy, ResizeRule, load_image, load_resized, parse_block
+from langgraph_speceyes.images import Conversation, ImagePolicy, ResizeRule, load_image, load_resized, parse_block
 from langgraph_speceyes.models.control import ControlTokens
 
 Turn = dict[str, Any]
@@ -37,13 +37,15 @@ def turns(
 
     Raises:
         ArgumentError: A message of another kind, or a content block that is neither text nor image.
-        ImageError: An image cannot be loaded.
+        ImageError: An image cannot be loaded, or a message has too many.
     """
     images: list[Image.Image] = []
     found: list[Turn] = []
+    shown = Conversation(messages, policy)
     for message in messages:
         role = _role(message)
-        blocks = _blocks(message, policy, rule, images)
+        shown.check_count(message, "messages")
+        blocks = _blocks(message, shown, rule, images)
         turn: Turn = {"role": role, "content": blocks}
         if isinstance(message, ToolMessage):
             turn |= {"name": control.deep(message.name), "tool_call_id": control.deep(message.tool_call_id)}
@@ -104,7 +106,7 @@ def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: Co
 
 
 def _blocks(
-    message: BaseMessage, policy: ImagePolicy, rule: ResizeRule | None, images: list[Image.Image]
+    message: BaseMessage, shown: Conversation, rule: ResizeRule | None, images: list[Image.Image]
 ) -> list[Turn]:
     content = message.content
     if isinstance(content, str):
@@ -118,7 +120,8 @@ def _blocks(
         elif block.get("type") in ("tool_call", "tool_use", "reasoning", "thinking"):
             continue  # repeated in tool_calls, or not part of the visible text
         elif (reference := parse_block(block)) is not None:
-            images.append(load_resized(reference, rule, policy) if rule else load_image(reference, policy))
+            own, policy = shown.own(reference), shown.policy
+            images.append(load_resized(own, rule, policy) if rule else load_image(own, policy))
             blocks.append({"type": "image"})
         else:
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")

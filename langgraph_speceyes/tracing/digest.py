@@ -5,8 +5,8 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from urllib.parse import unquote, unquote_to_bytes
 
+from langgraph_speceyes.images.data_url import DataUrl
 from langgraph_speceyes.images.mime import UNKNOWN_MIME, sniff_mime
 from langgraph_speceyes.images.region import FRAGMENT_START
 
@@ -52,15 +52,16 @@ def _digest_url(url: str) -> str:
     comma = url.find(",")
     if comma < 0:
         return _undecodable(url)
-    mime, *parameters = url[5:comma].split(";")
+    mime = url[5:comma].partition(";")[0]
     payload, region = url[comma + 1 :], ""
     if "#" in payload:
         payload, start, region = payload.partition(FRAGMENT_START)
         region = start + region[:100]
     mime_type = mime.strip().lower() or None
-    if any(parameter.strip().lower() == "base64" for parameter in parameters):
-        return digest_payload(unquote(payload) if "%" in payload else payload, mime_type) + region
-    return digest_payload(unquote_to_bytes(payload), mime_type) + region
+    try:
+        return digest_payload(DataUrl(url[: comma + 1], payload, "").payload, mime_type) + region
+    except ValueError:  # nor is it read anywhere else
+        return _undecodable(url)
 
 
 def _digest_bytes(data: bytes, mime_type: str | None) -> str:

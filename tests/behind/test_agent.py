@@ -22,12 +22,12 @@ async def test_images_are_read_off_the_event_loop_and_the_state_keeps_the_caller
     threads: set[int] = set()
     read = behind.inline_local_images
 
-    def watched(*args: Any) -> Any:
+    def watched(*args: Any, **settings: Any) -> Any:
         threads.add(threading.get_ident())
         if threading.get_ident() == loop:
             # as servers that refuse blocking calls on their loop
             return list(args[0])
-        return read(*args)
+        return read(*args, **settings)
 
     loop = threading.get_ident()
     monkeypatch.setattr(behind, "inline_local_images", watched)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,12 @@ class DevServer:
 
 @contextmanager
 def dev_server(
-    folder: Path, *options: str, scenes: Path, source: Path = ROOT, start_within_s: float = 60
+    folder: Path,
+    *options: str,
+    scenes: Path,
+    source: Path = ROOT,
+    start_within_s: float = 60,
+    more_env: Mapping[str, str] | None = None,
 ) -> Iterator[DevServer]:
     """Run the server over the `langgraph.json` of `source`, and end it with all its children.
 
@@ -54,6 +59,7 @@ def dev_server(
     # neither the tests' own settings nor those of whoever runs them
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SPECEYES_", "LANGGRAPH_", "LANGSMITH_"))}
     env |= OFFLINE | {"SPECEYES_IMAGE_DIR": str(folder / "images"), "SPECEYES_IMAGE_ROOTS": str(scenes)}
+    env |= more_env or {}
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload"]
     log = folder / "server.log"
     with log.open("wb") as out:

@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images import ImageStore, MessagesChannel, inline_reference, intern_images
 from langgraph_speceyes.images import channel as channel_module
+from langgraph_speceyes.images.intern import CHANNEL_MARK
 
 IMAGE = os.urandom(2 * 2**20)
 PAYLOAD = base64.b64encode(IMAGE).decode()
@@ -334,3 +335,29 @@ def test_a_store_that_cannot_be_written_ends_no_run(directory: Path, caplog: pyt
     assert graph.invoke({"messages": [question(inline())]}, CONFIG)["messages"][-1].text == "answer of n3"
     assert graph.get_state(CONFIG).values["messages"][0] == question(inline())
     assert "an image stays in a checkpoint" in caplog.text
+
+
+FORGED: list[Any] = [
+    {},
+    5,
+    {"block": {}, "keys": [], "recipe": {}},
+    {"block": {"type": "image", "base64": None}, "keys": ["base64"], "recipe": {"form": "bytes"}},
+    {"block": {"type": "image"}, "keys": ["source", "data"], "recipe": {"form": "bytes"}},
+    {"block": {"type": "image", "base64": None}, "keys": ["base64"], "recipe": {"form": "base64", "head": 1}},
+    {"as_it_came": {"type": "text", "text": "x", "extras": {CHANNEL_MARK: {}}}},
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_mark_from_outside_is_data_like_any_other(forged: Any) -> None:
+    """What a message brings along comes back as it was: it reads nothing from the store, and breaks nothing."""
+    theirs = ImageStore().put(b"what somebody else has sent")
+    block = {"type": "image", "url": theirs, "extras": {CHANNEL_MARK: forged}}
+    channel = MessagesChannel(list)
+    channel.update([[HumanMessage([block], id="1")]])
+    for _ in range(2):
+        channel = MessagesChannel(list).from_checkpoint(channel.checkpoint())
+    assert channel.get()[0].content == [block]
+    # also where an older version, or somebody else, has written it into a checkpoint as it is
+    read = MessagesChannel(list).from_checkpoint([HumanMessage([{**block, "url": None}], id="1")])
+    assert len(read.get()[0].content) == 1

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import textwrap
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,26 @@ def test_odd_data_is_not_shown_by_errors() -> None:
     assert "c2Vj" not in str(caught.value)
     with pytest.raises(ImageError, match="has no encoding"):
         parse_reference("data:,\ud800")
+
+
+@pytest.mark.parametrize("head", ["data:image/png,", "data:image/png;base64,"])
+def test_long_percent_encoded_data_is_refused_before_it_is_read(head: str) -> None:
+    with pytest.raises(ImageError, match="more than 1048576 characters"):
+        parse_reference(head + "%41" * 1_000_000)
+
+
+def test_base64_may_have_its_own_characters_escaped_at_any_length() -> None:
+    data = b"\xfb\xef\xbe" * 400_000
+    text = base64.b64encode(data).decode().replace("+", "%2b").replace("/", "%2F")
+    assert len(text) > 4_000_000
+    assert parse_reference(f"data:image/png;base64,{text}").inline_bytes() == data
+
+
+def test_blanks_between_all_characters_cost_no_list_of_them() -> None:
+    text = " ".join(base64.b64encode(bytes(range(256)) * 2000).decode())
+    tracemalloc.start()
+    ref = parse_reference(f"data:image/png;base64,{text}")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert ref.inline_bytes() == bytes(range(256)) * 2000
+    assert most < 6 * len(text)

@@ -18,6 +18,7 @@ from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images import (
     ImagePolicy,
     ImageStore,
+    ResizeRule,
     encoded,
     find_images,
     images_as_urls,
@@ -25,6 +26,7 @@ from langgraph_speceyes.images import (
     inline_local_images,
     inline_reference,
     load_image,
+    load_resized,
 )
 from tests.images.blocks import B64, NO_IMAGES, UNLOADABLE, UNREADABLE
 from tests.images.pictures import encode, picture
@@ -164,12 +166,10 @@ def test_an_agent_gets_local_images_inline_and_all_else_as_it_came(tmp_path: Pat
         {"type": "image", "url": f"{path}#xywh=0,0,4,5"},
         {"type": "image", "url": f"data:image/png;base64,{B64}#xywh=0,0,4,5"},
     ]
-    photo = base64.b64encode(turned("JPEG")).decode()
     foreign: list[Any] = [
         *UNREADABLE.values(),
         *UNLOADABLE.values(),
         *NO_IMAGES,
-        {"type": "image", "base64": photo, "mime_type": "image/jpeg"},
         {"type": "image", "url": f" data:image/png; base64,{B64}"},
     ]
     message = HumanMessage([*local, *foreign], id="1")
@@ -259,3 +259,38 @@ def test_images_as_urls() -> None:
     ]
     plain = HumanMessage([text])
     assert images_as_urls([plain])[0] is plain
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_is_the_same_for_models_servers_agents_and_tools(form: str, orientation: int) -> None:
+    """A box about an object lands on it, whoever counts its pixels: also a server that ignores the tag."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    scene = Image.new("RGB", (320, 200), "white")
+    scene.paste("red", (240, 20, 300, 60))
+    data = encode(_stored(scene, orientation), form, exif=exif)
+    block = {"type": "image", "base64": base64.b64encode(data).decode()}
+    message = HumanMessage([block, {"type": "text", "text": "?"}])
+    box = (242, 22, 298, 58)
+    shown = {
+        "local model": load_image(block),
+        "local model, resized": load_resized(block, ResizeRule(20, 400, 64_000)),
+        "tool": load_image(f"data:image/x;base64,{block['base64']}#xywh=242,22,56,36"),
+    }
+    for name, sent in (("server", inline_images([message])), ("agent", inline_local_images([message]))):
+        # as a server reads it that knows nothing of tags
+        shown[name] = Image.open(io.BytesIO(base64.b64decode(sent[0].content[0]["base64"])))  # type: ignore[index]
+        assert (sent[0] is message) == (orientation == 1)
+    for name, image in shown.items():
+        part = image if name == "tool" else image.convert("RGB").crop(box)
+        red, green, blue = (channel.getextrema() for channel in part.split())
+        assert image.size == ((56, 36) if name == "tool" else (320, 200)), name
+        assert red[0] > 200, name
+        assert max(green[1], blue[1]) < 60, name
+
+
+def _stored(scene: Image.Image, orientation: int) -> Image.Image:
+    """A scene as a camera stores it that was held some way."""
+    undone = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how Pillow numbers what undoes it
+    return scene.transpose(Image.Transpose(undone[orientation])) if orientation in undone else scene

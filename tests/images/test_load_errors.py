@@ -20,6 +20,7 @@ from langgraph_speceyes.images import (
     ImageRef,
     ImageStore,
     Region,
+    check_image,
     clear_cache,
     inline_reference,
     load_image,
@@ -190,3 +191,29 @@ def test_interned_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ImageStore().put(encode(picture()))
     assert load_image(reference).size == (40, 30)
     fails(reference, "max_bytes", ImagePolicy(max_bytes=10))
+
+
+def test_a_refused_path_is_told_apart_from_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of its roots a policy says the same of everything, and looks at nothing where it has none."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "there.png").write_bytes(b"not an image")
+    (inside / "loop.png").symlink_to("loop.png")
+    (inside / "out").symlink_to(outside)
+    named = [outside / "there.png", outside / "gone.png", outside, outside / "there.png" / "below.png"]
+    named += [inside / "loop.png", inside / "out" / "there.png", inside / "out" / "gone.png"]
+    for policy in (ImagePolicy(roots=(inside,)), ImagePolicy(roots=())):
+        for path in named:
+            with pytest.raises(ImageError) as caught:
+                check_image(str(path), policy)
+            assert str(caught.value) == f"messages: expected a path inside the policy's roots, found {path}"
+    monkeypatch.setattr(os, "stat", lambda *a, **k: pytest.fail("looked at"))
+    monkeypatch.setattr(os, "lstat", lambda *a, **k: pytest.fail("looked at"))
+    with pytest.raises(ImageError):
+        check_image(str(outside / "there.png"), ImagePolicy(roots=()))
+
+
+def test_a_path_that_no_system_takes_costs_nothing() -> None:
+    with pytest.raises(ImageError, match="at most 4096 characters"):
+        check_image("/" + "a/" * 100_000)

@@ -1,0 +1,1 @@
+"""Images that strangers might send: made here, and what reading them costs."""
