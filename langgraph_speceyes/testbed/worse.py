@@ -57,7 +57,8 @@ def worse_judge(large: LocalChatModel, bias: float = BIAS, noise: float = NOISE)
         raise ArgumentError("noise", "a finite number, 0 or more", noise)
     fields = {name: getattr(large, name) for name in LocalChatModel.model_fields}
     worse = WorseJudge(**(fields | {"bias": bias, "noise": noise, "disable_streaming": True}))
-    worse._engine, worse._batcher = large._engine, large._batcher
+    for name in type(large).__private_attributes__:
+        setattr(worse, name, getattr(large, name))
     return worse
 
 

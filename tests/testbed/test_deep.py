@@ -18,7 +18,7 @@ from langgraph_speceyes.testbed.questions import DEEP, attribute
 from langgraph_speceyes.testbed.training.architecture import new_agent
 from langgraph_speceyes.testbed.training.deep import CROWD, crowd_labels, deep_perception_example, seen_in
 from langgraph_speceyes.testbed.training.tape import Encoder
-from langgraph_speceyes.testbed.training.teacher import crowd_view, dense_labels, run_example
+from langgraph_speceyes.testbed.training.teacher import IN_CROWD, crowd_view, dense_labels, run_example
 from langgraph_speceyes.testbed.training.tokenizer import build_tokenizer
 from langgraph_speceyes.testbed.training.train import Stage, train
 from langgraph_speceyes.testbed.world import COLOURS, GRID, SHAPES, make_scene
@@ -81,7 +81,7 @@ def test_specks_can_be_told_in_the_crowd_alone() -> None:
     elsewhere = [t for region in (None, 0, 1, 2, 3) for t in seen_in(scene, region)]
     assert {t.size for t in elsewhere} == {"small"}
     shape, _, _ = dense_labels(scene, scene.crowd.quarter)
-    assert len(SHAPES) + 1 in shape
+    assert IN_CROWD in shape
 
 
 def test_a_view_of_a_board_with_a_crowd_is_asked_where_it_is(encode: Encoder) -> None:

@@ -13,7 +13,7 @@ import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from PIL import Image
 
-from langgraph_speceyes.models.template import turns
+from langgraph_speceyes.agent.question import observation_message
 from langgraph_speceyes.prompts import front_end_prompt, system_message
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.pair import Pair
@@ -141,7 +141,7 @@ def test_a_taught_trajectory_is_the_conversation_the_agent_has(pair: Pair, encod
                 blocks = [{"type": "text", "text": before}] if before else []
                 blocks += [{"type": "image", "url": "x.png"}] if mark else []
                 blocks += [{"type": "text", "text": after}] if after else []
-                messages.append(HumanMessage(blocks))
+                messages.append(observation_message(blocks) if "<tool_response>" in before else HumanMessage(blocks))
         rendered = _render(pair, messages, image)
         assert rendered.startswith(encode.tokenizer.decode(example.main.ids, skip_special_tokens=False))
         assert encode(rendered)[: len(example.main.ids)] == example.main.ids
@@ -170,9 +170,11 @@ def test_every_turn_that_is_taught_is_taught_to_its_end(encode: Encoder) -> None
 def _render(pair: Pair, messages: list, image: Image.Image) -> str:  # type: ignore[type-arg]
     import unittest.mock
 
-    with unittest.mock.patch("langgraph_speceyes.models.template.load_image", return_value=image):
-        found, _ = turns(messages, pair.large.policy)
-    text = pair.large._template(found, None)
+    with (
+        unittest.mock.patch("langgraph_speceyes.models.template.load_image", return_value=image),
+        unittest.mock.patch("langgraph_speceyes.models.template.load_resized", return_value=image),
+    ):
+        text, _ = pair.large.render(messages)
     return text.replace("<|vision_start|><|image_pad|><|vision_end|>", IMAGE_TEXT)
 
 
