@@ -200,7 +200,7 @@ def _trained_looks(models: Models) -> Sequence[Look] | None:
     if model_name(models.speculator) != SPECULATOR_NAME:
         return None
     small: Any = models.speculator
-    return getattr(Pair(small, small, models.gate), "looks", None)
+    return Pair(small, small, models.gate).looks
 
 
 def embedded_models(pair: Pair) -> Models:

@@ -14,7 +14,7 @@ from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.graph import create_speceyes
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy
-from langgraph_speceyes.looks import Look
+from langgraph_speceyes.looks import Look, look_id
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import prompts
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SPECULATOR, AGENT, GATE = CHECKPOINTS / "speculator", CHECKPOINTS / "agent", CHECKPOINTS / "gate.json"
+LOOKS_GATE = CHECKPOINTS / "gate-looks.json"
+"""The gate for the speculator that looks again: a threshold for each depth."""
 SPECULATOR_NAME, AGENT_NAME = "speceyes-embedded-speculator", "speceyes-embedded-agent"
 MAX_STEPS = 5
 CACHE_BYTES = 64 * 1024 * 1024
@@ -104,10 +106,12 @@ class Pair:
 
     def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""
+        own = [look_id(look) for look in options.get("looks") or ()] == [look_id(look) for look in self.looks]
+        gate = Gate.load(LOOKS_GATE) if own else self.gate
         defaults: dict[str, Any] = {
             "speculator": self.speculator,
             "judge": self.large,
-            "gate": self.gate,
+            "gate": gate,
             "prompts": PROMPTS,
         }
         agent = options.pop("agent", None) or self.agent(options.get("policy"))
