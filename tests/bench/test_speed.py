@@ -49,6 +49,7 @@ from langgraph_speceyes.images import ResizeRule, clear_cache, load, load_resize
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import Pair
+from langgraph_speceyes.testbed.questions import SPLITS
 from tests.scripted import judge, speculator
 
 SECONDS = st.floats(1e-4, 1e3)
@@ -134,8 +135,8 @@ def test_in_a_full_cycle_each_comes_before_each_other_equally_often(count: int) 
 
 def test_the_splits_come_in_turn(items: list[Item]) -> None:
     splits = [item.split for item in items]
-    assert splits[:5] == splits[5:]
-    assert len(set(splits)) == 5
+    assert splits[: len(SPLITS)] == splits[len(SPLITS) :]
+    assert set(splits) == set(SPLITS)
 
 
 # isolation
@@ -264,7 +265,7 @@ def test_every_key_has_words_and_every_aim_a_key() -> None:
     assert len(KEYS) == len(set(KEYS))
     for key in KEYS:
         # no speed-up without saying which
-        said = ("total time", "mean of 5 splits", "split dense")
+        said = ("total time", f"mean of {len(SPLITS)} splits", "split dense")
         assert "speedup" not in key or any(which in words(key, 5) for which in said)
 
 
@@ -315,9 +316,9 @@ def test_the_json_has_exactly_the_keys_and_positive_figures(printed: tuple[dict[
 def test_the_comparison_runs_all_of_them_on_questions_that_chose_no_threshold(printed: tuple[Any, Any, Path]) -> None:
     found = printed[1]["details"]["comparison"]
     assert list(found["methods"]) == ["agent", "speceyes", "judge-only", "cascade"]
-    # five questions can promise nothing
+    # so few questions can promise nothing
     assert found["rule"] == "paper"
-    assert len(found["questions"]) == 5
+    assert len(found["questions"]) == len(SPLITS)
     for row in found["questions"]:
         assert row["id"].startswith("test/")
         runs = row["runs"]
@@ -329,11 +330,13 @@ def test_the_comparison_runs_all_of_them_on_questions_that_chose_no_threshold(pr
     assert len({next(iter(row["runs"])) for row in found["questions"]}) > 1
     for name in ("speceyes", "judge-only", "cascade"):
         one = found["methods"][name]
-        assert one["calibrated"]["questions"] == 5
-        assert one["accuracy"]["value"] == pytest.approx(sum(r["right"][name] for r in found["questions"]) / 5)
+        assert one["calibrated"]["questions"] == len(SPLITS)
+        assert one["accuracy"]["value"] == pytest.approx(
+            sum(r["right"][name] for r in found["questions"]) / len(SPLITS)
+        )
     page = (printed[2] / "speed.md").read_text()
     assert "SpecEyes against simpler things" in page
-    assert page.index("total time") < page.index("mean of 5 splits")
+    assert page.index("total time") < page.index(f"mean of {len(SPLITS)} splits")
 
 
 async def test_questions_whose_images_chose_a_threshold_are_not_measured(models: Models, items: list[Item]) -> None:
@@ -348,7 +351,7 @@ async def test_questions_whose_images_chose_a_threshold_are_not_measured(models:
 def test_every_way_went_where_it_was_meant_to(printed: tuple[Any, dict[str, Any], Path]) -> None:
     found = printed[1]["details"]["latency"]
     assert found["failed"] == 0
-    assert len(found["questions"]) == 5
+    assert len(found["questions"]) == len(SPLITS)
     for row in found["questions"]:
         runs = row["runs"]
         assert set(runs) == {PLAIN, AGENT, SPECEYES, SCREENED, REJECTED}
