@@ -12,7 +12,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from langgraph_speceyes.agent import with_instruction
+from langgraph_speceyes.agent import TOOL_TEXT_MARK, TOOL_TEXT_TAGS, with_instruction
 from langgraph_speceyes.images import is_image_block
 
 JUDGE = (
@@ -94,7 +94,9 @@ def front_end_prompt(
         content = message.content if isinstance(message.content, list) else [message.content]
         last = max((index for index, block in enumerate(content) if is_image_block(block)), default=-1)
         shown = [_shown(block) for block in observations]
-        message = HumanMessage([*content[: last + 1], *shown, *content[last + 1 :]])
+        tagged = [last + 1 + place for place, block in enumerate(shown) if block["type"] == "text"]
+        marks = {TOOL_TEXT_MARK: tagged} if tagged else {}
+        message = HumanMessage([*content[: last + 1], *shown, *content[last + 1 :]], additional_kwargs=marks)
     return [*front, with_instruction(message, instruction)]
 
 
@@ -102,7 +104,7 @@ def _shown(block: Mapping[str, Any]) -> dict[str, Any]:
     """An observation as the model reads it: text in the tags in which models learn what tools say, and not beyond."""
     if block["type"] != "text":
         return dict(block)
-    begin, end = "<tool_response>", "</tool_response>"
+    begin, end = TOOL_TEXT_TAGS
     text = block["text"].replace(begin, "").replace(end, "")
     return {"type": "text", "text": f"{begin}{text}{end}\n"}
 

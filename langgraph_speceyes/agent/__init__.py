@@ -7,6 +7,8 @@ from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
 from langgraph_speceyes.agent.question import (
     PINNED_IMAGES,
+    TOOL_TEXT_MARK,
+    TOOL_TEXT_TAGS,
     find_question,
     images_to_look_at,
     is_user,
@@ -29,6 +31,8 @@ __all__ = [
     "OCR",
     "PINNED_IMAGES",
     "TOOLS",
+    "TOOL_TEXT_MARK",
+    "TOOL_TEXT_TAGS",
     "ZOOM",
     "AgentProtocol",
     "CoordinateSpace",

@@ -17,6 +17,11 @@ OBSERVATION_MARK = "speceyes_observation"
 INSTRUCTION_MARK = "speceyes_instruction"
 """Key of ``additional_kwargs`` for what the program, not the user, wrote at the end of a turn."""
 
+TOOL_TEXT_MARK = "speceyes_tool_text"
+"""Key of ``additional_kwargs`` for the places of the text blocks that the program put into :data:`TOOL_TEXT_TAGS`."""
+TOOL_TEXT_TAGS = ("<tool_response>", "</tool_response>")
+"""What stands around text that a tool gave, as models learn it."""
+
 PINNED_IMAGES = "speceyes_images"
 """Key of ``config["configurable"]`` that holds the images of a run's question, as text of references."""
 

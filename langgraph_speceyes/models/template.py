@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
-from langgraph_speceyes.agent.question import INSTRUCTION_MARK, OBSERVATION_MARK
+from langgraph_speceyes.agent.question import INSTRUCTION_MARK, OBSERVATION_MARK, TOOL_TEXT_MARK, TOOL_TEXT_TAGS
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import Conversation, ImagePolicy, ResizeRule, load_image, load_resized, parse_block
 from langgraph_speceyes.models.control import ControlTokens
@@ -95,6 +95,7 @@ def _role(message: BaseMessage) -> str:
 def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: ControlTokens) -> None:
     ours = role in ("system", "assistant") or bool(message.additional_kwargs.get(OBSERVATION_MARK))
     instruction = message.additional_kwargs.get(INSTRUCTION_MARK)
+    tagged = message.additional_kwargs.get(TOOL_TEXT_MARK)
     for place, block in enumerate(blocks):
         if block["type"] != "text":
             continue
@@ -102,6 +103,12 @@ def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: Co
         text, end = block["text"], ""
         if isinstance(instruction, str) and place == len(blocks) - 1 and text.endswith(instruction):
             text, end = text[: len(text) - len(instruction)], control.plain(instruction, markup=True)
+        if isinstance(tagged, list) and place in tagged and text.startswith(TOOL_TEXT_TAGS[0]):
+            # the tags are the program's; what stands between them is anybody's
+            begin, closing = TOOL_TEXT_TAGS
+            inner, mark, rest = text.removeprefix(begin).rpartition(closing)
+            block["text"] = begin + control.plain(inner, markup=ours) + mark + control.plain(rest, after=follows) + end
+            continue
         block["text"] = control.plain(text, markup=ours, after=follows) + end
 
 
