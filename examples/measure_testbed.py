@@ -29,7 +29,7 @@ from langgraph_speceyes.bench.report.page.depths import depth_tables, ways_table
 from langgraph_speceyes.bench.report.page.markdown import markdown
 from langgraph_speceyes.bench.report.ways import ways
 from langgraph_speceyes.bench.runs import read_runs
-from langgraph_speceyes.testbed.pair import CHECKPOINTS, Pair
+from langgraph_speceyes.testbed.pair import CHECKPOINTS
 from langgraph_speceyes.testbed.questions import SPLITS, questions
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def main() -> None:
     cli.add_argument("--models", help="a function that returns bench.methods.Models, such as a pair with a worse judge")
     cli.add_argument("--no-tables", action="store_true", help="leave README and model cards alone")
     a = cli.parse_args()
-    looks = a.look or ([PAIR] if hasattr(Pair, "looks") else [])
+    looks = a.look or [PAIR]
     a.out.mkdir(parents=True, exist_ok=True)
     running = []
     for name, splits in RUNS.items():

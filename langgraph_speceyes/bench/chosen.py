@@ -14,13 +14,13 @@ from typing import Any, Self
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
-from langgraph_speceyes.bench.looks import named_looks
+from langgraph_speceyes.bench.looks import PAIR, named_looks
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
-from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
+from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, LOOKS_GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
 CONFIG = "speceyes.toml"
 """Read from the working directory, if it is there."""
@@ -125,7 +125,9 @@ class Chosen:
         found = self._models()
         if not self.look:
             return found
-        return replace(found, looks=named_looks(self.look, found.speculator, _trained_looks(found)))
+        looks = named_looks(self.look, found.speculator, _trained_looks(found))
+        own = self.gate is None and self.look == (PAIR,) and found.prompts is PROMPTS
+        return replace(found, looks=looks, gate=Gate.load(LOOKS_GATE) if own else found.gate)
 
     def _models(self) -> Models:
         if self.models is not None:
