@@ -20,6 +20,8 @@ from langgraph_speceyes.answers.words import without_repeats
 from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.cli.picture import picture
+from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.testbed.pair import GATE, LOOKS_GATE
 
 Ask = Callable[[str, int], list[Any]]
 
@@ -200,3 +202,13 @@ def test_a_picture_has_two_pixels_a_character() -> None:
     assert shown.plain == "\u2580" * 4 + "\n" + "\u2580" * 4
     assert shown.spans[0].style == "rgb(255,0,0) on rgb(0,0,255)"
     assert picture(Image.new("RGB", (3, 1)), 3).plain == "\u2580" * 3
+
+
+def test_the_pairs_own_looks_bring_the_gate_that_was_calibrated_with_them() -> None:
+    models = Chosen(look=("pair",)).load()
+    assert models.gate == Gate.load(LOOKS_GATE)
+    assert len(models.gate.depths or ()) == len(models.looks) == 2
+    assert Chosen().changed({"look": ["pair"]}).load().gate == models.gate
+    assert Chosen().load().gate == Gate.load(GATE)
+    # another gate is the one that is named
+    assert Chosen(look=("pair",), gate=GATE).load().gate == Gate.load(GATE)

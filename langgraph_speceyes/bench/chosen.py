@@ -126,7 +126,7 @@ class Chosen:
         if not self.look:
             return found
         looks = named_looks(self.look, found.speculator, _trained_looks(found))
-        own = self.gate is None and self.look == (PAIR,) and found.prompts is PROMPTS
+        own = self.gate is None and tuple(self.look) == (PAIR,) and found.prompts is PROMPTS
         return replace(found, looks=looks, gate=Gate.load(LOOKS_GATE) if own else found.gate)
 
     def _models(self) -> Models:
