@@ -17,6 +17,9 @@ OBSERVATION_MARK = "speceyes_observation"
 INSTRUCTION_MARK = "speceyes_instruction"
 """Key of ``additional_kwargs`` for what the program, not the user, wrote at the end of a turn."""
 
+MARKUP_MARK = "speceyes_markup"
+"""Key of ``additional_kwargs`` for a user's turn with tags of a client's protocol: they stay tokens."""
+
 TOOL_TEXT_MARK = "speceyes_tool_text"
 """Key of ``additional_kwargs`` for the places of the text blocks that the program put into :data:`TOOL_TEXT_TAGS`."""
 TOOL_TEXT_TAGS = ("<tool_response>", "</tool_response>")

@@ -8,7 +8,13 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
-from langgraph_speceyes.agent.question import INSTRUCTION_MARK, OBSERVATION_MARK, TOOL_TEXT_MARK, TOOL_TEXT_TAGS
+from langgraph_speceyes.agent.question import (
+    INSTRUCTION_MARK,
+    MARKUP_MARK,
+    OBSERVATION_MARK,
+    TOOL_TEXT_MARK,
+    TOOL_TEXT_TAGS,
+)
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import Conversation, ImagePolicy, ResizeRule, load_image, load_resized, parse_block
 from langgraph_speceyes.models.control import ControlTokens
@@ -93,7 +99,8 @@ def _role(message: BaseMessage) -> str:
 
 
 def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: ControlTokens) -> None:
-    ours = role in ("system", "assistant") or bool(message.additional_kwargs.get(OBSERVATION_MARK))
+    marked = any(message.additional_kwargs.get(mark) for mark in (OBSERVATION_MARK, MARKUP_MARK))
+    ours = role in ("system", "assistant") or marked
     instruction = message.additional_kwargs.get(INSTRUCTION_MARK)
     tagged = message.additional_kwargs.get(TOOL_TEXT_MARK)
     for place, block in enumerate(blocks):

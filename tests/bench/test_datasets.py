@@ -763,7 +763,7 @@ def test_own_csv(tmp_path: Path) -> None:
         (own_line(image="b.png"), "image: expected an image file"),
         (own_line(image="."), "which is a directory"),
         (own_line(image="a\0.png"), "image: expected an image file"),
-        (own_line(image="data:image/png;base64," + "x" * 5000), "image: expected an image file"),
+        (own_line(image="data:image/png;base64," + "x" * 5000), "image: expected a path of at most 4096 characters"),
         (own_line(options=["blue", "green"]), "answer: expected the letter of an option, A to B, found 'red'"),
         (own_line(options=["red"]), "options: expected 2 to 26 options, found 1"),
         (own_line(options=["red", None]), "options: expected a text for every option"),

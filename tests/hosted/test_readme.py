@@ -92,13 +92,28 @@ def test_the_agent_answers_as_it_does_alone(pasted: Paste, model: Any) -> None:
 
 def test_so_does_the_middleware_of_the_table_below_it(pasted: Paste, model: Any, pair: Pair) -> None:
     names, large = pasted(create_agent(model), *HARD), cast("Any", pair.large)
-    within = SpecEyesMiddleware(
-        names["small"], judge=names["large"], gate=Gate(threshold=0.97, k=20), tool_images="user"
+    tools = visual_tools(coordinates="resized", resize=large.resize_rule)
+    alone, agent = (
+        create_agent(
+            model,
+            tools,
+            middleware=[
+                SpecEyesMiddleware(
+                    names["small"],
+                    judge=names["large"],
+                    gate=Gate(threshold=0.97, k=20),
+                    tool_images="user",
+                    mode=mode,
+                )
+            ],
+        )
+        for mode in ("off", "on")
     )
-    agent = create_agent(model, visual_tools(coordinates="resized", resize=large.resize_rule), middleware=[within])
-    for (image, question), answer in ((EASY, "The circle is green."), (HARD, "The label says GAMMA.")):
-        result = agent.invoke({"messages": [image_question(image, question)]})
-        assert result["messages"][-1].text == answer
+    for image, question in (EASY, HARD):
+        asked = {"messages": [image_question(image, question)]}
+        result, expected = agent.invoke(asked), alone.invoke(asked)
+        assert result["messages"][-1].text == expected["messages"][-1].text
+        assert expected["messages"][-1].text.startswith("The circle is " if image == EASY[0] else "The label says ")
         assert result["decision"]["route"] == ("bypass" if image == EASY[0] else "fallback")
 
 
