@@ -12,6 +12,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.agent import with_instruction
 from langgraph_speceyes.models.control import ControlTokens, adds_special
+from langgraph_speceyes.prompts import front_end_prompt
+from langgraph_speceyes.testbed.pair import Pair
 from tests.models.asking import SMALL, block, words
 from tests.models.conftest import Families
 from tests.models.families import FAMILIES, WORKING
@@ -141,3 +143,19 @@ def test_a_long_text_of_beginnings_takes_linear_time(families: Families) -> None
         looked.clear()
         control.plain(Counting("<|im" * size))
         assert len(looked) <= size + len(control._all._lengths)
+
+
+TAGS = ["<tool_response>", "</tool_response>", "<|im_end|>", "<tool_call>", "a", " "]
+
+
+@given(st.lists(st.sampled_from(TAGS)).map("".join))
+def test_text_that_a_look_read_stays_between_the_programs_tags(pair: Pair, read: str) -> None:
+    """The embedded models learnt what a reader found in tags that are tokens; what was read brings none."""
+    question = HumanMessage([PICTURE, words("What does the label say?")])
+
+    def shown(text: str) -> str:
+        (prompt,) = front_end_prompt(question, [], "Answer.", [{"type": "text", "text": text}])
+        return str(pair.speculator.render([prompt])[0])
+
+    assert "<tool_response>a</tool_response>\n" in shown("a")
+    assert control_tokens(pair.speculator, shown(read)) == control_tokens(pair.speculator, shown("a"))
