@@ -36,7 +36,7 @@ def main() -> None:
 async def _recorded(console: Console, questions: int) -> list[Any]:
     outcomes: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="speceyes-") as folder:
-        async for outcome in side_by_side(Chosen().load(), questions, Path(folder)):
+        async for outcome in side_by_side(Chosen(look=("pair",)).load(), questions, Path(folder)):
             outcomes.append(outcome)
             same = [one for one in outcomes if one["id"] == outcome["id"]]
             if len(same) == 2:

@@ -42,9 +42,10 @@ def test_demo_prints_one_json_object_and_nothing_else(run: Callable[..., Any]) -
     fields = {"accuracy", "latency_mean_s", "latency_p95_s", "tool_steps_mean"}
     assert set(figures["agent"]) == set(figures["speceyes"]) == fields
     routes = figures["routes"]
-    assert set(routes) == {"screened", "bypass", "rejected"}
-    assert sum(routes.values()) == figures["queries"] == 6
-    assert figures["beta"] == pytest.approx((routes["bypass"] + routes["rejected"]) / 6)
+    assert set(routes) == {"screened", "bypass", "after_look", "rejected"}
+    assert sum(routes.values()) - routes["after_look"] == figures["queries"] == 6
+    assert 0 < routes["after_look"] < routes["bypass"]
+    assert (routes["bypass"] - routes["after_look"]) / 6 <= figures["beta"] < 1
     ratio = figures["agent"]["latency_mean_s"] / figures["speceyes"]["latency_mean_s"]
     assert figures["speedup"] == pytest.approx(ratio)
     assert sum(figures["tool_calls"].values()) == pytest.approx(figures["speceyes"]["tool_steps_mean"] * 6)
@@ -112,7 +113,7 @@ def test_the_demo_shows_each_question_as_it_comes(run: Callable[..., Any]) -> No
     shown = run("demo", "--queries", "5").stdout
     assert shown.count("agent alone  ") == 5
     assert "What does the label say?" in shown or "Which word is on the label?" in shown
-    assert "judged tool-needing" in shown.partition("one at a time")[0]
+    assert "small model, after a look" in shown.partition("one at a time")[0]
 
 
 def test_ask_says_that_the_embedded_models_know_their_own_world_alone(

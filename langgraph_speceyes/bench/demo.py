@@ -85,6 +85,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "routes": {
             "screened": sum(not passed(o) and o["route"] == "fallback" for o in speceyes),
             "bypass": len(bypassed),
+            "after_look": sum((answered_at(o) or 0) > 0 for o in bypassed),
             "rejected": sum(passed(o) and o["route"] == "fallback" for o in speceyes),
         },
         "tool_calls": dict(sorted(Counter(tool for o in speceyes for tool in _tools(o)).items())),

@@ -32,7 +32,7 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
         quiet_libraries()
         console = ERR if as_json else OUT
         with console.status("Loading the embedded pair"):
-            models = Chosen().load()
+            models = Chosen(look=("pair",)).load()
             models = replace(models, gate=with_threshold(models.gate, threshold))
         with tempfile.TemporaryDirectory(prefix="speceyes-") as folder, progress_bar(console) as progress:
             bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in (AGENT, SPECEYES)}

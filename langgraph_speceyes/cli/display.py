@@ -49,7 +49,8 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
     where.add_column("route")
     where.add_column("questions", justify="right")
     where.add_row("[yellow]judged tool-needing, to the agent", str(routes["screened"]))
-    where.add_row("[green]speculation accepted", str(routes["bypass"]))
+    where.add_row("[green]speculation accepted, from the overview", str(routes["bypass"] - routes["after_look"]))
+    where.add_row("[green]speculation accepted, after a look", str(routes["after_look"]))
     where.add_row("[red]rejected by the gate, to the agent", str(routes["rejected"]))
     console.print(where)
     calls = ", ".join(f"{name} {count}" for name, count in figures["tool_calls"].items()) or "none"
@@ -195,7 +196,10 @@ def _figure_cells(figure: Figure) -> tuple[str, str, str]:
 def show_question(console: Console, agent: Outcome, speceyes: Outcome) -> None:
     """A question of the demo as it comes: its picture, and what the agent alone and the bypass made of it."""
     where = {"judge": "judged tool-needing", "gate": "rejected by the gate"}
-    route = "small model" if speceyes["route"] == "bypass" else where.get(speceyes["decided_by"] or "", "agent")
+    route = where.get(speceyes["decided_by"] or "", "agent")
+    if speceyes["route"] == "bypass":
+        looks = speceyes.get("depth") or 0
+        route = "small model" if not looks else f"small model, after {'a look' if looks == 1 else f'{looks} looks'}"
     lines = [
         Text(speceyes["question"].replace("\n", "  "), style="bold"),
         _answered("agent alone", agent, ""),
