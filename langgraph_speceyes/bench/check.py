@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD
-from langgraph_speceyes.bench.routes import answered_at, passed
+from langgraph_speceyes.bench.routes import answered_at, deepest, passed
 from langgraph_speceyes.bench.runs import Outcome, Part
 from langgraph_speceyes.bench.statistics import (
     Estimate,
@@ -25,6 +25,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import SCORES
 from langgraph_speceyes.testbed.pair import MAX_STEPS
 from langgraph_speceyes.testbed.questions import SPLITS, Question
+from langgraph_speceyes.testbed.world import Size
 
 METHODS = ("agent", "speceyes")
 """What a check runs, with `--full`: the agent alone, the bypass, and the speculator whatever the judge says."""
@@ -130,7 +131,20 @@ def _figures(rows: Sequence[Checked]) -> dict[str, Estimate]:
         figures[f"auroc_{name}"] = bootstrapped(auroc, scores, right)
     if any("depths" in c.outcome for c in rows):
         figures["after_look"] = share([bool(answered_at(c.outcome)) for c in rows])
+        for depth in range(1, deepest([c.outcome for c in rows]) + 1):
+            figures |= _at_depth(rows, depth)
     return figures | {"n": Estimate(len(rows), None, None, len(rows))}
+
+
+def _at_depth(rows: Sequence[Checked], depth: int) -> dict[str, Estimate]:
+    """What the speculator said after a look, of all questions that the look gave something for."""
+    parts = ((c.question.size, c.outcome["depths"][depth]) for c in rows)
+    asked = [(size, part) for size, part in parts if part and part.get("scores")]
+    right = {size: [part["right"] for other, part in asked if other == size] for size in get_args(Size)}
+    found = {f"depth_{depth}_{size}": share(values) for size, values in right.items()}
+    scores = [part["scores"]["odds"] for _, part in asked]
+    found[f"depth_{depth}_auroc_odds"] = bootstrapped(auroc, scores, [part["right"] for _, part in asked])
+    return found
 
 
 def _seconds(rows: Sequence[Checked]) -> Floats:

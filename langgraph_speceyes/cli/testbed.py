@@ -53,6 +53,7 @@ def check(
     part: Annotated[str, typer.Option(help="Which scenes: test or calibration.")] = "test",
     seed: Annotated[int, typer.Option(min=0, help="Another number draws other scenes of the same kind.")] = 0,
     split: Splits = None,
+    looks: Annotated[bool, typer.Option("--looks", help="With the pair's own looks, each depth measured.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder to keep the run in, as `speceyes eval` does; one there is gone on with.")
     ] = None,
@@ -71,7 +72,7 @@ def check(
         console = ERR if as_json else OUT
         benchmark = Benchmark(EMBEDDED, splits=tuple(splits), limit=limit, part=part_of, seed=seed)
         with console.status("Loading the embedded pair"):
-            models = Chosen().load()
+            models = Chosen(look=("pair",) if looks else ()).load()
         evaluation = Evaluation(benchmark, bench.METHODS, models, out or Path(kept_for_now) / "run", full=True)
         outcomes = run_evaluation(evaluation, console)
         asked = [question for name in splits for question in questions(name, part_of, limit, seed)]

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -118,6 +119,21 @@ def test_a_judge_that_errs_and_an_answer_that_is_wrong_show(outcomes: list[Outco
     assert figures["judge_right"] == sum(q.size == "large" for q in ASKED) / len(ASKED)
     assert figures["speedup"] == pytest.approx(2.0)
     assert figures["auroc_min"] is None
+
+
+def test_what_was_said_after_a_look_is_counted_by_size(outcomes: list[Outcome]) -> None:
+    changed = copy.deepcopy(outcomes)
+    for one in changed:
+        if one["method"] == "agent":
+            continue
+        size = next(q.size for q in ASKED if q.id == one["id"])
+        said: Any = {**(one["speculator"] or {}), "right": size == "small", "scores": {"odds": float(size == "small")}}
+        # nothing was shown about what is visible
+        one |= {"depth": None, "depths": [said, said if size != "large" else {**said, "scores": {}}]}
+    figures = report(paired(changed, ASKED))["overall"]
+    assert (figures["depth_1_large"], figures["depth_1_small"], figures["depth_1_speck"]) == (None, 1.0, 0.0)
+    assert figures["depth_1_auroc_odds"] == 1.0
+    assert "depth_2_small" not in figures
 
 
 def test_only_whole_pairs_count(outcomes: list[Outcome]) -> None:
