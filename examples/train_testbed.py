@@ -1,4 +1,4 @@
-"""Train the embedded pair from nothing, write its checkpoints, and calibrate its gate.
+"""Train the embedded pair from nothing, write its checkpoints, and calibrate its gates.
 
     python examples/train_testbed.py                # all of it, into ./training
     python examples/train_testbed.py --only agent   # one model's training
@@ -18,13 +18,14 @@ import json
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
-from langgraph_speceyes.bench.calibrate import fastest
+from langgraph_speceyes.bench.calibrate import calibrate_run, fastest
 from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.scoring import Gate
@@ -100,19 +101,29 @@ def show_control(checkpoint: Path, out: Path) -> None:
 
 
 def calibrate(checkpoints: Path, out: Path, questions: int) -> None:
-    """Choose the thresholds of gate and judge on the calibration part; `speceyes testbed check` has the test part."""
+    """Choose the gates on the calibration part: for one answer, and for the pair's looks.
+
+    Both are read off one run, in which every depth of every question is asked. `speceyes testbed check` has the test
+    part.
+    """
     small = LocalChatModel.from_pretrained(
         str(checkpoints / "speculator"), model_name=embedded.SPECULATOR_NAME, max_tokens=32
     )
     large = LocalChatModel.from_pretrained(str(checkpoints / "agent"), model_name=embedded.AGENT_NAME, max_tokens=96)
     gate = Gate(speculator=embedded.SPECULATOR_NAME, agent=embedded.AGENT_NAME)
-    models = embedded_models(embedded.Pair(small, large, gate))
+    pair = embedded.Pair(small, large, gate)
+    models = replace(embedded_models(pair), looks=pair.looks)
     benchmark = Benchmark(EMBEDDED, part="calibration", limit=questions)
-    evaluation = Evaluation(benchmark, ["speceyes"], models, out / "calibration", full=True, concurrency=16)
-    found = fastest(asyncio.run(evaluation.run()), gate)
-    assert found.gate is not None, "the paper's way always finds one"
-    found.gate.save(checkpoints / "gate.json")
-    print(json.dumps(found.to_dict(), indent=2), flush=True)
+    run = out / "calibration"
+    outcomes = asyncio.run(Evaluation(benchmark, ["speceyes"], models, run, full=True).run())
+    one_answer: list[Any] = [{k: v for k, v in o.items() if k not in ("depth", "depths")} for o in outcomes]
+    first = fastest(one_answer, gate)
+    assert first.gate is not None, "the paper's way always finds one"
+    again = calibrate_run(run, counted="harm", judge_threshold=first.gate.judge_threshold)
+    for found, name in ((first, embedded.GATE.name), (again, embedded.LOOKS_GATE.name)):
+        if found.gate is not None:
+            found.gate.save(checkpoints / name)
+        print(json.dumps(found.to_dict(), indent=2), flush=True)
 
 
 if __name__ == "__main__":
