@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from langgraph_speceyes.bench.chosen import Chosen
-from langgraph_speceyes.bench.demo import AGENT, side_by_side, summary
-from langgraph_speceyes.cli.display import show_question, show_summary
+from langgraph_speceyes.bench.demo import side_by_side, summary
+from langgraph_speceyes.cli.display import Questions, show_summary
 from langgraph_speceyes.cli.terminal import quiet_libraries
 
 
@@ -35,12 +35,11 @@ def main() -> None:
 
 async def _recorded(console: Console, questions: int) -> list[Any]:
     outcomes: list[Any] = []
+    shown = Questions(console)
     with tempfile.TemporaryDirectory(prefix="speceyes-") as folder:
         async for outcome in side_by_side(Chosen(look=("pair",)).load(), questions, Path(folder)):
             outcomes.append(outcome)
-            same = [one for one in outcomes if one["id"] == outcome["id"]]
-            if len(same) == 2:
-                show_question(console, *sorted(same, key=lambda one: one["method"] != AGENT))
+            shown.add(outcome)
     return outcomes
 
 

@@ -20,6 +20,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
+from langgraph_speceyes.testbed.looks import embedded_looks
 from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, LOOKS_GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
 CONFIG = "speceyes.toml"
@@ -93,6 +94,7 @@ class Chosen:
     def changed(self, options: Mapping[str, Any]) -> Self:
         """The same with what a command line gives; None is nothing given."""
         given = {key: value for key, value in options.items() if value is not None and value != []}
+        given |= {"look": tuple(given["look"])} if "look" in given else {}
         # a function that returns models, and names of models, are two ways: the command line's is the one that is meant
         ways = ({"models"}, {"speculator", "agent", "judge", "base_url"})
         if len([way for way in ways if way & set(given)]) == 1:
@@ -126,7 +128,7 @@ class Chosen:
         if not self.look:
             return found
         looks = named_looks(self.look, found.speculator, _trained_looks(found))
-        own = self.gate is None and tuple(self.look) == (PAIR,) and found.prompts is PROMPTS
+        own = self.gate is None and self.look == (PAIR,) and found.prompts is PROMPTS
         return replace(found, looks=looks, gate=Gate.load(LOOKS_GATE) if own else found.gate)
 
     def _models(self) -> Models:
@@ -201,8 +203,7 @@ def _trained_looks(models: Models) -> Sequence[Look] | None:
     """The looks that the embedded pair was trained on, where its speculator is the one that answers."""
     if model_name(models.speculator) != SPECULATOR_NAME:
         return None
-    small: Any = models.speculator
-    return Pair(small, small, models.gate).looks
+    return embedded_looks(models.speculator)
 
 
 def embedded_models(pair: Pair) -> Models:

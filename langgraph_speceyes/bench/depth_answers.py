@@ -57,7 +57,7 @@ def answers_of_run(
     found = []
     for depth in range(1, depths + 1):
         parts: list[DepthPart] = [o["depths"][depth] for o in outcomes]  # type: ignore[misc]
-        told = [labels.get((o["id"], depth)) for o in outcomes]
+        labelled = [labels.get((o["id"], depth)) for o in outcomes]
         said = [o["agent"]["answer"] if o["agent"] else "" for o in outcomes]
         found.append(
             DepthAnswers(
@@ -68,9 +68,9 @@ def answers_of_run(
                 ),
                 right=tuple(
                     (one or (None, None))[0] if labels or people else part["right"]
-                    for one, part in zip(told, parts, strict=True)
+                    for one, part in zip(labelled, parts, strict=True)
                 ),
-                passed_over=np.array([one == (None, None) for one in told]),
+                passed_over=np.array([one == (None, None) for one in labelled]),
                 said=tuple(part["answer"] for part in parts),
                 tokens=np.array([[part["tokens"].get(kind, 0) for kind in ("input", "output")] for part in parts]),
             )
@@ -127,8 +127,10 @@ def labelled_record(record: Record, depth: int, small: bool | None, large: bool 
     depths = record.get("depths", [])
     if depth not in {one["depth"] for one in depths}:
         raise ArgumentError("depth", "a depth of the record", depth)
-    told: list[DepthRecord] = [{**one, "speculator_right": small} if one["depth"] == depth else one for one in depths]
-    return {**record, "depths": told, "agent_right": large}
+    labelled: list[DepthRecord] = [
+        {**one, "speculator_right": small} if one["depth"] == depth else one for one in depths
+    ]
+    return {**record, "depths": labelled, "agent_right": large}
 
 
 def _nothing(depth: int) -> DepthRecord:

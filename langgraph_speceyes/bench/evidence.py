@@ -21,7 +21,7 @@ from langgraph_speceyes.bench.depth_answers import (
     depth_key,
     labelled_record,
 )
-from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, read_labels, told_of
+from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, label_of, read_labels
 from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
@@ -206,7 +206,7 @@ def evidence_of(
     rights = [(p["right"], q["right"]) for p, q in zip(small, large, strict=True)]
     # the mean probability of the chosen tokens rests on no candidates
     ks = _ks(outcomes)
-    labels = [told_of(person_labels, o["id"]) for o in outcomes] if person_labels or people else rights
+    labels = [label_of(person_labels, o["id"]) for o in outcomes] if person_labels or people else rights
     depths = len(columns.deeper)
     return Evidence(
         source=source,

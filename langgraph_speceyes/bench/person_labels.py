@@ -13,8 +13,8 @@ PASSED_OVER = "calibration:passed_over"
 """Name in a journal of the answers that a person looked at and could not tell."""
 
 
-def told_of(labels: Mapping[tuple[str, int], Label], id: str) -> Label:
-    """A person's label of the first answer, and of the agent's, which may have been told at another depth."""
+def label_of(labels: Mapping[tuple[str, int], Label], id: str) -> Label:
+    """A person's label of the first answer, and of the agent's, which may have been given at another depth."""
     small, large = labels.get((id, 0), (None, None))
     if large is None:
         large = next((two for (other, _), (_, two) in labels.items() if other == id and two is not None), None)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from langgraph_speceyes.calibration.chain import Scores, masks, rows
 from langgraph_speceyes.calibration.depths import DepthsGuarantee, guaranteed_thresholds, separate_thresholds
 from langgraph_speceyes.calibration.guarantee import GRID, Guarantee, Method, smallest_sample
-from langgraph_speceyes.calibration.labels import LABELS, Known, Labelled, Labels, known_truths
+from langgraph_speceyes.calibration.labels import Known, Labelled, Labels, check_labels, known_truths
 from langgraph_speceyes.calibration.paths import common_path
 from langgraph_speceyes.errors import ArgumentError
 
@@ -77,8 +77,7 @@ def labelled_thresholds(
         ArgumentError: A column is missing or has another length, or another argument is out of range.
         MissingExtraError: ``harm`` without SciPy.
     """
-    if labels not in LABELS:
-        raise ArgumentError("labels", "one of " + ", ".join(map(repr, LABELS)), repr(labels))
+    check_labels(labels)
     s = rows(scores)
     depths, n = s.shape
     if eligible is not None:

@@ -33,7 +33,7 @@ from langgraph_speceyes.calibration.guarantee import (
 )
 from langgraph_speceyes.errors import ArgumentError
 
-__all__ = ["LABELS", "Labelled", "Labels", "labelled_threshold"]
+__all__ = ["LABELS", "Labelled", "Labels", "check_labels", "labelled_threshold"]
 
 Labels = Literal["all", "disagreements", "none"]
 
@@ -70,6 +70,12 @@ class Labelled:
         counts = {} if self.labels == "all" else {"differing": self.differing, "labelled": self.labelled}
         made = self.by_depth or self.guarantee
         return {**made.to_dict(), "labels": self.labels, **counts}
+
+
+def check_labels(labels: object) -> None:
+    """Refuse what is none of :data:`LABELS`."""
+    if labels not in LABELS:
+        raise ArgumentError("labels", "one of " + ", ".join(map(repr, LABELS)), repr(labels))
 
 
 def labelled_threshold(
@@ -120,8 +126,7 @@ def labelled_threshold(
         ArgumentError: A column is missing or has another length, or another argument is out of range.
         MissingExtraError: ``harm`` without SciPy.
     """
-    if labels not in LABELS:
-        raise ArgumentError("labels", "one of " + ", ".join(map(repr, LABELS)), repr(labels))
+    check_labels(labels)
     s = checked_scores(scores)
     let_through = np.ones(s.size, dtype=bool) if eligible is None else checked_truths("eligible", eligible, s.size)
     s = np.where(let_through, s, 0.0)

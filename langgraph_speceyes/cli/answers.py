@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langgraph_speceyes import image_question
-from langgraph_speceyes.cli.display import save_regions, show_answer, show_question, show_summary
+from langgraph_speceyes.cli.display import Questions, save_regions, show_answer, show_summary
 from langgraph_speceyes.cli.options import AsJson, Queries, Threshold
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
@@ -38,15 +38,11 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
             bars = {name: progress.add_task(f"{name:<9}", total=queries) for name in (AGENT, SPECEYES)}
 
             async def run() -> list[Any]:
-                outcomes, first = [], dict[str, Any]()
+                outcomes, questions = [], Questions(console)
                 async for outcome in side_by_side(models, queries, Path(folder)):
                     outcomes.append(outcome)
                     progress.advance(bars[outcome["method"]])
-                    if other := first.pop(outcome["id"], None):
-                        pair = (other, outcome) if outcome["method"] == SPECEYES else (outcome, other)
-                        show_question(console, *pair)
-                    else:
-                        first[outcome["id"]] = outcome
+                    questions.add(outcome)
                 return outcomes
 
             figures = summary(asyncio.run(run()))

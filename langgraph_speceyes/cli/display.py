@@ -120,7 +120,12 @@ def show_check(console: Console, figures: dict[str, dict[str, Any]]) -> None:
     for split in figures:
         table.add_column(split, justify="right", style="bold" if split == "overall" else None)
     table.add_row("questions", *(str(f["n"]) for f in figures.values()))
-    for label, name, form in _CHECKED:
+    rows = list(_CHECKED)
+    for depth in range(1, 1 + sum(name.endswith("_auroc_odds") for name in figures["overall"])):
+        for words, size in (("visible", "large"), ("too small", "small"), ("specks", "speck")):
+            rows.append((f"right after look {depth}, {words}", f"depth_{depth}_{size}", ".1%"))
+        rows.append((f"AUROC odds after look {depth}", f"depth_{depth}_auroc_odds", ".2f"))
+    for label, name, form in rows:
         cells = []
         for f in figures.values():
             low, high = f["intervals"][name]
@@ -191,6 +196,27 @@ def _figure_cells(figure: Figure) -> tuple[str, str, str]:
     if figure.low == figure.high:
         return f"{figure.median:.4g}", "", str(figure.n)
     return f"{figure.median:.4g}", f"{figure.low:.4g} .. {figure.high:.4g}", str(figure.n)
+
+
+class Questions:
+    """The demo's questions as they come, each once both methods have answered it.
+
+    Args:
+        console: Where they are shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._waiting: dict[str, Outcome] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Take an outcome of the agent alone or of the bypass, whichever is first."""
+        other = self._waiting.pop(outcome["id"], None)
+        if other is None:
+            self._waiting[outcome["id"]] = outcome
+        else:
+            agent, speceyes = sorted((other, outcome), key=lambda one: one["method"] != "agent")
+            show_question(self._console, agent, speceyes)
 
 
 def show_question(console: Console, agent: Outcome, speceyes: Outcome) -> None:

@@ -34,7 +34,7 @@ def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
 def _answer(asked: dict[str, Any], data: bytes, answers: IO[bytes]) -> None:
     limits = Limits(**{**asked["limits"], "formats": tuple(asked["limits"]["formats"])})
     job = Job(data, limits, asked["argument"], asked["name"], smaller=asked["smaller"])
-    begun = False
+    answering = False
     try:
         opened = open_image(job, decode=asked["decode"])
         said: dict[str, Any] = {"size": opened.size, "orientation": opened.turned, "shrunk": opened.shrunk}
@@ -42,17 +42,17 @@ def _answer(asked: dict[str, Any], data: bytes, answers: IO[bytes]) -> None:
             _say(answers, said)
             return
         for band in decode_bands(opened, job):
-            if not begun:
+            if not answering:
                 # the size of the pixels, which one that is decoded smaller has fewer of
                 _say(answers, {**said, "pixels": opened.decoded})
-                begun = True
+                answering = True
             answers.write(band.tobytes("raw", "RGB"))
     except ImageError as error:
-        if begun:
+        if answering:
             raise
         _say(answers, {"error": [error.argument, error.expected, str(error.found)]})
     except MemoryError:
-        if begun:
+        if answering:
             raise
         _say(answers, {"error": [job.argument, "an image that decodes within its limits", f"{job.name} (memory)"]})
 

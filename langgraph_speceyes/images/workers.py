@@ -137,8 +137,8 @@ class Worker:
             raise EOFError
         said = json.loads(line)
         if "error" in said:
-            argument, expected, told = map(str, said["error"])
-            raise ImageError(argument, expected, told)
+            argument, expected, what = map(str, said["error"])
+            raise ImageError(argument, expected, what)
         found = Decoded(_pair(said["size"]), int(said["orientation"]), bool(said["shrunk"]))
         size, shrunk = found.size, found.shrunk
         check_size(size, job.limits, job.argument, job.name)

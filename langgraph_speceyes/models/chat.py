@@ -171,6 +171,19 @@ class LocalChatModel(PromptingChatModel):
         _logger.info("%s", chat.capabilities.line())
         return chat
 
+    @classmethod
+    def sharing(cls, other: LocalChatModel, **fields: Any) -> Self:
+        """A model of this class over the weights and batches of another one.
+
+        Args:
+            other: Whose settings it has, too.
+            fields: Settings of its own.
+        """
+        chat = cls(**({name: getattr(other, name) for name in LocalChatModel.model_fields} | fields))
+        for name in LocalChatModel.__private_attributes__:
+            setattr(chat, name, getattr(other, name))
+        return chat
+
     @property
     def capabilities(self) -> Capabilities:
         """What the model can do, and how it is run."""

@@ -206,11 +206,11 @@ class Renderer:
         plain = self._try([user])
         called = self._try([user, _called("q12345678")], [_TOOL]) or ""
 
-        def told(content: Any, identity: str = "q12345678") -> str:
+        def with_result(content: Any, identity: str = "q12345678") -> str:
             result = {"role": "tool", "content": content, "name": "qzlook", "tool_call_id": identity}
             return self._try([user, _called(identity), result], [_TOOL]) or ""
 
-        in_blocks, in_text = told([_text("qzresult")]), told("qzresult")
+        in_blocks, in_text = with_result([_text("qzresult")]), with_result("qzresult")
         # not as the blocks that hold it
         behind = in_blocks.partition("qzquestion")[2]
         right = "qzresult" in behind and '"type"' not in behind and "'type'" not in behind
@@ -223,7 +223,7 @@ class Renderer:
             results=shown,
             plain_results=shown and not right,
             short_ids=shown
-            and "qzresult" not in told([_text("qzresult")] if right else "qzresult", "call_of_any_length"),
+            and "qzresult" not in with_result([_text("qzresult")] if right else "qzresult", "call_of_any_length"),
             thinking=bool(plain and self.open_thought(plain)),
             switch="enable_thinking" in self._source,
         )

@@ -32,7 +32,7 @@ class Reader:
 
     def __init__(self, engine: Engine, renderer: Renderer, prompt: str, tools: Tools | None) -> None:
         self.engine, self.renderer, self.prompt, self.tools = engine, renderer, prompt, list(tools or ())
-        self.begun = renderer.open_thought(prompt)
+        self.opened = renderer.open_thought(prompt)
         """The mark of the thought that the prompt ends in, which the answer's text begins with; else empty."""
         special, opening = renderer.control.special, renderer.form.opening
         self._raw = renderer.parses or any(one in special for one in opening)
@@ -44,7 +44,7 @@ class Reader:
 
     def read(self, completion: Completion) -> tuple[str, list[ToolCall], list[InvalidToolCall], str | None]:
         """The text, the calls, those that cannot be used, and what was written if the model can be shown it again."""
-        text = self.begun + completion.text
+        text = self.opened + completion.text
         if not self.tools:
             return text, [], [], None
         if not self._raw:
@@ -55,7 +55,7 @@ class Reader:
         if self.renderer.parses:
             rest, calls, invalid = parsed_calls(self.renderer.tokenizer, written, self.prompt, self.tools)
         else:
-            rest, calls, invalid = read_calls(self.begun + written, self.renderer.form, self.tools)
+            rest, calls, invalid = read_calls(self.opened + written, self.renderer.form, self.tools)
         if not calls and not invalid:
             return text, [], [], None
         for token in self.renderer.control.special:
@@ -126,7 +126,7 @@ class Spoken:
         self._longest = max(map(len, self._holds), default=0)
         self._ids: list[int] = []
         # what was decoded last, and the tokens that are decoded again with the next one
-        self._text, self._from, self._upto = reader.begun, 0, 0
+        self._text, self._from, self._upto = reader.opened, 0, 0
         self._held = False
         self.said = ""
 

@@ -106,7 +106,8 @@ class Pair:
 
     def speceyes(self, **options: Any) -> StateGraph[Any, Any, Any, Any]:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""
-        own = [look_id(look) for look in options.get("looks") or ()] == [look_id(look) for look in self.looks]
+        looks = [look_id(look) for look in options.get("looks") or ()]
+        own = looks and looks == [look_id(look) for look in self.looks]
         gate = Gate.load(LOOKS_GATE) if own else self.gate
         defaults: dict[str, Any] = {
             "speculator": self.speculator,

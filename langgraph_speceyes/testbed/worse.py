@@ -55,11 +55,7 @@ def worse_judge(large: LocalChatModel, bias: float = BIAS, noise: float = NOISE)
         raise ArgumentError("bias", "a finite number", bias)
     if not (math.isfinite(noise) and noise >= 0):
         raise ArgumentError("noise", "a finite number, 0 or more", noise)
-    fields = {name: getattr(large, name) for name in LocalChatModel.model_fields}
-    worse = WorseJudge(**(fields | {"bias": bias, "noise": noise, "disable_streaming": True}))
-    for name in type(large).__private_attributes__:
-        setattr(worse, name, getattr(large, name))
-    return worse
+    return WorseJudge.sharing(large, bias=bias, noise=noise, disable_streaming=True)
 
 
 class WorseJudge(LocalChatModel):

@@ -31,7 +31,7 @@ questions = st.lists(
 )
 
 
-def told(opening: Opening, asked: Any) -> float:
+def observe(opening: Opening, asked: Any) -> float:
     depths, rate, accepted, audited = asked
     by_depth = [score for score, _ in depths], [differs for _, differs in depths]
     return opening.observe(*by_depth, rate=rate, accepted=accepted, audited=audited)
@@ -44,7 +44,7 @@ def test_every_threshold_bets_on_the_first_depth_that_accepts(stream: list[Any])
     alone = [Opening(0.1, 0.9, grid=[at]) for at in GRID]
     for asked in stream:
         depths, rate, accepted, audited = asked
-        told(several, asked)
+        observe(several, asked)
         for at, one in zip(GRID, alone, strict=True):
             # as one depth: what is returned at this threshold, if anything
             first = next(((s, d) for s, d in depths if s is not None and s >= at), (None, False))
@@ -68,13 +68,13 @@ def test_one_depth_is_as_before_and_states_go_on_to_the_last_bit(stream: list[An
         (score, differs), *_ = depths
         options = {"rate": rate, "accepted": accepted, "audited": audited}
         assert one.observe(score, differs, **options) == listed.observe([score], [differs], **options)
-        told(several, (depths, rate, accepted, audited))
+        observe(several, (depths, rate, accepted, audited))
         several = Opening.from_dict(json.loads(json.dumps(several.to_dict())))
     assert one.to_dict() == listed.to_dict()
     assert not {"depths", "above_by"} & set(one.to_dict())
     again = Opening(0.1, 0.9, grid=GRID, depths=3)
     for asked in stream:
-        told(again, asked)
+        observe(again, asked)
     assert again.to_dict() == several.to_dict()
     assert again.by_depth == several.by_depth
 

@@ -35,9 +35,7 @@ class Translated(LocalChatModel):
 
     @classmethod
     def of(cls, model: Any) -> Translated:
-        twin = cls(**{name: getattr(model, name) for name in type(model).model_fields} | {"tools_in_prompt": False})
-        twin._engine, twin._batcher, twin._renderer = model._engine, model._batcher, model._renderer
-        return twin
+        return cls.sharing(model, tools_in_prompt=False)
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Any:
         return super()._request(translated(messages), stop, kwargs)

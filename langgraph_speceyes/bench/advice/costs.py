@@ -138,9 +138,9 @@ def savings(
     spent = {side: weights[side][:, None] * tokens[side] for side in SIDES}
     alone = tokens["agent"]
     saved = alone.sum(axis=1) - sum(part.sum(axis=1) for part in spent.values())
-    told = bool(alone.any())
+    counted = bool(alone.any())
     money = money_alone = money_saved = None
-    if prices is not None and told:
+    if prices is not None and counted:
         paid = {side: _money(prices, side, part) for side, part in spent.items() if part.any()}
         before, after = _money(prices, "agent", alone), sum(paid.values(), np.zeros(n))
         money_alone, money = float(before.mean()), float(after.mean())
@@ -151,7 +151,7 @@ def savings(
         seconds_saved=_mean(agent_s - seconds, groups),
         tokens_alone=dict(zip(KINDS, alone.mean(axis=0).tolist(), strict=True)),
         tokens={side: dict(zip(KINDS, part.mean(axis=0).tolist(), strict=True)) for side, part in spent.items()},
-        tokens_saved=_mean(saved, groups) if told else Estimate(None, None, None, n),
+        tokens_saved=_mean(saved, groups) if counted else Estimate(None, None, None, n),
         money_alone=money_alone,
         money=money,
         money_saved=money_saved,
