@@ -194,13 +194,14 @@ def test_after_running_out_of_memory_the_budget_is_smaller_and_all_are_answered(
     engine = large._engine
     alone = [engine.generate(requests([text]))[0] for text in SHORT]
     large.clear_caches()
-    forward, sizes = engine.decoder._forward, list[int]()
+    forward, sizes, limit = engine.decoder._forward, list[int](), [2]
 
     def tight(ids: torch.Tensor, *args: Any) -> torch.Tensor:
         sizes.append(len(ids))
-        if len(ids) > 2:
+        if len(ids) > limit[0]:
             raise out_of_memory()
-        return forward(ids, *args)
+        logits: torch.Tensor = forward(ids, *args)
+        return logits
 
     clock = [time.monotonic()]
     monkeypatch.setattr("langgraph_speceyes.models.memory.time.monotonic", lambda: clock[0])
@@ -221,15 +222,11 @@ def test_after_running_out_of_memory_the_budget_is_smaller_and_all_are_answered(
     clock[0] += 61
     assert most_at_once() > 2
     assert most_at_once() <= 2
-    monkeypatch.setattr(engine.decoder, "_forward", forward)
+    limit[0] = 7
     for _ in range(40):
         clock[0] += 61
         engine.memory.slots()
-    sizes.clear()
-    monkeypatch.setattr(engine.decoder, "_forward", lambda ids, *args: (sizes.append(len(ids)), forward(ids, *args))[1])
-    large.clear_caches()
-    engine.generate(requests(SHORT))
-    assert max(sizes) == 7
+    assert most_at_once() == 7
     assert engine.memory.pass_slots == PASS
 
 
