@@ -29,14 +29,20 @@ from langgraph_speceyes.bench.report.page.depths import depth_tables, ways_table
 from langgraph_speceyes.bench.report.page.markdown import markdown
 from langgraph_speceyes.bench.report.ways import ways
 from langgraph_speceyes.bench.runs import read_runs
-from langgraph_speceyes.testbed.pair import CHECKPOINTS
+from langgraph_speceyes.testbed.pair import CASCADE_GATE, CHECKPOINTS, CHOSEN_GATE
 from langgraph_speceyes.testbed.questions import SPLITS, questions
 
 ROOT = Path(__file__).parent.parent
 # about as much work in each
 _FIRST = ("attributes", "relations", "reading")
 RUNS = {"test-1": _FIRST, "test-2": tuple(split for split in SPLITS if split not in _FIRST)}
-METHODS = ("agent", "speceyes", "speceyes:looks=0", "cascade")
+METHODS = (
+    "agent",
+    "speceyes",
+    "speceyes:looks=0",
+    f"speceyes:judge=off,gate={CHOSEN_GATE.name}",
+    f"cascade:gate={CASCADE_GATE.name}",
+)
 """What runs; without looks the first two."""
 TABLES = {
     "together": {
@@ -85,11 +91,12 @@ def main() -> None:
     running = []
     for name, splits in RUNS.items():
         command = [sys.executable, "-m", "langgraph_speceyes", "eval", "embedded", "--part", "test", "--full"]
-        command += ["--limit", str(a.limit), "--out", str(a.out / name), *repeated("--look", looks)]
+        command += ["--limit", str(a.limit), "--out", str((a.out / name).resolve()), *repeated("--look", looks)]
         command += [*repeated("--split", splits), *repeated("--method", METHODS if looks else METHODS[:2])]
         command += ["--models", a.models] if a.models else []
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+        # where the gates are
+        running.append(subprocess.Popen(command, env=environment, cwd=CHECKPOINTS, stdout=subprocess.DEVNULL))
     codes = [process.wait() for process in running]
     if any(codes):
         sys.exit(1)
