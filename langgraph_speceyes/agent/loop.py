@@ -20,6 +20,7 @@ from langgraph_speceyes.agent.toolbox import AgentTool, LangChainTool
 from langgraph_speceyes.agent.tools import Observation
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, foreign_value
 from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images
 from langgraph_speceyes.nodes import State, Update
 
@@ -177,10 +178,10 @@ class VisualLoop:
             images = [ref.uri for ref in result.images]
             step = ToolStep(
                 tool=call["tool"],
-                arguments=call["arguments"],
+                arguments=foreign_value(call["arguments"]),
                 box=None if result.box is None else list(result.box),
                 image=images[0] if images else None,
-                text=result.text,
+                text=None if result.text is None else foreign_text(result.text, MOST_OF_OURS),
                 error=None,
                 seconds=seconds,
             )
@@ -215,5 +216,11 @@ def _outcome(call: ToolCall, text: str | None = None, images: Sequence[str] = ()
 
 def _failed(call: ToolCall, error: str, seconds: float) -> ToolStep:
     return ToolStep(
-        tool=call["tool"], arguments=call["arguments"], box=None, image=None, text=None, error=error, seconds=seconds
+        tool=foreign_text(call["tool"]),
+        arguments=foreign_value(call["arguments"]),
+        box=None,
+        image=None,
+        text=None,
+        error=foreign_text(error),
+        seconds=seconds,
     )
