@@ -45,6 +45,7 @@ class VisualLoop:
         inline: Whether the model is sent images as base64.
         history: Whether it is shown the turns before the question.
         name: Name of the final message.
+        least_side: Fewest pixels on a side of what the model is shown.
     """
 
     model: Runnable[Any, Any]
@@ -60,6 +61,7 @@ class VisualLoop:
     inline: bool
     history: bool
     name: str
+    least_side: int
 
     def begin(self, state: VisualAgentState) -> Update:
         """Find the question and forget the counts of an earlier run."""
@@ -149,7 +151,7 @@ class VisualLoop:
         messages = state["messages"]
         question = locate_question(messages, state["question_id"])
         images = question_images(messages[: question + 1])
-        return View(images, self.coordinates, self.resize, self.policy, self.reader)
+        return View(images, self.coordinates, self.resize, self.policy, self.reader, self.least_side)
 
     def _digest(self, state: State, message: Any) -> Update:
         """Take in an output of the model."""
