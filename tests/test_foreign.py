@@ -43,7 +43,7 @@ WORDS = (
     "sha256:" + "ab" * 32,
     '{"input_tokens": 50, "output_tokens": 1000, "token": 12}',
     "Données réelles: äöü " * 30,
-    "你好，世界" * 60,
+    "你好世界" * 60,
     '{\n "a": "b",\n "c": "d\\n"\n}' * 20,
     "=" * 80,
 )
@@ -71,7 +71,8 @@ def test_no_spelling_of_image_data_is_shown(spelling: str) -> None:
     for shown in (foreign_text, masked_text, lambda text: describe_error(ValueError(text))):
         found = shown(f"the server said 400 {{{data}}} see the docs")
         assert not any(data[i : i + 64] in found for i in range(0, len(data) - 64, 5))
-        assert "the server said 400" in found and "see the docs" in found
+        assert "the server said 400" in found
+        assert "see the docs" in found
         assert len(found) < 1_000
 
 
@@ -99,9 +100,12 @@ def test_a_chain_is_cleaned_in_place() -> None:
     cause.add_note(repr(DATA))
     error = RuntimeError("went wrong: " + TEXT)
     error.__cause__, error.__context__ = cause, context
-    assert cleaned(error) is error and error.__cause__ is cause
+    assert cleaned(error) is error
+    assert error.__cause__ is cause
     shown = " ".join(repr(one.args) + repr(vars(one)) for one in (error, cause, context))
-    assert TEXT[100:164] not in shown and repr(DATA)[100:150] not in shown and "HUSH" not in shown
+    assert TEXT[100:164] not in shown
+    assert repr(DATA)[100:150] not in shown
+    assert "HUSH" not in shown
     assert "went wrong" in str(error)
 
 

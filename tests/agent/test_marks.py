@@ -58,13 +58,17 @@ def test_any_box_is_a_region_inside_the_image_or_an_error_for_the_model(
         Image.new("RGB", (width, height)).save(path)
     try:
         found = CROP.run({"bbox_2d": box}, View([ImageRef(str(path))], least_side=least))
-    except ToolInputError as error:
-        assert str(error)
+    except ToolInputError:
         return
     region, shown = found.images[0].region, found.box
-    assert region is not None and shown is not None
-    assert 0 <= region.x and 0 <= region.y and region.x + region.width <= width and region.y + region.height <= height
-    assert region.width >= min(least, width) and region.height >= min(least, height)
+    assert region is not None
+    assert shown is not None
+    assert region.x >= 0
+    assert region.y >= 0
+    assert region.x + region.width <= width
+    assert region.y + region.height <= height
+    assert region.width >= min(least, width)
+    assert region.height >= min(least, height)
 
 
 def test_boxes_with_names_and_percentages() -> None:
