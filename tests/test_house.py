@@ -33,6 +33,7 @@ FLOORS = (
     ("tracing",),
     ("images",),
     ("errors",),
+    ("foreign",),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -20,6 +20,7 @@ from langgraph_speceyes.agent.toolbox import AgentTool, LangChainTool
 from langgraph_speceyes.agent.tools import Observation
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, foreign_value
 from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images
 from langgraph_speceyes.nodes import State, Update
 
@@ -44,6 +45,7 @@ class VisualLoop:
         inline: Whether the model is sent images as base64.
         history: Whether it is shown the turns before the question.
         name: Name of the final message.
+        least_side: Fewest pixels on a side of what the model is shown.
     """
 
     model: Runnable[Any, Any]
@@ -59,6 +61,7 @@ class VisualLoop:
     inline: bool
     history: bool
     name: str
+    least_side: int
 
     def begin(self, state: VisualAgentState) -> Update:
         """Find the question and forget the counts of an earlier run."""
@@ -148,7 +151,7 @@ class VisualLoop:
         messages = state["messages"]
         question = locate_question(messages, state["question_id"])
         images = question_images(messages[: question + 1])
-        return View(images, self.coordinates, self.resize, self.policy, self.reader)
+        return View(images, self.coordinates, self.resize, self.policy, self.reader, self.least_side)
 
     def _digest(self, state: State, message: Any) -> Update:
         """Take in an output of the model."""
@@ -177,10 +180,10 @@ class VisualLoop:
             images = [ref.uri for ref in result.images]
             step = ToolStep(
                 tool=call["tool"],
-                arguments=call["arguments"],
+                arguments=foreign_value(call["arguments"]),
                 box=None if result.box is None else list(result.box),
                 image=images[0] if images else None,
-                text=result.text,
+                text=None if result.text is None else foreign_text(result.text, MOST_OF_OURS),
                 error=None,
                 seconds=seconds,
             )
@@ -215,5 +218,11 @@ def _outcome(call: ToolCall, text: str | None = None, images: Sequence[str] = ()
 
 def _failed(call: ToolCall, error: str, seconds: float) -> ToolStep:
     return ToolStep(
-        tool=call["tool"], arguments=call["arguments"], box=None, image=None, text=None, error=error, seconds=seconds
+        tool=foreign_text(call["tool"]),
+        arguments=foreign_value(call["arguments"]),
+        box=None,
+        image=None,
+        text=None,
+        error=foreign_text(error),
+        seconds=seconds,
     )

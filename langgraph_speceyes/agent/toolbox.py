@@ -17,6 +17,7 @@ from langgraph_speceyes.agent.call import ToolCall
 from langgraph_speceyes.agent.ocr import Reader
 from langgraph_speceyes.agent.tools import OCR, TOOLS, Observation, ToolSpec
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.foreign import words_of
 from langgraph_speceyes.images import CoordinateSpace, find_images, intern_reference, question_text
 
 Tool = str | BaseTool | ToolSpec
@@ -128,7 +129,7 @@ def check_reader(tools: Mapping[str, AgentTool], reader: object) -> None:
 def _tool_error(error: Exception) -> str:
     # ToolNode cannot read a union from a postponed annotation, so the choice is made here.
     if isinstance(error, (ToolInvocationError, ToolException, ToolInputError)):
-        return str(error)
+        return words_of(error)
     raise error
 
 

@@ -16,7 +16,7 @@ from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.question import images_to_look_at
 from langgraph_speceyes.agent.toolbox import check_reader, resolve_tools
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
-from langgraph_speceyes.agent.view import View
+from langgraph_speceyes.agent.view import View, least_side_of
 from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule, block_of
@@ -67,7 +67,9 @@ def visual_tools(
         images = images_to_look_at(_messages(runtime.state), runtime.config)
         if not images:
             raise ToolInputError(NO_IMAGE)
-        return View(images, space, rule if space is CoordinateSpace.RESIZED else None, policy, reads)
+        return View(
+            images, space, rule if space is CoordinateSpace.RESIZED else None, policy, reads, least_side_of(rule)
+        )
 
     return [_tool(spec, space, view) for spec in specs]
 

@@ -10,6 +10,7 @@ from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.depths import at_depth, counted, depths_of
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.calling import within
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.images import ImagePolicy, in_force, question_text
@@ -87,7 +88,7 @@ class Looking:
     def _failed(self, error: Exception, began: float, state: SpecEyesState) -> dict[str, Any]:
         says = describe_error(error)
         if self.strict:
-            raise PhaseError(f"{at_depth('look', self.depth)}: {says}") from error
+            raise PhaseError(f"{at_depth('look', self.depth)}: {says}") from cleaned(error)
         return self._update([], began, says, state)
 
     def _update(self, blocks: list[Block], began: float, error: str | None, state: SpecEyesState) -> dict[str, Any]:
