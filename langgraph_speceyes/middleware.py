@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
@@ -31,7 +30,14 @@ from langgraph_speceyes.front.insides import author_in
 from langgraph_speceyes.front.nested import arun_nested, run_nested
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
-from langgraph_speceyes.images import ImagePolicy, in_force, inline_images, inline_local_images, is_image_block
+from langgraph_speceyes.images import (
+    ImagePolicy,
+    in_force,
+    inline_images,
+    inline_local_images,
+    is_image_block,
+    off_loop,
+)
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Depth, Judgment, Query, Records, Speculation, Verdict, query_id
@@ -185,7 +191,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         """Call the agent's model with images as it takes them, encoded off the event loop."""
         if (answer := self._answered(request, handler)) is not None:
             return answer
-        prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
+        prepared = request.override(messages=await off_loop(self._prepared, request))
         with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
             return await handler(prepared)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from langgraph_speceyes.front.depth_choice import DepthChooser
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
-from langgraph_speceyes.images import ImagePolicy, check_count, check_image
+from langgraph_speceyes.images import ImagePolicy, check_count, check_image, off_loop
 from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
 from langgraph_speceyes.state import Query, RunSettings, Seen, SpecEyesState
 
@@ -109,7 +108,7 @@ class Intake:
         full: Any = {**state, **values}
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
-            found = await asyncio.to_thread(self._check, full, settings)
+            found = await off_loop(self._check, full, settings)
         return self._noticed(
             full,
             {

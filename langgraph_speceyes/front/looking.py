@@ -12,7 +12,7 @@ from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.front.calling import within
 from langgraph_speceyes.front.scope import CallScope
-from langgraph_speceyes.images import ImagePolicy, in_force, question_text
+from langgraph_speceyes.images import ImagePolicy, in_force, off_loop, question_text
 from langgraph_speceyes.looks import Block, Look, Sight, observed
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Depth, SpecEyesState, query_of
@@ -76,7 +76,7 @@ class Looking:
 
     async def _aseen(self, state: SpecEyesState) -> list[Block]:
         found = await self.look.acall(self._sight(state))
-        return await asyncio.to_thread(observed, found, self.policy)
+        return await off_loop(observed, found, self.policy)
 
     def _sight(self, state: SpecEyesState) -> Sight:
         turn = query_of(state)["turn"]
