@@ -23,6 +23,7 @@ from langgraph_speceyes.behind.history import answer_of
 from langgraph_speceyes.behind.pinned import question_images
 from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.behind.schema import MESSAGES
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ArgumentError, ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
@@ -167,12 +168,12 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Run a tool that may look at the question's images."""
-        with in_force(self.policy), self._runs.working(query_id(request.state)):
+        with in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return handler(self._pinned(request))
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run a tool; see :meth:`wrap_tool_call`."""
-        with in_force(self.policy), self._runs.working(query_id(request.state)):
+        with in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return await handler(self._pinned(request))
 
     def wrap_model_call(
@@ -182,7 +183,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=self._prepared(request))
-        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
+        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return handler(prepared)
 
     async def awrap_model_call(
@@ -192,7 +193,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=await off_loop(self._prepared, request))
-        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
+        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return await handler(prepared)
 
     def _given(self, state: SpecEyesAgentState) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.tracing import masked_beneath
 
 State = Mapping[str, Any]
@@ -34,12 +35,12 @@ class DualNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the sync form."""
-        with self._beneath(config or {}) as inner:
+        with contained(), self._beneath(config or {}) as inner:
             return self._sync(input, inner)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the async form."""
-        with self._beneath(config or {}) as inner:
+        with contained(), self._beneath(config or {}) as inner:
             return await self._async(input, inner)
 
 

@@ -32,6 +32,7 @@ FLOORS = (
     ("nodes",),
     ("tracing",),
     ("images",),
+    ("contained", "files"),
     ("errors",),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

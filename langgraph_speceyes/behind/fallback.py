@@ -22,6 +22,7 @@ from langgraph_speceyes.behind.pinned import with_images
 from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.front.settled import Settled
 from langgraph_speceyes.images import off_loop, readable_images
@@ -187,7 +188,7 @@ class Fallback:
         """Count the agent's time, remember what it had cost where it stops for a person, hand its commands up."""
         meter.begin()
         try:
-            with handed_up(config):
+            with handed_up(config), contained():
                 yield
         except GraphInterrupt:
             meter.end()

@@ -19,6 +19,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.types import CachePolicy, RetryPolicy
 
 from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
 from langgraph_speceyes.front.caching import CallCache
 from langgraph_speceyes.front.retrying import Retries
@@ -184,7 +185,8 @@ class ModelCall:
         given = self._given(messages)
 
         def attempt() -> AIMessage:
-            message: AIMessage = self._callee.invoke(given, self._config, **self._arguments(key))
+            with contained():
+                message: AIMessage = self._callee.invoke(given, self._config, **self._arguments(key))
             return message
 
         return self._retries.run(attempt, until, lambda: self.dismiss(key))
@@ -193,7 +195,8 @@ class ModelCall:
         given = self._given(messages)
 
         async def attempt() -> AIMessage:
-            message: AIMessage = await self._callee.ainvoke(given, self._config, **self._arguments(key))
+            with contained():
+                message: AIMessage = await self._callee.ainvoke(given, self._config, **self._arguments(key))
             return message
 
         return await self._retries.arun(attempt, until, lambda: self.dismiss(key))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.choices import DepthChoice, OrderChoice
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ImageError, describe_error
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.depth_choice import DepthChooser
@@ -138,7 +139,8 @@ class Intake:
     def _check(self, state: SpecEyesState, settings: RunSettings) -> tuple[Asked | None, Seen, str | None]:
         before = state.get("speceyes_query")
         try:
-            messages = self.adapter.messages(state)
+            with contained():
+                messages = self.adapter.messages(state)
             asked = read_question(messages, before.get("seen") if before else None)
         except Exception as error:
             if self.strict and settings["mode"] == "on":
@@ -167,7 +169,8 @@ class Intake:
         for image in asked.images:
             try:
                 # every one of them, whatever the first one says
-                sound = [call.preload(image) for call in self.first]
+                with contained():
+                    sound = [call.preload(image) for call in self.first]
                 if not any(sound):
                     check_image(image, self.policy, argument=self.adapter.argument)
             except Exception as error:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.depths import at_depth, counted, depths_of
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
@@ -72,10 +73,12 @@ class Looking:
         return self._update(blocks, began, None, state)
 
     def _seen(self, state: SpecEyesState) -> list[Block]:
-        return observed(self.look(self._sight(state)), self.policy)
+        with contained():
+            return observed(self.look(self._sight(state)), self.policy)
 
     async def _aseen(self, state: SpecEyesState) -> list[Block]:
-        found = await self.look.acall(self._sight(state))
+        with contained():
+            found = await self.look.acall(self._sight(state))
         return await off_loop(observed, found, self.policy)
 
     def _sight(self, state: SpecEyesState) -> Sight:

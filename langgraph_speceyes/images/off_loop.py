@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
+from langgraph_speceyes.contained import contained
+
 Given = ParamSpec("Given")
 Value = TypeVar("Value")
 
@@ -51,5 +53,11 @@ async def off_loop(do: Callable[Given, Value], *args: Given.args, **kwargs: Give
         *args: Its arguments.
         **kwargs: Its named arguments.
     """
+
+    def run() -> Value:
+        # here: a GeneratorExit that reaches a task through a future closes every coroutine on its way
+        with contained():
+            return do(*args, **kwargs)
+
     with stoppable():
-        return await asyncio.to_thread(do, *args, **kwargs)
+        return await asyncio.to_thread(run)
