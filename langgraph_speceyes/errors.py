@@ -153,6 +153,13 @@ class PhaseError(SpecEyesError, RuntimeError):
     """A front-end phase failed under ``strict=True``; the cause is chained."""
 
 
+class EscapeError(SpecEyesError, RuntimeError):
+    """A model, tool, agent or function raised what ends tasks or programs; the cause is chained.
+
+    `SystemExit`, a `CancelledError` of its own, `GeneratorExit` and other exceptions that are no `Exception`.
+    """
+
+
 def describe_error(error: BaseException) -> str:
     """An error's type and message, as they may be kept and shown."""
     said = words_of(error)

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.errors import GraphBubbleUp
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.tracing import masked_beneath
 
@@ -38,7 +39,7 @@ class DualNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the sync form."""
-        with self._beneath(config or {}) as inner:
+        with contained(), self._beneath(config or {}) as inner:
             try:
                 return self._sync(input, inner)
             except GraphBubbleUp:
@@ -49,7 +50,7 @@ class DualNode(Runnable[Any, Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the async form."""
-        with self._beneath(config or {}) as inner:
+        with contained(), self._beneath(config or {}) as inner:
             try:
                 return await self._async(input, inner)
             except GraphBubbleUp:

@@ -32,6 +32,7 @@ FLOORS = (
     ("nodes",),
     ("tracing",),
     ("images",),
+    ("contained", "files"),
     ("errors",),
     ("foreign",),
 )

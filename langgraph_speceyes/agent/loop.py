@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from langgraph_speceyes.agent.tools import Observation
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, foreign_value
-from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images
+from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images, off_loop
 from langgraph_speceyes.nodes import State, Update
 
 NOTHING = "neither a tool call nor an answer"
@@ -76,7 +75,7 @@ class VisualLoop:
 
     async def aask(self, state: State, config: RunnableConfig) -> Update:
         """Ask the model; images are encoded in a thread."""
-        prompt = await asyncio.to_thread(self._prompt, state)
+        prompt = await off_loop(self._prompt, state)
         message = await self._callee(state).ainvoke(prompt, config)
         return self._digest(state, message)
 
@@ -100,7 +99,7 @@ class VisualLoop:
         call = _next_call(state)
         tool = self.tools[call["tool"]]
         if not isinstance(tool, LangChainTool):
-            return await asyncio.to_thread(self.look, state, config)
+            return await off_loop(self.look, state, config)
         start = time.perf_counter()
         result: Observation | ToolInputError
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from langgraph_speceyes.agent.ocr import Reader
 from langgraph_speceyes.agent.tools import OCR, TOOLS, Observation, ToolSpec
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.foreign import words_of
-from langgraph_speceyes.images import CoordinateSpace, find_images, intern_reference, question_text
+from langgraph_speceyes.images import CoordinateSpace, find_images, intern_reference, off_loop, question_text
 
 Tool = str | BaseTool | ToolSpec
 """A tool of the agent by name, a LangChain tool, or a pure tool."""
@@ -55,7 +54,7 @@ class LangChainTool:
     async def arun(self, call: ToolCall, state: Mapping[str, Any], config: RunnableConfig) -> Observation:
         """Run the tool; see :meth:`run`."""
         result = await self._node.ainvoke(_request(call, state), config)
-        return await asyncio.to_thread(_observation, result, self.name)
+        return await off_loop(_observation, result, self.name)
 
 
 AgentTool = ToolSpec | LangChainTool

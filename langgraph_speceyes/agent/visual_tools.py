@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +18,15 @@ from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View, least_side_of
 from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
-from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule, block_of
+from langgraph_speceyes.images import (
+    DEFAULT_POLICY,
+    CoordinateSpace,
+    ImagePolicy,
+    ResizeRule,
+    as_rule,
+    block_of,
+    off_loop,
+)
 
 NO_IMAGE = "there is no image to look at: the conversation holds none that can be opened here"
 
@@ -99,7 +106,7 @@ def _tool(spec: ToolSpec, space: CoordinateSpace, view: Callable[[ToolRuntime], 
 
     async def arun(runtime: ToolRuntime, **arguments: Any) -> Any:
         # images are decoded off the event loop
-        return await asyncio.to_thread(run, runtime, **arguments)
+        return await off_loop(run, runtime, **arguments)
 
     # the runtime holds types that pydantic has no schema for
     base = type(spec.arguments.__name__, (spec.arguments,), {"model_config": ConfigDict(arbitrary_types_allowed=True)})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.depths import at_depth, depth_shown, depth_update
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
@@ -38,10 +39,11 @@ class GatePhase:
         accepted = False
         if scored is not None:
             try:
-                gate = gate_of(self.gate, state, self.depth)
-                accepted = gate is not None and gate.accepts(AnswerScore(**scored))
-                if accepted and speculation:
-                    self.form.read(speculation["answer"])
+                with contained():
+                    gate = gate_of(self.gate, state, self.depth)
+                    accepted = gate is not None and gate.accepts(AnswerScore(**scored))
+                    if accepted and speculation:
+                        self.form.read(speculation["answer"])
             except Exception as trouble:
                 if self.strict:
                     raise PhaseError(f"{at_depth('gate', self.depth)}: {describe_error(trouble)}") from cleaned(trouble)
