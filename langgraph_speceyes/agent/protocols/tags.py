@@ -19,7 +19,7 @@ class Tagged(NamedTuple):
     """The first call or answer in a text.
 
     Attributes:
-        tag: ``"tool_call"`` or ``"answer"``.
+        tag: Which, in lower case: ``"tool_call"``, ``"code"`` or ``"answer"``.
         body: The text up to the closing tag, or up to the end where there is none.
     """
 
@@ -41,7 +41,12 @@ def strip_thoughts(text: str) -> str:
 
 
 def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None:
-    """Find the first tool call or answer outside the thoughts, or else inside them."""
+    """Find the first tool call or answer outside the thoughts, or else inside them.
+
+    Args:
+        text: An output of a model.
+        opening: The tags to look for, the tag's name its first group.
+    """
     thoughts = [match.span() for match in _THOUGHT.finditer(text)]
     found = None
     for match in opening.finditer(text):
@@ -52,7 +57,8 @@ def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None
         found = found or match
     if found is None:
         return None
-    return Tagged(found[1], text[found.end() :].partition(f"</{found[1]}>")[0].strip())
+    end = re.compile(f"</{found[1]}>", opening.flags & re.IGNORECASE).search(text, found.end())
+    return Tagged(found[1].lower(), text[found.end() : end.start() if end else None].strip())
 
 
 def find_answer(text: str) -> str:
