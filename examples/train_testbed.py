@@ -31,8 +31,9 @@ from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
+from langgraph_speceyes.testbed.code_agent import DIFFERENCE, add_tokens, write_difference
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
-from langgraph_speceyes.testbed.training.code import add_tokens, code_stages, with_code_tokens
+from langgraph_speceyes.testbed.training.code import code_stages, with_code_tokens
 from langgraph_speceyes.testbed.training.deep import deep_stages
 from langgraph_speceyes.testbed.training.depths import depth_stages
 from langgraph_speceyes.testbed.training.export import export
@@ -97,6 +98,9 @@ def main() -> None:
         words = add_tokens(build_tokenizer())
         with_code_tokens(model, words)
         train(model, code_stages(model, Encoder(words), a.code_steps), a.out / "code-agent", seed=a.seed)
+        whole = a.out / "code-agent" / "whole"
+        export(model, words, whole, processor_class="Qwen2_5_VLProcessor")
+        write_difference(whole, checkpoints / "code-agent" / DIFFERENCE.name, start)
     if a.only in (None, "calibration"):
         a.out.mkdir(parents=True, exist_ok=True)
         calibrate(checkpoints, a.out, a.questions)

@@ -42,7 +42,7 @@ def repaired(code: str, paths: Sequence[str], folder: str, size: Callable[[], Si
 
 
 def with_indent(code: str) -> str:
-    """Take away the indent of the whole block, or that of its first line alone, where the code cannot be read with it."""
+    """Take away the indent of the whole block, or of its first line, where the code cannot be read with it."""
     code = code.strip("\n")
     if _tree(code) is not None:
         return code
@@ -176,9 +176,9 @@ def _assigned_once(tree: ast.Module) -> dict[str, ast.expr]:
         counts[name] = counts.get(name, 0) + 1
     found: dict[str, ast.expr] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            if counts[node.targets[0].id] == 1:
-                found[node.targets[0].id] = node.value
+        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and counts[target.id] == 1:
+            found[target.id] = node.value
     return found
 
 
@@ -198,17 +198,14 @@ def _reads(call: ast.Call) -> bool:
 
 def _read_paths(tree: ast.Module) -> Iterator[ast.Constant]:
     """Literal paths of images that the code reads, or assigns to `image_path`."""
-    for call in _calls(tree, *_READERS):
-        if _reads(call) and call.args and _is_text(call.args[0]):
-            yield call.args[0]  # type: ignore[misc]
+    found: list[ast.expr] = [call.args[0] for call in _calls(tree, *_READERS) if _reads(call) and call.args]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and _is_text(node.value):
-            if any(isinstance(target, ast.Name) and target.id == "image_path" for target in node.targets):
-                yield node.value  # type: ignore[misc]
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "image_path" for t in targets):
+            found.append(node.value)
+    for value in found:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield value
 
 
 def _opens(node: ast.expr, path: str, once: dict[str, ast.expr]) -> bool:
@@ -232,9 +229,9 @@ def _numbers(box: ast.Tuple | ast.List) -> Box | None:
         sign, number = 1, item
         if isinstance(number, ast.UnaryOp) and isinstance(number.op, ast.USub):
             sign, number = -1, number.operand
-        if not isinstance(number, ast.Constant) or type(number.value) not in (int, float):
+        if not isinstance(number, ast.Constant) or not isinstance(number.value, int | float):
             return None
-        value = sign * number.value  # type: ignore[operator]
+        value = sign * number.value
         if value != value or abs(value) > 1e9:
             return None
         found.append(value)

@@ -20,6 +20,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
+from langgraph_speceyes.testbed.code_agent import CODE_LOOKS_GATE, load_code_pair
 from langgraph_speceyes.testbed.looks import embedded_looks
 from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, LOOKS_GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
@@ -212,7 +213,19 @@ def embedded_models(pair: Pair) -> Models:
     def agent(model: BaseChatModel) -> Runnable[Any, Any]:
         return replace(pair, large=model).agent().compile(name="agent")
 
-    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
+    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, pair.prompts, agent)
+
+
+def embedded_code_models() -> Models:
+    """The embedded speculator in front of the agent that writes code, with the pair's looks.
+
+    `speceyes eval --models langgraph_speceyes.bench.chosen.embedded_code_models`.
+    """
+    import torch
+
+    pair = load_code_pair()
+    torch.set_num_threads(1)
+    return replace(embedded_models(pair), looks=pair.looks, gate=Gate.load(CODE_LOOKS_GATE))
 
 
 def embedded_models_with_worse_judge() -> Models:

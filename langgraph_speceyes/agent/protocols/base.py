@@ -96,14 +96,11 @@ class GrowingProtocol(Speech, Protocol):
             again: Whether its last output was dropped.
         """
 
-    def grow(self, opened: AIMessage | None, said: AIMessage, outcomes: Sequence[Outcome]) -> AIMessage:
-        """Return the open turn with what the model said and what its calls came to; token counts are added up.
+    def join(self, opened: AIMessage, said: AIMessage) -> AIMessage:
+        """Return the open turn with what the model said next, as one message with the turn's id; usage is added up."""
 
-        Args:
-            opened: The turn so far, or None at its beginning. The longer one keeps its id.
-            said: The model's output, as :meth:`read` keeps it.
-            outcomes: What its calls came to.
-        """
+    def show(self, turn: AIMessage, outcomes: Sequence[Outcome]) -> AIMessage:
+        """Return the turn with what the calls at its end came to: the open turn."""
 
     def is_open(self, message: BaseMessage) -> bool:
         """Return whether a message is a turn that the model is to go on with."""

@@ -41,11 +41,20 @@ def strip_thoughts(text: str) -> str:
 
 
 def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None:
-    """Find the first tool call or answer outside the thoughts, or else inside them.
+    """Find the first tool call or answer; see :func:`locate_tagged`."""
+    found = locate_tagged(text, opening)
+    return None if found is None else found[0]
+
+
+def locate_tagged(text: str, opening: re.Pattern[str]) -> tuple[Tagged, int | None] | None:
+    """Find the first of some tags outside the thoughts, or else inside them.
 
     Args:
         text: An output of a model.
-        opening: The tags to look for, the tag's name its first group.
+        opening: The opening tags to look for; the first group is a tag's name.
+
+    Returns:
+        What is tagged, and where the text goes on behind the closing tag, None where there is none.
     """
     thoughts = [match.span() for match in _THOUGHT.finditer(text)]
     found = None
@@ -57,8 +66,9 @@ def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None
         found = found or match
     if found is None:
         return None
-    end = re.compile(f"</{found[1]}>", opening.flags & re.IGNORECASE).search(text, found.end())
-    return Tagged(found[1].lower(), text[found.end() : end.start() if end else None].strip())
+    close = re.compile(f"</{found[1]}>", opening.flags & re.IGNORECASE).search(text, found.end())
+    body = text[found.end() : close.start() if close else None]
+    return Tagged(found[1].lower(), body.strip()), close.end() if close else None
 
 
 def find_answer(text: str) -> str:

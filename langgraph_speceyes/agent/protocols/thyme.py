@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall
 from langgraph_speceyes.agent.protocols.base import ToolSchema, Turn, build_prompt
-from langgraph_speceyes.agent.protocols.tags import find_answer, find_tagged, strip_thoughts
+from langgraph_speceyes.agent.protocols.tags import find_answer, find_tagged, locate_tagged, strip_thoughts
 from langgraph_speceyes.agent.protocols.words import FromFile
-from langgraph_speceyes.agent.question import question_images, with_instruction, with_opening
+from langgraph_speceyes.agent.question import question_images, with_opening
 from langgraph_speceyes.agent.repairs import repaired
 from langgraph_speceyes.agent.sandbox import OUTPUT_FOLDER, escape_tags, image_path
 from langgraph_speceyes.errors import ArgumentError
@@ -52,7 +52,6 @@ _PATH, _SIZE = "{image_path}", "{image_size}"
 _SEGMENT = re.compile(r"<(code|answer)>", re.IGNORECASE)
 _ANSWER = re.compile(r"<(answer)>", re.IGNORECASE)
 _OUTPUT = re.compile(r"</?sandbox_output>", re.IGNORECASE)
-_CODE_END = re.compile(r"</code>", re.IGNORECASE)
 _FENCE = re.compile(r"\s*```[ \t]*(?:python)?[ \t]*\n?", re.IGNORECASE)
 _CODE = re.compile(r"<code>.*?(?:</code>|$)", re.DOTALL | re.IGNORECASE)
 _BOXED = r"\boxed{"
@@ -107,18 +106,17 @@ class ThymeProtocol(FromFile):
         Raises:
             ImageError: The instruction names the image's size, and the image cannot be loaded.
         """
-        asked = [*_joined(messages[:question]), with_opening(messages[question], self.opening)]
         instruction = self.instruction.replace(_PATH, image_path(0))
         if _SIZE in instruction:
-            images = question_images(messages[: question + 1])
-            size = "{} x {}".format(*check_image(images[0])) if images else "unknown"
-            instruction = instruction.replace(_SIZE, size)
-        asked[-1] = with_instruction(asked[-1], instruction)
+            width, height = check_image(question_images(messages[: question + 1])[0])
+            instruction = instruction.replace(_SIZE, f"{width} x {height}")
+        before = _joined(messages[:question])
+        asked = with_opening(messages[question], self.opening)
         return build_prompt(
             self.front(tools),
-            [*asked, *messages[question + 1 :]],
-            len(asked) - 1,
-            instruction="",
+            [*before, asked, *messages[question + 1 :]],
+            len(before),
+            instruction=instruction,
             final=self.final if final else "",
         )
 
@@ -136,28 +134,32 @@ class ThymeProtocol(FromFile):
         if pretended := _OUTPUT.search(text):
             text = text[: pretended.start()]
         kept = message.model_copy(update={"tool_calls": [], "invalid_tool_calls": [], "content": text})
-        tagged = find_tagged(text, _SEGMENT)
-        if tagged is None:
+        located = locate_tagged(text, _SEGMENT)
+        if located is None:
             return Turn(kept, answered=_BOXED in strip_thoughts(text))
+        tagged, end = located
         if tagged.tag == "answer":
             return Turn(kept, answered=True)
-        kept = kept.model_copy(update={"content": _to_the_end(text)})
+        # up to the end of the first block; where a server leaves the stop string out, with it
+        whole = text + STOPS[0] if end is None else text[:end]
+        kept = kept.model_copy(update={"content": whole})
         code = _unfenced(tagged.body)
         error = None if code.strip() else "there is no code between the tags"
         return Turn(kept, (ToolCall(id="", tool=CODE_TOOL, arguments={"code": code}, error=error),))
 
-    def grow(self, opened: AIMessage | None, said: AIMessage, outcomes: Sequence[Outcome]) -> AIMessage:
-        """Return the turn with the model's words and the sandbox's output: its images, else its text."""
-        blocks: list[dict[str, Any]] = [{"type": "text", "text": f"{said.text}{OPEN}"}]
+    def join(self, opened: AIMessage, said: AIMessage) -> AIMessage:
+        """Return both as one message."""
+        return joined(opened, said)
+
+    def show(self, turn: AIMessage, outcomes: Sequence[Outcome]) -> AIMessage:
+        """Return the turn with the sandbox's output at its end: its images, else its text."""
+        blocks: list[dict[str, Any]] = [{"type": "text", "text": OPEN}]
         for outcome in outcomes:
             if outcome["images"] and outcome["error"] is None:
                 blocks += [{"type": "image", "url": url} for url in outcome["images"]]
             else:
                 blocks.append({"type": "text", "text": escape_tags(outcome["text"] or outcome["error"] or "")})
-        blocks.append({"type": "text", "text": CLOSE})
-        if opened is None:
-            return said.model_copy(update={"content": blocks})
-        return joined(opened, said.model_copy(update={"content": blocks}))
+        return turn.model_copy(update={"content": [*_blocks(turn), *blocks, {"type": "text", "text": CLOSE}]})
 
     def is_open(self, message: BaseMessage) -> bool:
         """Return whether a message ends with an output of the sandbox."""
@@ -182,15 +184,16 @@ def is_open(message: BaseMessage) -> bool:
     return isinstance(message, AIMessage) and str(message.text).endswith(CLOSE)
 
 
-def joined(opened: AIMessage, said: AIMessage) -> AIMessage:
+def joined(opened: BaseMessage, said: AIMessage) -> AIMessage:
     """Return an open turn and what goes on with it as one message, token counts added up.
 
     Args:
         opened: The turn; the whole has its id.
         said: What follows; the whole has its metadata.
     """
-    usage = add_usage(opened.usage_metadata, said.usage_metadata)
-    usage = None if opened.usage_metadata is None and said.usage_metadata is None else usage
+    assert isinstance(opened, AIMessage), "only a turn of the model is open"
+    counted = opened.usage_metadata is not None or said.usage_metadata is not None
+    usage = add_usage(opened.usage_metadata, said.usage_metadata) if counted else None
     content = [*_blocks(opened), *_blocks(said)]
     return said.model_copy(update={"id": opened.id, "content": content, "usage_metadata": usage})
 
@@ -224,16 +227,8 @@ def _blocks(message: AIMessage) -> list[Any]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
 
 
-def _to_the_end(text: str) -> str:
-    """A segment up to the end of its first block; where a server cuts the stop string off, with it."""
-    begin = _SEGMENT.search(text)
-    end = _CODE_END.search(text, begin.end() if begin else 0)
-    return text[: end.end()] if end else text + STOPS[0]
-
-
 def _unfenced(body: str) -> str:
     """Code without the fence around it."""
     opening = _FENCE.match(body)
     code = body[opening.end() :] if opening else body
-    code, fence, _ = code.rpartition("```") if code.rstrip().endswith("```") else (code, "", "")
-    return code.strip("\n")
+    return code.rstrip().removesuffix("```").strip("\n")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from langgraph_speceyes.testbed import code_words
@@ -23,12 +23,6 @@ from langgraph_speceyes.testbed.training.dialect import CODE
 from langgraph_speceyes.testbed.training.tape import Encoder, token_id
 from langgraph_speceyes.testbed.training.teacher import perception_example, trajectory_example
 from langgraph_speceyes.testbed.training.train import Make, Stage, language_parameters, token_loss
-
-
-def add_tokens(tokenizer: Tokenizer) -> Tokenizer:
-    """Add the tokens that the code is written in."""
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in code_words.TOKENS])
-    return tokenizer
 
 
 def with_code_tokens(model: PreTrainedModel, tokenizer: Tokenizer) -> PreTrainedModel:

@@ -30,8 +30,8 @@ from langgraph_speceyes.testbed.training.tape import (
     front,
     view,
 )
+from langgraph_speceyes.testbed.training.dialect import END
 from langgraph_speceyes.testbed.training.teacher import (
-    END,
     answer_branch,
     ask_any,
     dense_labels,

@@ -211,7 +211,9 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
     look = token_loss(model, encode, [(agent_look_example, 48)])
-    yield Stage("look", steps[1], 1.5e-3, look, language_parameters(model), goal={"colour quarter": 0.97, "place quarter": 0.97})
+    yield Stage(
+        "look", steps[1], 1.5e-3, look, language_parameters(model), goal={"colour quarter": 0.97, "place quarter": 0.97}
+    )
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
     act, see = token_loss(model, encode, makers), dense_loss(model, seen, 24, quarters=True, side=prompts.VIEW)
