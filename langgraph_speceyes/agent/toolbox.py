@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -16,11 +16,14 @@ from pydantic import BaseModel, Field
 
 from langgraph_speceyes.agent.call import ToolCall
 from langgraph_speceyes.agent.ocr import Reader
-from langgraph_speceyes.agent.sandbox import CodeOutcome
 from langgraph_speceyes.agent.tools import OCR, TOOLS, Observation, ToolSpec
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.images import CoordinateSpace, ImageRef, find_images, intern_reference, question_text
 
+if TYPE_CHECKING:
+    from langgraph_speceyes.agent.sandbox import CodeOutcome
+
+DEFAULT_TOOLS = ("crop", "zoom", "ocr")
 CODE = "code"
 """Name of the tool that runs code."""
 
@@ -160,6 +163,18 @@ def resolve_tools(tools: Sequence[Tool], reserved: frozenset[str] = frozenset())
     if not found:
         raise ArgumentError("tools", "at least one tool", "none")
     return found
+
+
+def resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
+    """Return the coordinate space of a name.
+
+    Raises:
+        ArgumentError: It is unknown.
+    """
+    try:
+        return CoordinateSpace(coordinates)
+    except ValueError:
+        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
 
 
 def tool_schemas(

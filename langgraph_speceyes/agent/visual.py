@@ -21,13 +21,19 @@ from langgraph_speceyes.agent.protocols import (
     ThymeProtocol,
 )
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
-from langgraph_speceyes.agent.toolbox import CODE, Tool, check_reader, resolve_tools
+from langgraph_speceyes.agent.toolbox import (
+    CODE,
+    DEFAULT_TOOLS,
+    Tool,
+    check_reader,
+    resolve_coordinates,
+    resolve_tools,
+)
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.tracing import trace_policy
 
-DEFAULT_TOOLS = ("crop", "zoom", "ocr")
 PROTOCOLS: dict[str, type[NativeProtocol] | type[DeepEyesProtocol] | type[ThymeProtocol]] = {
     "native": NativeProtocol,
     "deepeyes": DeepEyesProtocol,
@@ -166,18 +172,6 @@ def _resolve_protocol(
         if text is not None:
             raise ArgumentError(argument, "nothing beside a protocol object, which has its own", "text")
     return protocol
-
-
-def resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
-    """Return the coordinate space of a name.
-
-    Raises:
-        ArgumentError: It is unknown.
-    """
-    try:
-        return CoordinateSpace(coordinates)
-    except ValueError:
-        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
 
 
 def _resolve_resize(model: Any, space: CoordinateSpace, resize: ResizeRule | str | None) -> ResizeRule | None:

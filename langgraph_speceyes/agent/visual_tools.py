@@ -14,10 +14,9 @@ from pydantic import ConfigDict, create_model
 
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.question import images_to_look_at
-from langgraph_speceyes.agent.toolbox import check_reader, resolve_tools
+from langgraph_speceyes.agent.toolbox import DEFAULT_TOOLS, check_reader, resolve_coordinates, resolve_tools
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
-from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule, block_of
 

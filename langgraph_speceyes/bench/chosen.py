@@ -20,7 +20,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
-from langgraph_speceyes.testbed.code_agent import CODE_LOOKS_GATE, load_code_pair
+from langgraph_speceyes.testbed.code_agent import load_code_pair
 from langgraph_speceyes.testbed.looks import embedded_looks
 from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, LOOKS_GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
@@ -225,7 +225,7 @@ def embedded_code_models() -> Models:
 
     pair = load_code_pair()
     torch.set_num_threads(1)
-    return replace(embedded_models(pair), looks=pair.looks, gate=Gate.load(CODE_LOOKS_GATE))
+    return replace(embedded_models(pair), looks=pair.looks, gate=pair.looks_gate)
 
 
 def embedded_models_with_worse_judge() -> Models:

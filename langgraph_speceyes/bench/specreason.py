@@ -235,7 +235,7 @@ def rating_prompt(messages: Sequence[BaseMessage], draft: AIMessage) -> list[Bas
 
 
 def _rating_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a step for its rating, whose prompt ends with a turn of the user: nothing is to be gone on with."""
+    """The options of a step for its rating, whose prompt ends with a turn of the user, not with an open one."""
     kept = {key: value for key, value in options.items() if key not in CONTINUED}
     if kept.get("extra_body"):
         kept["extra_body"] = {key: value for key, value in kept["extra_body"].items() if key not in CONTINUED}

@@ -12,7 +12,7 @@ from typing import Any
 from langgraph.graph import StateGraph
 
 from langgraph_speceyes.agent import Reader, TextReader, ThymeProtocol, create_visual_agent
-from langgraph_speceyes.agent.sandbox import CodeTool
+from langgraph_speceyes.agent.sandbox import CodeLimits, CodeTool
 from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.prompts import Prompts
@@ -22,6 +22,8 @@ from langgraph_speceyes.testbed.pair import (
     AGENT,
     CACHE_BYTES,
     CHECKPOINTS,
+    GATE,
+    LOOKS_GATE,
     MAX_STEPS,
     PROMPTS,
     Pair,
@@ -31,9 +33,11 @@ from langgraph_speceyes.testbed.pair import (
 CODE_AGENT = CHECKPOINTS / "code-agent"
 DIFFERENCE = CODE_AGENT / "difference.safetensors"
 CODE_AGENT_NAME = "speceyes-embedded-code-agent"
-CODE_GATE, CODE_LOOKS_GATE = CHECKPOINTS / "gate-code.json", CHECKPOINTS / "gate-code-looks.json"
 MAX_TOKENS = 160
 """Most tokens of a segment: a thought and a block of code are about sixty."""
+
+LIMITS = CodeLimits(seconds=120.0)
+"""Of its code: an image of 8,400 px is opened, and the text reader loaded, on machines that are busy with other things."""
 
 PROTOCOL = ThymeProtocol(system=code_words.SYSTEM, instruction=code_words.INSTRUCTION, final="")
 CODE_PROMPTS: Prompts = replace(PROMPTS, judge_system=code_words.SYSTEM)
@@ -132,9 +136,9 @@ class CodePair(Pair):
         return CODE_PROMPTS
 
     @property
-    def gates(self) -> tuple[Path, Path]:
-        """The gate files: for one answer, and for the pair's looks."""
-        return CODE_GATE, CODE_LOOKS_GATE
+    def looks_gate(self) -> Gate:
+        """The other pair's gate for the looks, whose speculator is the same."""
+        return _borrowed(LOOKS_GATE)
 
     def agent(self, policy: ImagePolicy | None = None) -> StateGraph[Any, Any, Any, Any]:
         """The visual agent over the large model, whose code runs in a sandbox.
@@ -145,13 +149,18 @@ class CodePair(Pair):
         policy = policy or DEFAULT_POLICY
         return create_visual_agent(
             self.large,
-            tools=[CodeTool(reader=self.reader or Reader(), policy=policy)],
+            tools=[CodeTool(limits=LIMITS, policy=policy, reader=self.reader or Reader())],
             protocol=PROTOCOL,
             max_steps=MAX_STEPS,
             # trained on single questions
             history=False,
             policy=policy,
         )
+
+
+def _borrowed(path: Path) -> Gate:
+    """The thresholds of a gate that was calibrated for the other agent: they promise nothing about this one."""
+    return replace(Gate.load(path), agent=CODE_AGENT_NAME, prompts=None, calibration=None)
 
 
 def load_code_pair(**options: Any) -> CodePair:
@@ -171,4 +180,4 @@ def load_code_pair(**options: Any) -> CodePair:
     with tempfile.TemporaryDirectory() as made:
         write_code_agent(Path(made))
         model = LocalChatModel.from_pretrained(made, **(large | {"source": str(CODE_AGENT)} | options))
-    return CodePair(load_speculator(**options), model, Gate.load(CODE_GATE))
+    return CodePair(load_speculator(**options), model, _borrowed(GATE))

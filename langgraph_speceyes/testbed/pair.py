@@ -63,9 +63,9 @@ class Pair:
         return PROMPTS
 
     @property
-    def gates(self) -> tuple[Path, Path]:
-        """The gate files: for one answer, and for the pair's looks."""
-        return GATE, LOOKS_GATE
+    def looks_gate(self) -> Gate:
+        """The gate for the pair's looks."""
+        return Gate.load(LOOKS_GATE)
 
     def agent(self, policy: ImagePolicy | None = None) -> StateGraph[Any, Any, Any, Any]:
         """The visual agent over the large model, speaking the protocol it was trained on."""
@@ -118,7 +118,7 @@ class Pair:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""
         looks = [look_id(look) for look in options.get("looks") or ()]
         own = looks and looks == [look_id(look) for look in self.looks]
-        gate = Gate.load(self.gates[1]) if own else self.gate
+        gate = self.looks_gate if own else self.gate
         defaults: dict[str, Any] = {
             "speculator": self.speculator,
             "judge": self.large,
