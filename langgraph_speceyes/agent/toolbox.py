@@ -70,15 +70,15 @@ class CodeArguments(BaseModel):
 
 @runtime_checkable
 class CodeRunner(Protocol):
-    """What runs a model's code: :class:`~langgraph_speceyes.agent.sandbox.CodeTool`, or something like it.
+    """What runs a model's code: :class:`~langgraph_speceyes.agent.sandbox.CodeTool`, or something like it."""
 
-    Attributes:
-        name: Name of the tool.
-        description: What the model reads about it.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the tool."""
 
-    name: str
-    description: str
+    @property
+    def description(self) -> str:
+        """What the model reads about it."""
 
     def run(self, code: str, *, trajectory: str, images: Sequence[ImageRef], earlier: Sequence[str]) -> CodeOutcome:
         """Run a block of code; what is wrong with it is part of what it came to.

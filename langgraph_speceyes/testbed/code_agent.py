@@ -37,7 +37,7 @@ MAX_TOKENS = 160
 """Most tokens of a segment: a thought and a block of code are about sixty."""
 
 LIMITS = CodeLimits(seconds=120.0)
-"""Of its code: an image of 8,400 px is opened, and the text reader loaded, on machines that are busy with other things."""
+"""Of its code: it opens images of 8,400 px and waits for the text reader to be loaded, on busy machines too."""
 
 PROTOCOL = ThymeProtocol(system=code_words.SYSTEM, instruction=code_words.INSTRUCTION, final="")
 CODE_PROMPTS: Prompts = replace(PROMPTS, judge_system=code_words.SYSTEM)

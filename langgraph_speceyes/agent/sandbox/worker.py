@@ -132,9 +132,7 @@ def locked(programs: list[str], number: int) -> None:
         fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
         pointer = ctypes.create_string_buffer(fprog, len(fprog))
         flags = SECCOMP_FILTER_FLAG_TSYNC
-        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(
-            number, SECCOMP_SET_MODE_FILTER, flags, pointer
-        ):
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(number, SECCOMP_SET_MODE_FILTER, flags, pointer):
             raise OSError(ctypes.get_errno(), "the filter of system calls cannot be put in force")
 
 
