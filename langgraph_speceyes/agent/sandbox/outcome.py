@@ -35,8 +35,8 @@ class CodeOutcome:
             made plain text. Empty if there is nothing to say.
         images: The images it returned, in the image store, each decoded under the image policy.
         error: What went wrong in one line, ``None`` if nothing did. It is the last line of ``text`` too.
-        failure: The kind of error, or ``None``. ``"images"`` alone comes without an error: the block ran and its variables
-            stay, but nothing that it returned may be shown; the text says why.
+        failure: The kind of error, or ``None``. ``"images"`` alone comes without an error: the block ran and its
+            variables stay, but nothing that it returned may be shown; the text says why.
         seconds: How long it ran, without the worker's start.
         replayed: How many earlier blocks were run again for it.
     """
@@ -61,3 +61,9 @@ def escape_tags(text: str, tags: Sequence[str] = TAGS) -> str:
     """
     names = "|".join(re.escape(tag) for tag in tags)
     return re.sub(rf"<(?=\s*/?\s*(?:{names})\b|\|)", "&lt;", text, flags=re.IGNORECASE)
+
+
+def cleaned(text: str) -> str:
+    """Return text of a sandbox as it may go to a model and into a checkpoint: without tags, NUL and lone surrogates."""
+    plain = text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return escape_tags(plain)

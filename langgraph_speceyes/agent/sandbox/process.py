@@ -82,7 +82,7 @@ class Launch:
     Attributes:
         argv: The command; ``{requests}`` and ``{replies}`` in its last arguments are numbers of descriptors.
         files: Descriptors that it inherits; they are closed here once it has started.
-        info: Descriptor from which bubblewrap's account of the process is read, or ``None`` if the process is the worker.
+        info: Descriptor from which bubblewrap's account of the process is read; ``None`` if the process is the worker.
         user: User and group that it runs as, or ``None`` for this process's own.
         env: Its environment.
         scratch: The host's folder for its outputs, ``None`` where that is in a file system of its own.
@@ -318,6 +318,11 @@ class WorkerProcess:
         """End the process and everything in its sandbox; it is gone afterwards."""
         if self._owner == os.getpid():
             self._signal(signal.SIGKILL)
+            if self._pidfd is not None and self._pidfd >= 0:
+                # readable once it has ended; bubblewrap, which waits for it, then ends by itself
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._pidfd, selectors.EVENT_READ)
+                    selector.select(_GRACE_S)
             with contextlib.suppress(OSError):
                 self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):

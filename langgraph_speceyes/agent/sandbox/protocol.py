@@ -8,40 +8,47 @@ from typing import Protocol, runtime_checkable
 
 
 class ExecuteResponse(Protocol):
-    """What a command came to.
-
-    Attributes:
-        output: Standard output and standard error together.
-        exit_code: The command's exit code, ``None`` if it is not known.
-        truncated: Whether output was cut off.
-    """
+    """What a command came to."""
 
     @property
-    def output(self) -> str: ...
+    def output(self) -> str:
+        """Standard output and standard error together."""
+
     @property
-    def exit_code(self) -> int | None: ...
+    def exit_code(self) -> int | None:
+        """The command's exit code, ``None`` if it is not known."""
+
     @property
-    def truncated(self) -> bool: ...
+    def truncated(self) -> bool:
+        """Whether output was cut off."""
 
 
 class UploadResponse(Protocol):
-    """What the upload of a file came to: its path, and an error or ``None``."""
+    """What the upload of a file came to."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The file's path, as it was given."""
+
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> str | None:
+        """What went wrong, or ``None``."""
 
 
 class DownloadResponse(Protocol):
-    """What the download of a file came to: its path, its bytes or ``None``, and an error or ``None``."""
+    """What the download of a file came to."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The file's path, as it was given."""
+
     @property
-    def content(self) -> bytes | None: ...
+    def content(self) -> bytes | None:
+        """Its bytes, ``None`` if they cannot be had."""
+
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> str | None:
+        """What went wrong, or ``None``."""
 
 
 @runtime_checkable
@@ -71,8 +78,19 @@ class Sandbox(Protocol):
         """Read files by absolute path; one response a file, in order."""
 
 
-@dataclass(frozen=True)
-class Executed:
+class _Alike:
+    """Equal to whatever has the same fields, as the responses of deepagents have."""
+
+    def __eq__(self, other: object) -> bool:
+        names = vars(self)
+        return all(hasattr(other, name) and getattr(other, name) == value for name, value in names.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Executed(_Alike):
     """What a command came to in a sandbox of this package; an :class:`ExecuteResponse`."""
 
     output: str
@@ -80,8 +98,8 @@ class Executed:
     truncated: bool = False
 
 
-@dataclass(frozen=True)
-class Uploaded:
+@dataclass(frozen=True, eq=False)
+class Uploaded(_Alike):
     """What an upload came to in a sandbox of this package; an :class:`UploadResponse`.
 
     The error is ``invalid_path``, ``is_directory``, ``file_not_found``, ``permission_denied`` or a text.
@@ -91,8 +109,8 @@ class Uploaded:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class Downloaded:
+@dataclass(frozen=True, eq=False)
+class Downloaded(_Alike):
     """What a download came to in a sandbox of this package; a :class:`DownloadResponse`, with errors as above."""
 
     path: str

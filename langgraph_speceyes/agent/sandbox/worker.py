@@ -1,8 +1,8 @@
 """What runs inside the sandbox: a program of its own that runs blocks of code one after another.
 
 It is given to the sandbox as text and imports nothing of this package; what it sends is not trusted by the host. It is
-started as ``python -c TEXT REQUESTS REPLIES`` with the numbers of two descriptors. Each message, both ways, is the length
-of a JSON object in four bytes, the object, and the bytes whose lengths the object names under ``sizes``.
+started as ``python -c TEXT REQUESTS REPLIES`` with the numbers of two descriptors. Each message, both ways, is the
+length of a JSON object in four bytes, the object, and the bytes whose lengths the object names under ``sizes``.
 """
 
 from __future__ import annotations
