@@ -4,6 +4,7 @@
     python examples/train_testbed.py --only agent   # one model's training
     python examples/train_testbed.py --only depth   # the speculator learns to look again, from `training` or as shipped
     python examples/train_testbed.py --only agent-deep   # only its last part, from the shipped weights
+    python examples/train_testbed.py --only code-agent   # the agent learns to write code instead of tool calls
     python examples/train_testbed.py --only speculator --shuffled --out control   # the control: it must end at chance
 
 Stop it whenever you like: the same command goes on from the last checkpoint. Progress and loss are shown and kept in
@@ -32,7 +33,9 @@ from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.bench.evidence import evidence_of
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
+from langgraph_speceyes.testbed.code_agent import DIFFERENCE, add_tokens, write_difference
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
+from langgraph_speceyes.testbed.training.code import code_stages, with_code_tokens
 from langgraph_speceyes.testbed.training.deep import deep_stages
 from langgraph_speceyes.testbed.training.depths import depth_stages
 from langgraph_speceyes.testbed.training.export import export
@@ -45,12 +48,13 @@ def main() -> None:
     """Train, export, calibrate, report."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--out", type=Path, default=Path("training"))
-    cli.add_argument("--only", choices=["speculator", "depth", "agent", "agent-deep", "calibration"])
+    cli.add_argument("--only", choices=["speculator", "depth", "agent", "agent-deep", "code-agent", "calibration"])
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 2500, 450, 1500))
     cli.add_argument("--depth-steps", type=int, nargs=2, default=(500, 2000))
     cli.add_argument("--agent-steps", type=int, nargs=4, default=(600, 1500, 250, 1400))
     cli.add_argument("--deep-steps", type=int, nargs=4, default=(250, 400, 450, 300))
+    cli.add_argument("--code-steps", type=int, default=300)
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--ship", action="store_true", help="write the checkpoints into the package")
     cli.add_argument("--questions", type=int, default=150, help="calibration questions of each split")
@@ -88,6 +92,17 @@ def main() -> None:
         model = AutoModelForImageTextToText.from_pretrained(str(embedded.AGENT), dtype=torch.float32)
         train(model, deep_stages(model, encode, tuple(a.deep_steps)), a.out / "agent-deep", seed=a.seed)
         export(model, tokenizer, checkpoints / "agent", processor_class="Qwen2_5_VLProcessor")
+    if a.only in (None, "code-agent"):
+        torch.manual_seed(a.seed)
+        known = checkpoints / "agent"
+        start = known if known.exists() else embedded.AGENT
+        model = AutoModelForImageTextToText.from_pretrained(str(start), dtype=torch.float32)
+        words = add_tokens(build_tokenizer())
+        with_code_tokens(model, words)
+        train(model, code_stages(model, Encoder(words), a.code_steps), a.out / "code-agent", seed=a.seed)
+        whole = a.out / "code-agent" / "whole"
+        export(model, words, whole, processor_class="Qwen2_5_VLProcessor")
+        write_difference(whole, checkpoints / "code-agent" / DIFFERENCE.name, start)
     if a.only in (None, "calibration"):
         a.out.mkdir(parents=True, exist_ok=True)
         calibrate(checkpoints, a.out, a.questions)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
 from langgraph_speceyes.agent.ocr import Reader, TextReader
-from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol, Turn
+from langgraph_speceyes.agent.protocols import (
+    AgentProtocol,
+    DeepEyesProtocol,
+    GrowingProtocol,
+    NativeProtocol,
+    ThymeProtocol,
+    Turn,
+)
 from langgraph_speceyes.agent.question import (
     PINNED_IMAGES,
     TOOL_TEXT_MARK,
@@ -37,12 +44,14 @@ __all__ = [
     "AgentProtocol",
     "CoordinateSpace",
     "DeepEyesProtocol",
+    "GrowingProtocol",
     "NativeProtocol",
     "Observation",
     "Outcome",
     "Reader",
     "ResizeRule",
     "TextReader",
+    "ThymeProtocol",
     "Tool",
     "ToolCall",
     "ToolSpec",

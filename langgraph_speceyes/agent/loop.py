@@ -6,21 +6,32 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langgraph_speceyes.agent.call import Outcome, ToolCall, ToolStep
 from langgraph_speceyes.agent.ocr import TextReader
-from langgraph_speceyes.agent.protocols import AgentProtocol
+from langgraph_speceyes.agent.protocols import AgentProtocol, GrowingProtocol
 from langgraph_speceyes.agent.question import find_question, locate_question, question_alone, question_images
+from langgraph_speceyes.agent.sandbox import CodeOutcome
 from langgraph_speceyes.agent.state import VisualAgentState
-from langgraph_speceyes.agent.toolbox import AgentTool, LangChainTool
-from langgraph_speceyes.agent.tools import Observation
+from langgraph_speceyes.agent.toolbox import AgentTool, CodeBlocks, LangChainTool
+from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, foreign_value
-from langgraph_speceyes.images import CoordinateSpace, ImagePolicy, ResizeRule, inline_images, off_loop
+from langgraph_speceyes.images import (
+    CoordinateSpace,
+    ImagePolicy,
+    ImageRef,
+    ResizeRule,
+    check_image,
+    in_force,
+    inline_images,
+    off_loop,
+)
 from langgraph_speceyes.nodes import State, Update
 
 NOTHING = "neither a tool call nor an answer"
@@ -49,7 +60,7 @@ class VisualLoop:
 
     model: Runnable[Any, Any]
     bound: Runnable[Any, Any]
-    protocol: AgentProtocol
+    protocol: AgentProtocol | GrowingProtocol
     tools: Mapping[str, AgentTool]
     schemas: Sequence[dict[str, Any]]
     max_steps: int
@@ -66,17 +77,19 @@ class VisualLoop:
         """Find the question and forget the counts of an earlier run."""
         messages = state["messages"]
         question = messages[find_question(messages)]
-        return {"question_id": question.id, "tool_steps": 0, "steps": [], "calls": [], "outcomes": []}
+        fresh: Update = {"tool_steps": 0, "steps": [], "calls": [], "outcomes": [], "trajectory": uuid4().hex}
+        return {"question_id": question.id, **fresh}
 
     def ask(self, state: State, config: RunnableConfig) -> Update:
         """Ask the model."""
-        message = self._callee(state).invoke(self._prompt(state), config)
+        prompt = self._prompt(state)
+        message = self._callee(state).invoke(prompt, config, **self._options(state, prompt))
         return self._digest(state, message)
 
     async def aask(self, state: State, config: RunnableConfig) -> Update:
         """Ask the model; images are encoded in a thread."""
         prompt = await off_loop(self._prompt, state)
-        message = await self._callee(state).ainvoke(prompt, config)
+        message = await self._callee(state).ainvoke(prompt, config, **self._options(state, prompt))
         return self._digest(state, message)
 
     def look(self, state: State, config: RunnableConfig) -> Update:
@@ -84,10 +97,13 @@ class VisualLoop:
         call = _next_call(state)
         tool = self.tools[call["tool"]]
         start = time.perf_counter()
-        result: Observation | ToolInputError
+        result: Observation | CodeOutcome | ToolInputError
         try:
             if isinstance(tool, LangChainTool):
                 result = tool.run(call, state, config)
+            elif isinstance(tool, CodeBlocks):
+                code, given = self._block(tool, call, state)
+                call, result = _as_run(call, code), tool.runner.run(code, **given)
             else:
                 result = tool.run(call["arguments"], self._view(state))
         except ToolInputError as error:
@@ -98,18 +114,25 @@ class VisualLoop:
         """Run the next call; the agent's own tools run in a thread."""
         call = _next_call(state)
         tool = self.tools[call["tool"]]
-        if not isinstance(tool, LangChainTool):
+        if isinstance(tool, ToolSpec):
             return await off_loop(self.look, state, config)
         start = time.perf_counter()
-        result: Observation | ToolInputError
+        result: Observation | CodeOutcome | ToolInputError
         try:
-            result = await tool.arun(call, state, config)
+            if isinstance(tool, LangChainTool):
+                result = await tool.arun(call, state, config)
+            else:
+                code, given = await off_loop(self._block, tool, call, state)
+                call, result = _as_run(call, code), await tool.runner.arun(code, **given)
         except ToolInputError as error:
             result = error
         return self._record(state, call, result, time.perf_counter() - start)
 
     def finish(self, state: VisualAgentState) -> Update:
         """Turn the model's last output into the plain answer."""
+        for tool in self.tools.values():
+            if isinstance(tool, CodeBlocks):
+                tool.runner.close(state["trajectory"])
         raw = cast(AIMessage, state["messages"][-1])
         answer = self.protocol.answer(raw)
         metadata = {**raw.response_metadata, "tool_steps": state["tool_steps"]}
@@ -132,7 +155,8 @@ class VisualLoop:
         """Return the next node: the tool called next, the answer, or the model."""
         if state["calls"]:
             return _next_call(state)["tool"]
-        return "answer" if isinstance(state["messages"][-1], AIMessage) else "model"
+        last = state["messages"][-1]
+        return "answer" if isinstance(last, AIMessage) and not self._is_open(last) else "model"
 
     def _callee(self, state: State) -> Runnable[Any, Any]:
         return self.bound if state["tool_steps"] < self.max_steps else self.model
@@ -143,14 +167,40 @@ class VisualLoop:
         if not self.history:
             messages, question = question_alone(messages, question)
         final = state["tool_steps"] >= self.max_steps
-        prompt = self.protocol.prompt(messages, question, tools=self.schemas, final=final)
+        with in_force(self.policy):
+            prompt = self.protocol.prompt(messages, question, tools=self.schemas, final=final)
         return inline_images(prompt, self.policy) if self.inline else prompt
 
-    def _view(self, state: State) -> View:
+    def _options(self, state: State, prompt: Sequence[BaseMessage]) -> dict[str, Any]:
+        """How the model is called with a prompt."""
+        if not isinstance(self.protocol, GrowingProtocol):
+            return {}
+        steps = state["steps"]
+        return self.protocol.options(self.model, prompt, again=bool(steps) and steps[-1]["error"] == NOTHING)
+
+    def _is_open(self, message: BaseMessage) -> bool:
+        return isinstance(self.protocol, GrowingProtocol) and self.protocol.is_open(message)
+
+    def _images(self, state: State) -> list[ImageRef]:
         messages = state["messages"]
         question = locate_question(messages, state["question_id"])
-        images = question_images(messages[: question + 1])
-        return View(images, self.coordinates, self.resize, self.policy, self.reader, self.least_side)
+        return question_images(messages[: question + 1])
+
+    def _view(self, state: State) -> View:
+        return View(self._images(state), self.coordinates, self.resize, self.policy, self.reader, self.least_side)
+
+    def _block(self, tool: CodeBlocks, call: ToolCall, state: State) -> tuple[str, dict[str, Any]]:
+        """A block of code as it is run, and what it is run with.
+
+        Raises:
+            ToolInputError: There is none.
+        """
+        code, images = tool.code(call), self._images(state)
+        if isinstance(self.protocol, GrowingProtocol):
+            code = self.protocol.mend(code, lambda: check_image(images[0], self.policy))
+        # a block that failed has left no variables
+        earlier = [s["arguments"]["code"] for s in state["steps"] if s["tool"] == tool.name and s["error"] is None]
+        return code, {"trajectory": state["trajectory"], "images": images, "earlier": earlier}
 
     def _digest(self, state: State, message: Any) -> Update:
         """Take in an output of the model."""
@@ -164,43 +214,72 @@ class VisualLoop:
         if not turn.calls:
             step = _failed(ToolCall(id="", tool="", arguments={}, error=None), NOTHING, 0.0)
             steps = [*state["steps"], step]
-            return {"messages": [turn.message, *self.protocol.remind()], "steps": steps, "tool_steps": len(steps)}
+            counted: Update = {"steps": steps, "tool_steps": len(steps)}
+            if isinstance(self.protocol, GrowingProtocol):
+                return counted
+            return {"messages": [turn.message, *self.protocol.remind()], **counted}
         room = self.max_steps - state["tool_steps"]
         refusal = f"not run: all {self.max_steps} tool steps are used"
         refused = [ToolCall({**call, "error": refusal}) for call in turn.calls[room:]]
-        return self._settle([*turn.calls[:room], *refused], [], state["steps"], [turn.message])
+        said = turn.message
+        if isinstance(self.protocol, GrowingProtocol) and self.protocol.is_open(last := state["messages"][-1]):
+            said = self.protocol.join(cast(AIMessage, last), said)
+        return self._settle([*turn.calls[:room], *refused], [], state["steps"], said, new=True)
 
-    def _record(self, state: State, call: ToolCall, result: Observation | ToolInputError, seconds: float) -> Update:
+    def _record(
+        self, state: State, call: ToolCall, result: Observation | CodeOutcome | ToolInputError, seconds: float
+    ) -> Update:
         """Take in what a call came to."""
         if isinstance(result, ToolInputError):
             step = _failed(call, str(result), seconds)
             outcome = _outcome(call, error=str(result))
         else:
             images = [ref.uri for ref in result.images]
+            box, error = (None, result.error) if isinstance(result, CodeOutcome) else (result.box, None)
             step = ToolStep(
                 tool=call["tool"],
-                arguments=foreign_value(call["arguments"]),
-                box=None if result.box is None else list(result.box),
+                # code is kept as it is: a resumed run replays it
+                arguments=call["arguments"] if isinstance(result, CodeOutcome) else foreign_value(call["arguments"]),
+                box=None if box is None else list(box),
                 image=images[0] if images else None,
                 text=None if result.text is None else foreign_text(result.text, MOST_OF_OURS),
-                error=None,
+                error=error,
                 seconds=seconds,
             )
-            outcome = _outcome(call, text=result.text, images=images)
-        return self._settle(state["calls"], [*state["outcomes"], outcome], [*state["steps"], step], [])
+            outcome = _outcome(call, text=result.text, images=images, error=error)
+        message = cast(AIMessage, state["messages"][-1])
+        return self._settle(state["calls"], [*state["outcomes"], outcome], [*state["steps"], step], message)
 
     def _settle(
-        self, calls: list[ToolCall], outcomes: list[Outcome], steps: list[ToolStep], messages: list[BaseMessage]
+        self,
+        calls: list[ToolCall],
+        outcomes: list[Outcome],
+        steps: list[ToolStep],
+        message: AIMessage,
+        *,
+        new: bool = False,
     ) -> Update:
-        """Answer the calls that cannot be run, and tell the model once every call has its outcome."""
+        """Answer the calls that cannot be run, and tell the model once every call has its outcome.
+
+        Args:
+            calls: The calls.
+            outcomes: What the first of them came to.
+            steps: The steps so far.
+            message: The message that makes the calls.
+            new: Whether it is not in the state yet.
+        """
         outcomes, steps = list(outcomes), list(steps)
         while len(outcomes) < len(calls) and (error := calls[len(outcomes)]["error"]) is not None:
             call = calls[len(outcomes)]
             outcomes.append(_outcome(call, error=error))
             if len(steps) < self.max_steps:
                 steps.append(_failed(call, error, 0.0))
+        messages: list[BaseMessage] = [message] if new else []
         if len(outcomes) == len(calls):
-            messages = [*messages, *self.protocol.respond(outcomes)]
+            if isinstance(self.protocol, GrowingProtocol):
+                messages = [self.protocol.show(message, outcomes)]
+            else:
+                messages += self.protocol.respond(outcomes)
             calls, outcomes = [], []
         update: Update = {"calls": calls, "outcomes": outcomes, "steps": steps, "tool_steps": len(steps)}
         return {**update, "messages": messages} if messages else update
@@ -209,6 +288,10 @@ class VisualLoop:
 def _next_call(state: State) -> ToolCall:
     call: ToolCall = state["calls"][len(state["outcomes"])]
     return call
+
+
+def _as_run(call: ToolCall, code: str) -> ToolCall:
+    return {**call, "arguments": {**call["arguments"], "code": code}}
 
 
 def _outcome(call: ToolCall, text: str | None = None, images: Sequence[str] = (), error: str | None = None) -> Outcome:

@@ -191,3 +191,20 @@ def with_instruction(message: BaseMessage, instruction: str) -> BaseMessage:
     else:
         ended = [*content, {"type": "text", "text": suffix}]
     return message.model_copy(update={"content": ended, "additional_kwargs": marked})
+
+
+def with_opening(message: BaseMessage, opening: str) -> BaseMessage:
+    """Return a message with a text in front of its first text, behind images that come before that.
+
+    Args:
+        message: The question; it is not changed.
+        opening: The text; if it is empty the message is returned as it is.
+    """
+    if not opening:
+        return message
+    content = message.content
+    if isinstance(content, str):
+        return message.model_copy(update={"content": opening + content})
+    at = next((n for n, block in enumerate(content) if not isinstance(block, dict) or "text" in block), len(content))
+    block = {"type": "text", "text": opening}
+    return message.model_copy(update={"content": [*content[:at], block, *content[at:]]})

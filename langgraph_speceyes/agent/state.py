@@ -38,8 +38,10 @@ class VisualAgentState(VisualAgentOutput):
         question_id: Id of the message that is being answered.
         calls: The calls of the model's last output, until all are answered.
         outcomes: What the first of these calls came to.
+        trajectory: What tells this run from others: its code runs in a worker of its own.
     """
 
     question_id: str
     calls: list[ToolCall]
     outcomes: list[Outcome]
+    trajectory: str

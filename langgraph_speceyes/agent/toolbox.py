@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -11,16 +11,21 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolInvocationError
+from pydantic import BaseModel, Field
 
 from langgraph_speceyes.agent.call import ToolCall
 from langgraph_speceyes.agent.ocr import Reader
 from langgraph_speceyes.agent.tools import OCR, TOOLS, Observation, ToolSpec
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
 from langgraph_speceyes.foreign import words_of
-from langgraph_speceyes.images import CoordinateSpace, find_images, intern_reference, off_loop, question_text
+from langgraph_speceyes.images import CoordinateSpace, ImageRef, find_images, intern_reference, off_loop, question_text
 
-Tool = str | BaseTool | ToolSpec
-"""A tool of the agent by name, a LangChain tool, or a pure tool."""
+if TYPE_CHECKING:
+    from langgraph_speceyes.agent.sandbox import CodeOutcome
+
+DEFAULT_TOOLS = ("crop", "zoom", "ocr")
+CODE = "code"
+"""Name of the tool that runs code."""
 
 
 class LangChainTool:
@@ -57,14 +62,83 @@ class LangChainTool:
         return await off_loop(_observation, result, self.name)
 
 
-AgentTool = ToolSpec | LangChainTool
+class CodeArguments(BaseModel):
+    """Arguments of the tool that runs code."""
+
+    code: str = Field(description="The Python code.")
+
+
+@runtime_checkable
+class CodeRunner(Protocol):
+    """What runs a model's code: :class:`~langgraph_speceyes.agent.sandbox.CodeTool`, or something like it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the tool."""
+
+    @property
+    def description(self) -> str:
+        """What the model reads about it."""
+
+    def run(self, code: str, *, trajectory: str, images: Sequence[ImageRef], earlier: Sequence[str]) -> CodeOutcome:
+        """Run a block of code; what is wrong with it is part of what it came to.
+
+        Args:
+            code: The block.
+            trajectory: Whose variables it has.
+            images: The question's images.
+            earlier: The blocks of this trajectory that ran before.
+        """
+
+    async def arun(
+        self, code: str, *, trajectory: str, images: Sequence[ImageRef], earlier: Sequence[str]
+    ) -> CodeOutcome:
+        """Run a block of code; see :meth:`run`."""
+
+    def close(self, trajectory: str) -> None:
+        """Give up what is kept for a trajectory."""
+
+
+class CodeBlocks:
+    """Code as a tool of the agent's.
+
+    Args:
+        runner: Runs it.
+    """
+
+    def __init__(self, runner: CodeRunner) -> None:
+        self.runner, self.name = runner, runner.name
+
+    def schema(self, coordinates: CoordinateSpace = CoordinateSpace.ABSOLUTE) -> dict[str, Any]:
+        """Return the tool in OpenAI's format."""
+        schema = convert_to_openai_tool(CodeArguments)
+        schema["function"] |= {"name": self.name, "description": self.runner.description}
+        return schema
+
+    def code(self, call: ToolCall) -> str:
+        """Return the code of a call.
+
+        Raises:
+            ToolInputError: There is none.
+        """
+        code = call["arguments"].get("code")
+        if not isinstance(code, str) or not code.strip():
+            raise ToolInputError("the argument 'code' must be Python code")
+        return code
+
+
+AgentTool = ToolSpec | LangChainTool | CodeBlocks
+
+
+Tool = str | BaseTool | ToolSpec | CodeRunner
+"""A tool of the agent by name, a LangChain tool, a pure tool, or what runs code."""
 
 
 def resolve_tools(tools: Sequence[Tool], reserved: frozenset[str] = frozenset()) -> dict[str, AgentTool]:
     """Turn what a caller passes as tools into tools.
 
     Args:
-        tools: Names of the agent's own tools, LangChain tools, or pure tools.
+        tools: Names of the agent's own tools, LangChain tools, pure tools, or what runs code.
         reserved: Names no tool may have.
 
     Returns:
@@ -73,6 +147,7 @@ def resolve_tools(tools: Sequence[Tool], reserved: frozenset[str] = frozenset())
     Raises:
         ArgumentError: There are none, one is unknown, or a name occurs twice or is taken.
         MissingExtraError: OCR is wanted and not installed.
+        SandboxUnavailableError: ``"code"`` is wanted, and nothing here can hold code.
     """
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence):
         raise ArgumentError("tools", "a sequence of tools", f"{type(tools).__name__} {tools!r:.60}")
@@ -90,6 +165,18 @@ def resolve_tools(tools: Sequence[Tool], reserved: frozenset[str] = frozenset())
     return found
 
 
+def resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
+    """Return the coordinate space of a name.
+
+    Raises:
+        ArgumentError: It is unknown.
+    """
+    try:
+        return CoordinateSpace(coordinates)
+    except ValueError:
+        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
+
+
 def tool_schemas(
     tools: Sequence[Tool], coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE
 ) -> list[dict[str, Any]]:
@@ -104,14 +191,21 @@ def tool_schemas(
 
 
 def _resolve(tool: Any) -> AgentTool:
+    known = f"one of {', '.join((*TOOLS, CODE))}, or a LangChain tool"
     if isinstance(tool, str):
+        if tool == CODE:
+            from langgraph_speceyes.agent.sandbox import CodeTool
+
+            return CodeBlocks(CodeTool())
         if tool not in TOOLS:
-            raise ArgumentError("tools", f"one of {', '.join(TOOLS)}, or a LangChain tool", repr(tool))
+            raise ArgumentError("tools", known, repr(tool))
         tool = TOOLS[tool]
     if isinstance(tool, BaseTool):
         return LangChainTool(tool)
+    if isinstance(tool, CodeRunner):
+        return CodeBlocks(tool)
     if not isinstance(tool, ToolSpec):
-        raise ArgumentError("tools", f"one of {', '.join(TOOLS)}, or a LangChain tool", type(tool).__name__)
+        raise ArgumentError("tools", known, type(tool).__name__)
     return tool
 
 

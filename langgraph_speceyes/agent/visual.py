@@ -13,20 +13,34 @@ from langgraph.graph import END, START, StateGraph
 
 from langgraph_speceyes.agent.loop import VisualLoop
 from langgraph_speceyes.agent.ocr import Reader, TextReader
-from langgraph_speceyes.agent.protocols import AgentProtocol, DeepEyesProtocol, NativeProtocol
+from langgraph_speceyes.agent.protocols import (
+    AgentProtocol,
+    DeepEyesProtocol,
+    GrowingProtocol,
+    NativeProtocol,
+    ThymeProtocol,
+)
 from langgraph_speceyes.agent.state import VisualAgentInput, VisualAgentOutput, VisualAgentState
-from langgraph_speceyes.agent.toolbox import Tool, check_reader, resolve_tools
+from langgraph_speceyes.agent.toolbox import (
+    CODE,
+    DEFAULT_TOOLS,
+    Tool,
+    check_reader,
+    resolve_coordinates,
+    resolve_tools,
+)
 from langgraph_speceyes.agent.view import least_side_of
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.tracing import trace_policy
 
-DEFAULT_TOOLS = ("crop", "zoom", "ocr")
-_PROTOCOLS: dict[str, type[NativeProtocol] | type[DeepEyesProtocol]] = {
+PROTOCOLS: dict[str, type[NativeProtocol] | type[DeepEyesProtocol] | type[ThymeProtocol]] = {
     "native": NativeProtocol,
     "deepeyes": DeepEyesProtocol,
+    "thyme": ThymeProtocol,
 }
+"""The protocols by name."""
 # A node may have neither the name of another node nor that of a state key.
 _RESERVED = frozenset({"question", "model", "answer", START, END, *VisualAgentState.__annotations__})
 
@@ -50,9 +64,9 @@ class VisualAgent(StateGraph[VisualAgentState, None, VisualAgentInput, VisualAge
 def create_visual_agent(
     model: BaseChatModel | Runnable[Any, Any],
     *,
-    tools: Sequence[Tool] = DEFAULT_TOOLS,
+    tools: Sequence[Tool] | None = None,
     max_steps: int = 5,
-    protocol: str | AgentProtocol = "native",
+    protocol: str | AgentProtocol | GrowingProtocol = "native",
     system: str | None = None,
     instruction: str | None = None,
     coordinates: CoordinateSpace | str = CoordinateSpace.ABSOLUTE,
@@ -72,11 +86,12 @@ def create_visual_agent(
 
     Args:
         model: A chat model that takes images.
-        tools: Any of ``"crop"``, ``"zoom"`` and ``"ocr"``, LangChain tools, and pure tools (``ToolSpec``).
+        tools: Any of ``"crop"``, ``"zoom"``, ``"ocr"`` and ``"code"``, LangChain tools, pure tools (``ToolSpec``), a
+            ``CodeTool`` of yours. ``None`` for ``"code"`` with the protocol Thyme, else for the first three.
         max_steps: Most tool steps of a run, failed ones included. After that the model is asked once more, without
             tools, and whatever it says is the answer.
-        protocol: ``"native"`` for models with tool calling, ``"deepeyes"`` for models that write calls as text, or
-            a protocol with its own settings.
+        protocol: ``"native"`` for models with tool calling, ``"deepeyes"`` for models that write calls as text,
+            ``"thyme"`` for models that write code, or a protocol with its own settings.
         system: System prompt, in place of the named protocol's.
         instruction: Text at the end of the question, in place of the named protocol's.
         coordinates: What the numbers of the model's boxes count.
@@ -100,12 +115,14 @@ def create_visual_agent(
     Raises:
         ArgumentError: An argument cannot be used.
         MissingExtraError: ``ocr`` is among the tools and RapidOCR is not installed.
+        SandboxUnavailableError: ``code`` is among the tools, and nothing here can hold code.
     """
     if type(max_steps) is not int or max_steps < 1:
         raise ArgumentError("max_steps", "a whole number of at least 1", repr(max_steps))
     speaks = _resolve_protocol(protocol, system, instruction)
     space = resolve_coordinates(coordinates)
-    by_name = resolve_tools(tools, _RESERVED)
+    usual = (CODE,) if isinstance(speaks, GrowingProtocol) else DEFAULT_TOOLS
+    by_name = resolve_tools(usual if tools is None else tools, _RESERVED)
     reads = reader if reader is not None else Reader()
     check_reader(by_name, reads)
     schemas = [tool.schema(space) for tool in by_name.values()]
@@ -142,32 +159,22 @@ def create_visual_agent(
     return graph
 
 
-def _resolve_protocol(protocol: str | AgentProtocol, system: str | None, instruction: str | None) -> AgentProtocol:
+def _resolve_protocol(
+    protocol: str | AgentProtocol | GrowingProtocol, system: str | None, instruction: str | None
+) -> AgentProtocol | GrowingProtocol:
     if isinstance(protocol, str):
-        if protocol not in _PROTOCOLS:
-            raise ArgumentError("protocol", f"one of {', '.join(_PROTOCOLS)}, or an AgentProtocol", repr(protocol))
-        named: NativeProtocol | DeepEyesProtocol = _PROTOCOLS[protocol]()
+        if protocol not in PROTOCOLS:
+            raise ArgumentError("protocol", f"one of {', '.join(PROTOCOLS)}, or an AgentProtocol", repr(protocol))
+        named: NativeProtocol | DeepEyesProtocol | ThymeProtocol = PROTOCOLS[protocol]()
         named = named if system is None else replace(named, system=system)
         return named if instruction is None else replace(named, instruction=instruction)
-    if not isinstance(protocol, AgentProtocol):
+    if not isinstance(protocol, AgentProtocol | GrowingProtocol):
         found = type(protocol).__name__
-        raise ArgumentError("protocol", f"one of {', '.join(_PROTOCOLS)}, or an AgentProtocol", found)
+        raise ArgumentError("protocol", f"one of {', '.join(PROTOCOLS)}, or an AgentProtocol", found)
     for argument, text in (("system", system), ("instruction", instruction)):
         if text is not None:
             raise ArgumentError(argument, "nothing beside a protocol object, which has its own", "text")
     return protocol
-
-
-def resolve_coordinates(coordinates: CoordinateSpace | str) -> CoordinateSpace:
-    """Return the coordinate space of a name.
-
-    Raises:
-        ArgumentError: It is unknown.
-    """
-    try:
-        return CoordinateSpace(coordinates)
-    except ValueError:
-        raise ArgumentError("coordinates", f"one of {', '.join(CoordinateSpace)}", repr(coordinates)) from None
 
 
 def _known_rule(model: Any, resize: ResizeRule | str | None) -> ResizeRule | None:

@@ -13,10 +13,9 @@ from pydantic import ConfigDict, create_model
 
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.question import images_to_look_at
-from langgraph_speceyes.agent.toolbox import check_reader, resolve_tools
+from langgraph_speceyes.agent.toolbox import DEFAULT_TOOLS, check_reader, resolve_coordinates, resolve_tools
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View, least_side_of
-from langgraph_speceyes.agent.visual import DEFAULT_TOOLS, resolve_coordinates
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
 from langgraph_speceyes.images import (
     DEFAULT_POLICY,
@@ -71,7 +70,7 @@ def visual_tools(
     specs = [spec for spec in found.values() if isinstance(spec, ToolSpec)]
 
     def view(runtime: ToolRuntime) -> View:
-        images = images_to_look_at(_messages(runtime.state), runtime.config)
+        images = images_to_look_at(messages_of(runtime.state), runtime.config)
         if not images:
             raise ToolInputError(NO_IMAGE)
         return View(
@@ -81,7 +80,7 @@ def visual_tools(
     return [_tool(spec, space, view) for spec in specs]
 
 
-def _messages(state: Any) -> list[BaseMessage]:
+def messages_of(state: Any) -> list[BaseMessage]:
     """The messages of a state of any kind, as messages."""
     if isinstance(state, dict):
         found = state.get("messages")

@@ -14,12 +14,15 @@ from typing import Any, Self
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
+from langgraph_speceyes.agent import AgentProtocol, GrowingProtocol
+from langgraph_speceyes.agent.visual import PROTOCOLS
 from langgraph_speceyes.bench.looks import PAIR, named_looks
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
+from langgraph_speceyes.testbed.code_agent import load_code_pair
 from langgraph_speceyes.testbed.looks import embedded_looks
 from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, LOOKS_GATE, PROMPTS, SPECULATOR_NAME, Pair, load_pair
 
@@ -46,7 +49,9 @@ class Chosen:
         judge: The model that judges, where it is another one.
         base_url: The endpoint of models that are named without one.
         api_key_env: Environment variable that holds the endpoints' key; the default is `OPENAI_API_KEY`.
-        protocol: How the agent's model calls tools: `native` or `deepeyes`.
+        protocol: How the agent's model calls tools: `native`, `deepeyes` or `thyme`.
+        agent_prompt: File with the words that the agent's model was trained with, as
+            :meth:`~langgraph_speceyes.agent.ThymeProtocol.from_file` reads it.
         coordinates: What its boxes count.
         resize: The family, such as `qwen2.5-vl`, whose rule an endpoint's processor follows, for `resized` coordinates.
         gate: Gate file; the default is the embedded pair's own or an uncalibrated one.
@@ -62,6 +67,7 @@ class Chosen:
     base_url: str | None = None
     api_key_env: str | None = None
     protocol: str = "native"
+    agent_prompt: Path | None = None
     coordinates: str = "absolute"
     resize: str | None = None
     gate: Path | None = None
@@ -86,8 +92,9 @@ class Chosen:
                 raise ArgumentError(path.name, f"the keys {', '.join(known)}", key)
             if type(value) is not known[key]:
                 raise ArgumentError(f"{path.name}: {key}", known[key].__name__, repr(value))
-        if "gate" in found:
-            found["gate"] = path.parent / found["gate"]
+        for key in ("gate", "agent_prompt"):
+            if key in found:
+                found[key] = path.parent / found[key]
         found["look"] = tuple(map(str, found.get("look", ())))
         return cls(**found)
 
@@ -144,7 +151,7 @@ class Chosen:
             raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
         chosen = resolve_gate(self.gate)
         if self.speculator is None or self.agent is None:
-            if beside := next((key for key in ("base_url", "judge") if getattr(self, key)), None):
+            if beside := next((key for key in ("base_url", "judge", "agent_prompt") if getattr(self, key)), None):
                 raise ArgumentError("speculator", f"a model, and --agent, beside --{beside.replace('_', '-')}", "none")
             return self._embedded()
         from langgraph_speceyes import create_visual_agent
@@ -156,12 +163,20 @@ class Chosen:
         if self._served:
             return replace(embedded_models(self._pair(small, large)), large=judge)
 
+        speaks = self._protocol()
+
         def agent(over: BaseChatModel) -> Runnable[Any, Any]:
             resize = self.resize or getattr(large, "resize_rule", None)
-            looking = create_visual_agent(over, protocol=self.protocol, coordinates=self.coordinates, resize=resize)
+            looking = create_visual_agent(over, protocol=speaks, coordinates=self.coordinates, resize=resize)
             return looking.compile(name="agent")
 
         return Models(small, judge, agent(large), chosen, Prompts(), agent)
+
+    def _protocol(self) -> str | AgentProtocol | GrowingProtocol:
+        """How the agent's model calls tools, in its own words where there is a file of them."""
+        if self.agent_prompt is None or self.protocol not in PROTOCOLS:
+            return self.protocol
+        return PROTOCOLS[self.protocol].from_file(self.agent_prompt)
 
     def _model(self, role: str, name: str) -> BaseChatModel:
         if at := _AT_URL.fullmatch(name):
@@ -212,7 +227,19 @@ def embedded_models(pair: Pair) -> Models:
     def agent(model: BaseChatModel) -> Runnable[Any, Any]:
         return replace(pair, large=model).agent().compile(name="agent")
 
-    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, PROMPTS, agent)
+    return Models(pair.speculator, pair.large, agent(pair.large), pair.gate, pair.prompts, agent)
+
+
+def embedded_code_models() -> Models:
+    """The embedded speculator in front of the agent that writes code, with the pair's looks.
+
+    `speceyes eval --models langgraph_speceyes.bench.chosen.embedded_code_models`.
+    """
+    import torch
+
+    pair = load_code_pair()
+    torch.set_num_threads(1)
+    return replace(embedded_models(pair), looks=pair.looks, gate=pair.looks_gate)
 
 
 def embedded_models_with_worse_judge() -> Models:

@@ -199,7 +199,7 @@ class _Asking:
         if not decision or decision["route"] == "fallback":
             took = outcome["seconds"].get("agent", seconds)
             read = outcome["tokens"].get("agent", outcome["tokens"].get(name, _NO_TOKENS))
-            outcome["agent"] = _part(answer, outcome["right"], took, error, read, tools=_names(calls))
+            outcome["agent"] = _part(answer, outcome["right"], took, error, read, **_called(calls))
         return outcome
 
     async def _said(self, item: Item, outcome: Outcome, decision: Decision) -> None:
@@ -277,7 +277,7 @@ class _Asking:
         scored = await self._score(item, answer, error)
         new = result.get("messages", [])[1:]
         calls = tool_calls(new, result.get("steps"))
-        return _part(answer, scored.right, seconds, error, written_tokens(new), tools=_names(calls))
+        return _part(answer, scored.right, seconds, error, written_tokens(new), **_called(calls))
 
     async def _invoke(self, graph: Runnable[Any, Any], item: Item) -> tuple[dict[str, Any], float, str | None]:
         """The graph's result, or nothing and why."""
@@ -373,8 +373,9 @@ def _answer(result: dict[str, Any]) -> str:
     return last.text if isinstance(last, AIMessage) else ""
 
 
-def _names(calls: Sequence[dict[str, Any]]) -> list[str]:
-    return [str(call.get("tool")) for call in calls]
+def _called(calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    failed = sum(call.get("error") is not None for call in calls)
+    return {"tools": [str(call.get("tool")) for call in calls], "failed": failed}
 
 
 def _where(item: Item) -> str:

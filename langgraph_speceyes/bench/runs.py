@@ -32,6 +32,7 @@ class Part(TypedDict):
         scores: All answer scores by name; the speculator's only.
         k: Candidates a token behind them; the speculator's only.
         tools: Names of the tool calls; the agent's only.
+        failed: How many of them failed; the agent's only.
         tokens: Tokens read and written.
     """
 
@@ -43,6 +44,7 @@ class Part(TypedDict):
     scores: NotRequired[dict[str, float]]
     k: NotRequired[int | None]
     tools: NotRequired[list[str]]
+    failed: NotRequired[int]
 
 
 class DepthPart(Part):

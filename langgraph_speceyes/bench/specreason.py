@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import Field, PrivateAttr
 
+from langgraph_speceyes.agent.protocols.thyme import CONTINUED, is_open, joined
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.front.calling import logprob_content, usage
 from langgraph_speceyes.images import ResizeRule
@@ -129,7 +130,8 @@ class SpecReasonModel(BaseChatModel):
         step = _Step(self.threshold)
         try:
             draft = step.drafted(self._drafter.invoke(messages, _named("draft"), stop=stop, **kwargs))
-            step.rated(self._writer.invoke(rating_prompt(messages, draft), _named("rating"), **(kwargs | _ONE_TOKEN)))
+            prompt = rating_prompt(messages, draft)
+            step.rated(self._writer.invoke(prompt, _named("rating"), **_rating_options(kwargs)))
         except Exception as trouble:
             step.failed(trouble)
         if not step.accepted:
@@ -147,7 +149,7 @@ class SpecReasonModel(BaseChatModel):
         try:
             draft = step.drafted(await self._drafter.ainvoke(messages, _named("draft"), stop=stop, **kwargs))
             prompt = rating_prompt(messages, draft)
-            step.rated(await self._writer.ainvoke(prompt, _named("rating"), **(kwargs | _ONE_TOKEN)))
+            step.rated(await self._writer.ainvoke(prompt, _named("rating"), **_rating_options(kwargs)))
         except Exception as trouble:
             step.failed(trouble)
         if not step.accepted:
@@ -225,7 +227,19 @@ def rating_prompt(messages: Sequence[BaseMessage], draft: AIMessage) -> list[Bas
     valid = len(draft.tool_calls)
     shown = draft.model_copy(update={"tool_calls": calls[:valid], "invalid_tool_calls": calls[valid:]})
     results = [ToolMessage(PENDING, tool_call_id=str(call["id"]), name=call["name"]) for call in calls]
-    return [*messages, shown, *results, HumanMessage(RATING)]
+    before = list(messages)
+    if before and is_open(before[-1]):
+        # the draft goes on with a turn, of which it is rated as a part
+        shown = joined(before.pop(), shown)
+    return [*before, shown, *results, HumanMessage(RATING)]
+
+
+def _rating_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a step for its rating, whose prompt ends with a turn of the user, not with an open one."""
+    kept = {key: value for key, value in options.items() if key not in CONTINUED}
+    if kept.get("extra_body"):
+        kept["extra_body"] = {key: value for key, value in kept["extra_body"].items() if key not in CONTINUED}
+    return kept | _ONE_TOKEN
 
 
 def most_probable_digit(candidates: Iterable[tuple[str, float]]) -> int:

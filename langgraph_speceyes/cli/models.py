@@ -29,7 +29,11 @@ _OPTIONS: dict[str, Any] = {
         str | None, typer.Option(help="Environment variable with the endpoints' key; the default is OPENAI_API_KEY.")
     ],
     "protocol": Annotated[
-        str | None, typer.Option(help="How the agent's model calls tools: native (the default) or deepeyes.")
+        str | None, typer.Option(help="How the agent's model calls tools: native (the default), deepeyes or thyme.")
+    ],
+    "agent_prompt": Annotated[
+        Path | None,
+        typer.Option(help="File with the prompt that the agent's model was trained with: text, or TOML with more."),
     ],
     "coordinates": Annotated[
         str | None,

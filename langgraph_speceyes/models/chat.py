@@ -34,6 +34,9 @@ _logger = logging.getLogger(__name__)
 CACHE_BYTES = 512 * 1024 * 1024
 """Of each kind: key-value prefixes, image features. 512 MiB are about 9,000 tokens of a 7B model in 16 bits."""
 
+CONTINUE = "continue_final_message"
+"""Argument of a call, also within `extra_body` as for vLLM: whether the model goes on with the last message."""
+
 MAX_BATCH = 16
 """Calls in one forward pass."""
 
@@ -48,6 +51,9 @@ class LocalChatModel(PromptingChatModel):
     `logprobs=True, top_logprobs=K` puts log-probabilities in `response_metadata["logprobs"]` in the layout of OpenAI's
     chat completions, natural logarithms of the untempered distribution, end-of-sequence excluded. Calls under way
     together, from threads or tasks, share forward passes; a call's answer does not depend on its neighbours.
+
+    `extra_body={"continue_final_message": True}`, as for vLLM, has the model go on with the last message, a turn of its
+    own that ends with text; images may be part of it.
 
     What users, tools and images say never becomes one of the tokenizer's control tokens. Where a prompt begins the
     model's thought, so does its answer's text.
@@ -236,7 +242,8 @@ class LocalChatModel(PromptingChatModel):
             raise ArgumentError("top_logprobs", "logprobs=True beside it", f"logprobs={logprobs}")
         check_top(top, self.vocab_size)
         tools = kwargs.get("tools") if self.tools_in_prompt else None
-        text, images = self.render(messages, tools, kwargs.get("template_options"))
+        continued = bool((kwargs.get("extra_body") or {}).get(CONTINUE, kwargs.get(CONTINUE)))
+        text, images = self.render(messages, tools, kwargs.get("template_options"), continued=continued)
         self._engine.check(text)
         return Request(
             text=text,

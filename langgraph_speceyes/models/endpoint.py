@@ -43,6 +43,8 @@ class Endpoint:
         images: Whether it takes images in user messages.
         tool_images: Whether it takes them in messages of role `tool`.
         tools: Whether it takes tools.
+        continues: Whether it goes on with an open turn of the model (`continue_final_message`), images within it
+            included, as the protocol Thyme needs it.
         requests: Requests this took.
         said: Its own words on what it refused, by the name of the attribute.
         image_tokens: Tokens that it counted for an image of 1400 x 1000 pixels beyond those of one of 112 x 112; None
@@ -60,6 +62,7 @@ class Endpoint:
     images: Verdict
     tool_images: Verdict
     tools: Verdict
+    continues: Verdict
     requests: int
     said: dict[str, str] = field(default_factory=dict)
     image_tokens: int | None = None
@@ -76,6 +79,7 @@ class Endpoint:
             ("images in user messages", self.images, "images"),
             ("images in tool messages", self.tool_images, "tool_images"),
             ("tools", self.tools, "tools"),
+            ("going on with a turn", self.continues, "continues"),
         ]
         lines = [(name, verdict + self._words(verdict, key)) for name, verdict, key in verdicts]
         if self.logprobs == "yes":
@@ -106,6 +110,11 @@ class Endpoint:
             lines.append(
                 f"Tools are {self.tools}: as the agent's model give it protocol='deepeyes', or start vLLM with "
                 "--enable-auto-tool-choice --tool-call-parser NAME."
+            )
+        if self.images == "yes" and self.continues != "yes":
+            lines.append(
+                f"Going on with a turn that holds images is {self.continues}: it cannot be the model of an agent of "
+                "the protocol 'thyme'; vLLM with --chat-template-content-format openai can."
             )
         if self.rule_tokens is not None and self.image_tokens != self.rule_tokens:
             lines.append(

@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable
 
+from langgraph_speceyes.agent.protocols.thyme import CONTINUED
 from langgraph_speceyes.errors import ArgumentError, EndpointError
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.images import ResizeRule, as_rule
@@ -58,7 +59,7 @@ _Plan = Generator[_Ask, _Reply, Endpoint]
 def probe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule | str | None = None) -> Endpoint:
     """Find out what a model's endpoint can do.
 
-    Takes six to eight requests, a few more where the limit on `top_logprobs` has to be searched for. What is silently
+    Takes six to eleven requests, a few more where the limit on `top_logprobs` has to be searched for. What is silently
     ignored is told from the number of input tokens, where the endpoint counts them.
 
     Args:
@@ -124,6 +125,7 @@ class _Probe:
     def __init__(self, model: BaseChatModel) -> None:
         self.model = model_name(model) or type(model).__name__
         self.url = _shown(getattr(model, "openai_api_base", None) or getattr(model, "base_url", None))
+        self.extra = dict(getattr(model, "extra_body", None) or {})
         self.requests = 0
         self.said: dict[str, str] = {}
 
@@ -161,6 +163,9 @@ class _Probe:
         tool_images: Verdict = images
         if images == "yes":
             tool_images = yield from self._tool_images(human, picture, tools == "yes")
+        continues: Verdict = images
+        if images == "yes":
+            continues = yield from self._continues(human, picture)
         return Endpoint(
             model=self.model,
             url=self.url,
@@ -172,6 +177,7 @@ class _Probe:
             images=images,
             tool_images=tool_images,
             tools=tools,
+            continues=continues,
             requests=self.requests,
             image_tokens=counted,
             rule_tokens=None if rule is None else rule.tokens(*_LARGER) - rule.tokens(*_SMALLER),
@@ -203,6 +209,28 @@ class _Probe:
             return self._verdict("tool_images", seen, AIMessage(""))
         without = yield from self._ask(_Ask([*turns, ToolMessage([words], tool_call_id="call_1")], tools=tools))
         return "yes" if isinstance(without, Exception) else self._verdict("tool_images", seen, without)
+
+    def _continues(self, human: HumanMessage, picture: dict[str, Any]) -> Generator[_Ask, _Reply, Verdict]:
+        """Whether the model goes on with its own turn, and sees the image in it.
+
+        The same turn is asked about three times: as it is to be gone on with, without its image, and closed. One that
+        is gone on with has fewer tokens than one that is closed and followed by the beginning of another.
+        """
+        begin: dict[str, Any] = {"type": "text", "text": "A closer look: "}
+        end: dict[str, Any] = {"type": "text", "text": " It shows"}
+        options = {"extra_body": {**self.extra, **CONTINUED}}
+        seen = yield from self._ask(_Ask([human, AIMessage([begin, picture, end])], options))
+        if isinstance(seen, Exception):
+            return self._verdict("continues", seen, AIMessage(""))
+        without = yield from self._ask(_Ask([human, AIMessage([begin, end])], options))
+        if isinstance(without, Exception):
+            return "yes"
+        if self._verdict("continues", seen, without) == "ignored":
+            return "ignored"
+        closed = yield from self._ask(_Ask([human, AIMessage([begin, picture, end])]))
+        if isinstance(closed, Exception):
+            return "yes"
+        return self._verdict("continues", seen, closed)
 
     def _candidates(
         self, human: HumanMessage, k: int

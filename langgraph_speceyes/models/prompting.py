@@ -81,8 +81,13 @@ class PromptingChatModel(BaseChatModel):
         messages: Sequence[BaseMessage],
         tools: list[dict[str, Any]] | None = None,
         template_options: dict[str, Any] | None = None,
+        *,
+        continued: bool = False,
     ) -> tuple[str, tuple[Any, ...]]:
-        """The prompt text and the images that these messages become, generation prompt included."""
+        """The prompt text and the images that these messages become.
+
+        It ends with the generation prompt, or with the text of the last message if that is to be `continued`.
+        """
         return self._renderer.render(
             messages,
             self.policy,
@@ -90,4 +95,5 @@ class PromptingChatModel(BaseChatModel):
             tools=tools,
             fallback=self.tools_without_template,
             options=self.template_options | (template_options or {}),
+            continued=continued,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jinja2 import TemplateError
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError
@@ -126,6 +126,7 @@ class Renderer:
         tools: Sequence[Mapping[str, Any]] | None = None,
         fallback: Fallback = "system",
         options: Mapping[str, Any] | None = None,
+        continued: bool = False,
     ) -> tuple[str, tuple[Image.Image, ...]]:
         """The prompt text and the images that messages become, generation prompt included.
 
@@ -136,12 +137,18 @@ class Renderer:
             tools: Tools to offer, in OpenAI's format.
             fallback: What becomes of them where the template shows none.
             options: Further variables of the template, such as `enable_thinking`.
+            continued: Whether the last message is a turn of the model that it goes on with: the text then ends where
+                the turn's own does.
 
         Raises:
-            ArgumentError: The template cannot show the conversation, or the tools with `fallback="error"`.
+            ArgumentError: The template cannot show the conversation, or the tools with `fallback="error"`; the turn to
+                go on with is no turn of the model that ends with text.
             ImageError: An image cannot be loaded.
         """
         options = self.control.deep(options or {})
+        if continued and not (messages and isinstance(messages[-1], AIMessage)):
+            last = type(messages[-1]).__name__ if messages else "no messages"
+            raise ArgumentError("continue_final_message", "a turn of the model as the last message", last)
         found, images = turns(messages, policy, rule, self.control)
         shown = self.control.deep(list(tools)) if tools else None
         if shown and not self.shows_tools:
@@ -151,10 +158,10 @@ class Renderer:
             found = _with_system(found, _TOOLS.format(tools=written))
             shown = None
         found = self._adapted(found)
-        text = self._template(self._fitted(found), shown, options)
+        text = self._template(self._fitted(found), shown, options, continued=continued)
         if images and text.count(self.image_token) != len(images):
             # the template has no place for images in tool results
-            text = self._template(self._fitted(images_as_user_turns(found)), shown, options)
+            text = self._template(self._fitted(images_as_user_turns(found)), shown, options, continued=continued)
         if images and (room := text.count(self.image_token)) != len(images):
             raise ArgumentError("messages", f"{room} images, which the chat template has room for", len(images))
         return text, tuple(images)
@@ -188,19 +195,22 @@ class Renderer:
             found = [_written(turn) if turn["role"] == "tool" else turn for turn in found]
         return _alternating(found) if self.facts.alternates else found
 
-    def _template(self, found: list[Turn], tools: Any, options: Mapping[str, Any] | None = None) -> str:
+    def _template(
+        self, found: list[Turn], tools: Any, options: Mapping[str, Any] | None = None, *, continued: bool = False
+    ) -> str:
         try:
-            return str(
+            text = str(
                 self.processor.apply_chat_template(
                     found,
                     tools=tools or None,
                     tokenize=False,
-                    add_generation_prompt=True,
+                    add_generation_prompt=not continued,
                     **(options or {}),
                 )
             )
         except (TemplateError, TypeError) as error:
             raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from cleaned(error)
+        return _up_to_the_end_of(found[-1], text) if continued else text
 
     def _look(self) -> TemplateFacts:
         user: Turn = {"role": "user", "content": [_text("qzquestion")]}
@@ -235,6 +245,16 @@ class Renderer:
         except Exception:
             # templates raise what they like
             return None
+
+
+def _up_to_the_end_of(turn: Turn, text: str) -> str:
+    """A prompt without what the template writes behind the text of its last turn."""
+    last = turn["content"][-1]
+    said = last["text"].strip() if last["type"] == "text" else ""
+    at = text.rfind(said) if said else -1
+    if at < 0:
+        raise ArgumentError("continue_final_message", "a turn that ends with text, as the chat template shows it", said)
+    return text[: at + len(said)]
 
 
 def _form_of(text: str) -> ToolFormat | None:

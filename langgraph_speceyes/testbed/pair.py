@@ -59,6 +59,16 @@ class Pair:
     large: BaseChatModel
     gate: Gate
 
+    @property
+    def prompts(self) -> Prompts:
+        """What the pair was trained on."""
+        return PROMPTS
+
+    @property
+    def looks_gate(self) -> Gate:
+        """The gate for the pair's looks."""
+        return Gate.load(LOOKS_GATE)
+
     def agent(self, policy: ImagePolicy | None = None) -> StateGraph[Any, Any, Any, Any]:
         """The visual agent over the large model, speaking the protocol it was trained on."""
         return create_visual_agent(
@@ -110,12 +120,12 @@ class Pair:
         """The bypass in front of that agent; options as :func:`create_speceyes` takes them."""
         looks = [look_id(look) for look in options.get("looks") or ()]
         own = looks and looks == [look_id(look) for look in self.looks]
-        gate = Gate.load(LOOKS_GATE) if own else self.gate
+        gate = self.looks_gate if own else self.gate
         defaults: dict[str, Any] = {
             "speculator": self.speculator,
             "judge": self.large,
             "gate": gate,
-            "prompts": PROMPTS,
+            "prompts": self.prompts,
         }
         agent = options.pop("agent", None) or self.agent(options.get("policy"))
         return create_speceyes(agent, **(defaults | options))
@@ -134,10 +144,17 @@ def load_pair(**options: Any) -> Pair:
         from langgraph_speceyes.models.chat import LocalChatModel
     except ModuleNotFoundError as missing:
         raise MissingExtraError("the embedded pair", "local") from missing
-    small: dict[str, Any] = {"model_name": SPECULATOR_NAME, "max_tokens": 32, "cache_bytes": CACHE_BYTES}
     large: dict[str, Any] = {"model_name": AGENT_NAME, "max_tokens": 96, "cache_bytes": CACHE_BYTES}
     return Pair(
-        speculator=LocalChatModel.from_pretrained(str(SPECULATOR), **(small | options)),
+        speculator=load_speculator(**options),
         large=LocalChatModel.from_pretrained(str(AGENT), **(large | options)),
         gate=Gate.load(GATE),
     )
+
+
+def load_speculator(**options: Any) -> LocalChatModel:
+    """Load the embedded speculator alone; see :func:`load_pair`."""
+    from langgraph_speceyes.models.chat import LocalChatModel
+
+    small: dict[str, Any] = {"model_name": SPECULATOR_NAME, "max_tokens": 32, "cache_bytes": CACHE_BYTES}
+    return LocalChatModel.from_pretrained(str(SPECULATOR), **(small | options))

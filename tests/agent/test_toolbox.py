@@ -152,9 +152,7 @@ def test_names_the_graph_needs_are_refused(scripted: Any, name: str) -> None:
         create_visual_agent(scripted("x"), tools=(renamed,))
 
 
-@pytest.mark.parametrize(
-    "tools", [(), ("crop", "crop"), ("crop", "fly"), "crop", ("",), (3,), None, {"crop": 1}], ids=repr
-)
+@pytest.mark.parametrize("tools", [(), ("crop", "crop"), ("crop", "fly"), "crop", ("",), (3,), {"crop": 1}], ids=repr)
 def test_bad_tools_are_refused_when_the_agent_is_built(scripted: Any, tools: Any) -> None:
     with pytest.raises(ArgumentError, match=r"^tools: "):
         create_visual_agent(scripted("x"), tools=tools)

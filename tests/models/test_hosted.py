@@ -74,6 +74,8 @@ class Server(BaseChatModel):
             "tool_images": ("tool", "image") in parts,
             "tools": "tools" in kwargs,
             "logprobs": bool(kwargs.get("logprobs")),
+            "turn_images": ("ai", "image") in parts,
+            "continues": bool((kwargs.get("extra_body") or {}).get("continue_final_message")),
         }
         for name, asked in asks.items():
             if asked and name in self.refuses:
@@ -103,9 +105,23 @@ def test_an_endpoint_that_can_do_everything() -> None:
     assert (found.logprobs, found.images, found.tool_images, found.tools) == ("yes",) * 4
     assert (found.k, found.limit, found.raw_logits, found.said) == (20, None, False, {})
     assert found.advice() == ["K = 20: a gate with k=20 can be used as it is."]
-    assert found.requests == 6
+    assert found.continues == "yes"
+    assert found.requests == 9
     assert found.url == "http://example.org/v1"
     assert "secret" not in found.describe() + repr(found)
+
+
+@pytest.mark.parametrize("missing", ["turn_images", "continues"])
+@pytest.mark.parametrize("verdict", ["ignored", "refused"])
+def test_whether_it_goes_on_with_a_turn_that_holds_an_image(missing: str, verdict: str) -> None:
+    unable: dict[str, Any] = (
+        {"ignores": {missing}} if verdict == "ignored" else {"refuses": {missing: Refused(400, "No.")}}
+    )
+    found = probe(Server(**unable))
+    assert found.continues == verdict
+    assert (found.images, found.tool_images, found.tools) == ("yes",) * 3
+    assert f"Going on with a turn that holds images is {verdict}" in found.advice()[-1]
+    assert ("going on with a turn", f"{verdict}: No." if verdict == "refused" else verdict) in found.rows()
 
 
 def test_the_limit_is_read_from_vllms_refusal() -> None:

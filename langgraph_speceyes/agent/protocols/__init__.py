@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from langgraph_speceyes.agent.protocols.base import AgentProtocol, Turn
+from langgraph_speceyes.agent.protocols.base import AgentProtocol, GrowingProtocol, Turn
 from langgraph_speceyes.agent.protocols.deepeyes import DeepEyesProtocol
 from langgraph_speceyes.agent.protocols.native import NativeProtocol
+from langgraph_speceyes.agent.protocols.thyme import ThymeProtocol
 
-__all__ = ["AgentProtocol", "DeepEyesProtocol", "NativeProtocol", "Turn"]
+__all__ = ["AgentProtocol", "DeepEyesProtocol", "GrowingProtocol", "NativeProtocol", "ThymeProtocol", "Turn"]

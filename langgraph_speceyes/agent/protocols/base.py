@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,9 +31,8 @@ class Turn:
     answered: bool = False
 
 
-@runtime_checkable
-class AgentProtocol(Protocol):
-    """How an agent talks with its model. It holds settings only and may be shared between agents and threads."""
+class Speech(Protocol):
+    """What every protocol has. It holds settings only and may be shared between agents and threads."""
 
     def front(self, tools: Sequence[ToolSchema]) -> list[SystemMessage]:
         """Return the messages before the user's. A judge's prompt with the same front shares its tokens."""
@@ -65,14 +64,54 @@ class AgentProtocol(Protocol):
             tools: Names of the tools on offer.
         """
 
+    def answer(self, message: AIMessage) -> str:
+        """Return the plain answer of an output."""
+
+
+@runtime_checkable
+class AgentProtocol(Speech, Protocol):
+    """How an agent talks with its model in turns: the model's outputs, and messages with what they came to."""
+
     def respond(self, outcomes: Sequence[Outcome]) -> list[BaseMessage]:
         """Return the messages that show the model what its calls came to."""
 
     def remind(self) -> list[BaseMessage]:
         """Return the messages after an output that neither calls a tool nor answers."""
 
-    def answer(self, message: AIMessage) -> str:
-        """Return the plain answer of an output."""
+
+@runtime_checkable
+class GrowingProtocol(Speech, Protocol):
+    """How an agent talks with a model whose one turn grows: what it wrote, what that came to, what it writes next.
+
+    While the turn is open it is the last message of the conversation, and each output of the model goes on with it. An
+    output that neither calls a tool nor answers is dropped, and the model is asked again.
+    """
+
+    def options(self, model: Any, prompt: Sequence[BaseMessage], *, again: bool) -> dict[str, Any]:
+        """Return the keyword arguments of one call of the model.
+
+        Args:
+            model: The model.
+            prompt: What it is sent.
+            again: Whether its last output was dropped.
+        """
+
+    def join(self, opened: AIMessage, said: AIMessage) -> AIMessage:
+        """Return the open turn with what the model said next, as one message with the turn's id; usage is added up."""
+
+    def show(self, turn: AIMessage, outcomes: Sequence[Outcome]) -> AIMessage:
+        """Return the turn with what the calls at its end came to: the open turn."""
+
+    def is_open(self, message: BaseMessage) -> bool:
+        """Return whether a message is a turn that the model is to go on with."""
+
+    def mend(self, code: str, size: Callable[[], tuple[int, int] | None]) -> str:
+        """Return code as it is run.
+
+        Args:
+            code: What the model wrote.
+            size: Returns the first image's width and height in pixels; None where they are not known.
+        """
 
 
 def build_prompt(

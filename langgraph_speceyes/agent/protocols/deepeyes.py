@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.agent.call import Outcome, ToolCall, make_call
 from langgraph_speceyes.agent.protocols.base import ToolSchema, Turn, build_prompt
 from langgraph_speceyes.agent.protocols.tags import find_answer, find_tagged, parse_call
+from langgraph_speceyes.agent.protocols.words import FromFile
 from langgraph_speceyes.agent.question import observation_message
 from langgraph_speceyes.errors import ToolInputError
 
@@ -38,7 +39,7 @@ FINAL = "There are no tool calls left. Give your best answer now, inside <answer
 
 
 @dataclass(frozen=True)
-class DeepEyesProtocol:
+class DeepEyesProtocol(FromFile):
     """Tool calls as ``<tool_call>`` in the model's text, results as user turns with ``<tool_response>``.
 
     Only the first call of an output is used. Outputs keep their raw text; their ``tool_calls`` stay empty, or chat

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.agent.call import Outcome, ToolCall, make_call
 from langgraph_speceyes.agent.protocols.base import ToolSchema, Turn, build_prompt
 from langgraph_speceyes.agent.protocols.tags import find_answer
+from langgraph_speceyes.agent.protocols.words import FromFile
 from langgraph_speceyes.agent.question import observation_message
 from langgraph_speceyes.errors import ArgumentError
 
@@ -26,7 +27,7 @@ IMAGE_FOLLOWS = "The image is in the next user message."
 
 
 @dataclass(frozen=True)
-class NativeProtocol:
+class NativeProtocol(FromFile):
     """Tool calls and tool messages as LangChain defines them, for hosted models and servers.
 
     All calls of an output are answered.

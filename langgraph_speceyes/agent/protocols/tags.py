@@ -19,7 +19,7 @@ class Tagged(NamedTuple):
     """The first call or answer in a text.
 
     Attributes:
-        tag: ``"tool_call"`` or ``"answer"``.
+        tag: Which, in lower case: ``"tool_call"``, ``"code"`` or ``"answer"``.
         body: The text up to the closing tag, or up to the end where there is none.
     """
 
@@ -53,7 +53,21 @@ def _thoughts(text: str) -> Iterator[tuple[int, int]]:
 
 
 def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None:
-    """Find the first tool call or answer outside the thoughts, or else inside them."""
+    """Find the first tool call or answer; see :func:`locate_tagged`."""
+    found = locate_tagged(text, opening)
+    return None if found is None else found[0]
+
+
+def locate_tagged(text: str, opening: re.Pattern[str]) -> tuple[Tagged, int | None] | None:
+    """Find the first of some tags outside the thoughts, or else inside them.
+
+    Args:
+        text: An output of a model.
+        opening: The opening tags to look for; the first group is a tag's name.
+
+    Returns:
+        What is tagged, and where the text goes on behind the closing tag, None where there is none.
+    """
     thoughts, found = _thoughts(text), None
     thought = next(thoughts, None)
     for match in opening.finditer(text):
@@ -66,7 +80,9 @@ def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None
         found = found or match
     if found is None:
         return None
-    return Tagged(found[1], text[found.end() :].partition(f"</{found[1]}>")[0].strip())
+    close = re.compile(f"</{found[1]}>", opening.flags & re.IGNORECASE).search(text, found.end())
+    body = text[found.end() : close.start() if close else None]
+    return Tagged(found[1].lower(), body.strip()), close.end() if close else None
 
 
 def find_answer(text: str) -> str:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.questions import DEEP, attribute
+from langgraph_speceyes.testbed.training.dialect import TOOL_CALLS, Dialect
 from langgraph_speceyes.testbed.training.tape import Encoder, Example, front, view
 from langgraph_speceyes.testbed.training.teacher import (
     answer_branch,
@@ -73,21 +74,21 @@ def crowd_labels(scene: Scene) -> tuple[np.ndarray, ...]:
     return shape.reshape(-1), colour.reshape(-1), np.full(GRID * GRID, specks[0].cell)
 
 
-def deep_trajectory_example(encode: Encoder, rng: random.Random) -> Example:
+def deep_trajectory_example(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Example:
     """A run about a small icon or a speck on a board with a crowd."""
     scene, image = crowded_scene(rng)
     sizes: tuple[Size, ...] = ("small", "speck")
     target = rng.choice(scene.icons(rng.choice(sizes)))
-    return run_example(encode, rng, attribute(scene, target, rng), image)
+    return run_example(encode, rng, attribute(scene, target, rng), image, dialect)
 
 
-def deep_perception_example(encode: Encoder, rng: random.Random) -> Example:
+def deep_perception_example(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Example:
     """A view of a board with a crowd: whether tools are needed, what is seen, and where."""
     scene, image = crowded_scene(rng)
     crowd = scene.icons("speck")[0]
     quarter = crowd.quarter if rng.random() < 0.5 else rng.randrange(QUARTERS)
     region: Region = rng.choice((None, quarter, quarter, CROWD))
-    main, seen = front(encode), seen_in(scene, region)
+    main, seen = front(encode, dialect.system), seen_in(scene, region)
     hidden = [t for t in scene.icons() if t not in seen]
     tag = "speck" if region == CROWD else "large" if region is None else "quarter"
     branches = [where_branch(encode, [t.kind], seen, tag) for t in rng.sample(seen, min(2, len(seen)))]
@@ -102,7 +103,7 @@ def deep_perception_example(encode: Encoder, rng: random.Random) -> Example:
     return Example(main, [shown(scene, image, region)], len(main.ids), branches)
 
 
-def colours_example(encode: Encoder, rng: random.Random) -> Example:
+def colours_example(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Example:
     """The colour of everything that a view of any board shows, each asked for on its own."""
     while True:
         if rng.random() < 0.5:
@@ -115,12 +116,12 @@ def colours_example(encode: Encoder, rng: random.Random) -> Example:
         if seen:
             break
     tag = "speck" if region == CROWD else "large" if region is None else "quarter"
-    main = front(encode)
+    main = front(encode, dialect.system)
     branches = [answer_branch(encode, attribute(scene, thing, rng), tag) for thing in seen]
     return Example(main, [shown(scene, image, region)], len(main.ids), branches)
 
 
-def whole_view_example(encode: Encoder, rng: random.Random) -> Example:
+def whole_view_example(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Example:
     """Where each shape is in a view of any board, or that it is not in view, and the colour of what is seen."""
     if rng.random() < 0.4:
         scene, image = crowded_scene(rng)
@@ -133,11 +134,11 @@ def whole_view_example(encode: Encoder, rng: random.Random) -> Example:
     tag = "speck" if region == CROWD else "large" if region is None else "quarter"
     branches = [where_branch(encode, [kind], seen, tag) for kind in SHAPES]
     branches += [answer_branch(encode, attribute(scene, thing, rng), tag) for thing in seen]
-    main = front(encode)
+    main = front(encode, dialect.system)
     return Example(main, [shown(scene, image, region)], len(main.ids), branches)
 
 
-def _either(first: Make, second: Make) -> Make:
+def either(first: Make, second: Make) -> Make:
     """One of two kinds of examples at random."""
     return lambda encode, rng: (first if rng.random() < 0.5 else second)(encode, rng)
 
@@ -175,7 +176,7 @@ def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, 
     everything = [*model.parameters(), seen.without_word]
     makers: list[tuple[Make, int]] = [
         (deep_trajectory_example, 10),
-        (_either(perception_example, deep_perception_example), 12),
+        (either(perception_example, deep_perception_example), 12),
         (trajectory_example, 8),
         (colours_example, 24),
     ]
@@ -185,7 +186,7 @@ def deep_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int, 
         (whole_view_example, 16),
         (trajectory_example, 12),
         (whole_view_example, 16),
-        (_either(perception_example, deep_perception_example), 12),
+        (either(perception_example, deep_perception_example), 12),
     ]
     loss = _watched(token_loss(model, encode, makers), see, (1, 3), len(makers))
     yield Stage("settle", steps[2], 5e-4, loss, everything)

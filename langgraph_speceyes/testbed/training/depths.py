@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from langgraph_speceyes.agent.tools import NO_TEXT
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.questions import DEEP, Family, Question, attribute, reading, relation
+from langgraph_speceyes.testbed.training.dialect import END
 from langgraph_speceyes.testbed.training.tape import (
     IMAGE_TEXT,
     Encoder,
@@ -31,7 +32,6 @@ from langgraph_speceyes.testbed.training.tape import (
     view,
 )
 from langgraph_speceyes.testbed.training.teacher import (
-    END,
     answer_branch,
     ask_any,
     dense_labels,

@@ -25,11 +25,11 @@ from langgraph_speceyes.testbed.questions import (
     reading,
     relation,
 )
-from langgraph_speceyes.testbed.training.tape import IGNORE, IMAGE_TEXT, Encoder, Example, Tape, asked, front, view
+from langgraph_speceyes.testbed.training.dialect import END, TOOL_CALLS, Box, Dialect
+from langgraph_speceyes.testbed.training.tape import IGNORE, Encoder, Example, Tape, asked, front, view
 from langgraph_speceyes.testbed.world import COLOURS, GRID, QUARTERS, SHAPES, WORDS, Scene, Size, Thing, make_scene
 
 CELLS = (64, 96, 128)
-END = "<|im_end|>\n"
 # beside the shapes; 0 is nothing
 UNREADABLE, LABEL, IN_CROWD = (len(SHAPES) + k for k in (1, 2, 3))
 _KINDS = {"small": UNREADABLE, "speck": IN_CROWD}
@@ -44,17 +44,27 @@ def fresh_scene(rng: random.Random, style: int | None = None, label_share: float
     return scene, scene.render(rng.choice(CELLS))
 
 
-def quarter_view(image: Image.Image, quarter: int) -> np.ndarray:
-    """A quarter of the board as the model sees it after a tool call."""
+def quarter_pixels(image: Image.Image, quarter: int) -> Box:
+    """A quarter of the board in its own pixels."""
     half = image.width // 2
     x, y = quarter % 2 * half, quarter // 2 * half
-    return view(image, (x, y, x + half, y + half))
+    return x, y, x + half, y + half
+
+
+def quarter_view(image: Image.Image, quarter: int) -> np.ndarray:
+    """A quarter of the board as the model sees it after a tool call."""
+    return view(image, quarter_pixels(image, quarter))
+
+
+def crowd_picture(scene: Scene) -> Image.Image:
+    """The crowd's cell alone."""
+    assert scene.crowd is not None, "a board with a crowd"
+    return scene.render(2 * prompts.VIEW, only=scene.crowd.cell)
 
 
 def crowd_view(scene: Scene) -> np.ndarray:
     """The crowd's cell as the model sees it after a tool call."""
-    assert scene.crowd is not None, "a board with a crowd"
-    return view(scene.render(2 * prompts.VIEW, only=scene.crowd.cell))
+    return view(crowd_picture(scene))
 
 
 def dense_labels(scene: Scene, quarter: int | None) -> tuple[np.ndarray, ...]:
@@ -136,19 +146,22 @@ def judge_branch(encode: Encoder, question: Question) -> Tape:
     return tape.said(word, f"judge {word}")
 
 
-def read_branch(encode: Encoder, rng: random.Random) -> Tape:
+def read_branch(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Tape:
     """The end of a reading run: what the OCR tool found is what the label says."""
     label = Thing("label", "white", rng.randrange(GRID * GRID), 0, 0, 0.44, "small", rng.choice(WORDS))
     question = reading(Scene("", (label,), 0), label, rng)
-    tape = asked(Tape(encode), question.text, prompts.AGENT)
+    tape = asked(Tape(encode), question.text, dialect.instruction)
     seen: list[tuple[str, str | None]] = [("label", label.place)]
-    tape.given(prompts.thought(seen, prompts.READ) + prompts.call("ocr", prompts.cell_box(label.cell)) + END)
-    tape.given(f"<|im_start|>user\n<tool_response>{label.text}</tool_response>{END}<|im_start|>assistant\n")
+    tape.given(prompts.thought(seen, prompts.READ))
+    dialect.look(tape, "ocr", prompts.cell_box(label.cell), "", first=True)
+    dialect.result(tape, label.text)
+    # only what follows is learnt here
+    tape.labels[:], tape.tags[:] = [IGNORE] * len(tape.ids), [""] * len(tape.ids)
     _think(tape, seen, prompts.SEEN)
     return _finish(tape, prompts.final(question.answer), "copy")
 
 
-def side_branch(encode: Encoder, rng: random.Random) -> Tape:
+def side_branch(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Tape:
     """The end of a run about two objects: from where they are to the side."""
     first, second = (
         Thing(kind, "red", cell, 0, 0, 0.06, "small")
@@ -156,7 +169,7 @@ def side_branch(encode: Encoder, rng: random.Random) -> Tape:
     )
     question = relation(Scene("", (first, second), 0), first, second, rng)
     assert question is not None, "two cells differ in row or column"
-    tape = asked(Tape(encode), question.text, prompts.AGENT)
+    tape = asked(Tape(encode), question.text, dialect.instruction)
     places, _, side = prompts.final(question.answer).partition(":")
     tape.given(prompts.thought(_places(question.kinds, [first, second]), prompts.SEEN) + f"{places}:")
     return _finish(tape, side, "drill")
@@ -235,14 +248,14 @@ def certain_example(encode: Encoder, rng: random.Random) -> Example:
     return speculator_example(encode, rng, sizes=("large", "large"))
 
 
-def perception_example(encode: Encoder, rng: random.Random) -> Example:
+def perception_example(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Example:
     """The agent's view of a board or of a quarter: whether tools are needed, what is seen, and where."""
     scene, image = fresh_scene(rng)
     quarter = rng.randrange(QUARTERS) if rng.random() < 0.4 else None
-    main = front(encode)
+    main = front(encode, dialect.system)
     icons = scene.icons()
     seen = in_view(scene, quarter)
-    branches = [read_branch(encode, rng), side_branch(encode, rng)]
+    branches = [read_branch(encode, rng, dialect), side_branch(encode, rng, dialect)]
     tag = "large" if quarter is None else "quarter"
     hidden = [s for s in SHAPES if s not in {t.kind for t in seen}]
     kinds = [t.kind for t in rng.sample(seen, min(2, len(seen)))] + rng.sample(hidden, 1)
@@ -264,7 +277,7 @@ def perception_example(encode: Encoder, rng: random.Random) -> Example:
     return Example(main, [view(image) if quarter is None else quarter_view(image, quarter)], len(main.ids), branches)
 
 
-def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
+def trajectory_example(encode: Encoder, rng: random.Random, dialect: Dialect = TOOL_CALLS) -> Example:
     """A run of the agent about a question of any family, on a board without a crowd."""
     while True:
         family = rng.choice(_FAMILIES)
@@ -272,38 +285,42 @@ def trajectory_example(encode: Encoder, rng: random.Random) -> Example:
         scene, image = fresh_scene(rng, label_share=1.0 if family == "reading" else 0.3)
         question = ask_any(scene, rng, size, family)
         if question is not None:
-            return run_example(encode, rng, question, image)
+            return run_example(encode, rng, question, image, dialect)
 
 
-def run_example(encode: Encoder, rng: random.Random, question: Question, image: Image.Image) -> Example:
+def run_example(
+    encode: Encoder, rng: random.Random, question: Question, image: Image.Image, dialect: Dialect = TOOL_CALLS
+) -> Example:
     """A whole run of the agent, with the judge's token about the same question as a branch.
 
     What the overview shows is looked at from near, each object's quarter once; what it does not show is searched for,
     a quarter at a time, and in the crowd once its quarter is in view.
     """
     scene = question.scene
-    main = front(encode)
+    main = front(encode, dialect.system)
     fork = len(main.ids)
     views = [view(image)]
     judge = judge_branch(encode, question)
-    asked(main, question.text, prompts.AGENT)
+    asked(main, question.text, dialect.instruction)
     seen = [t for t in question.targets if t.size == "large" or t.kind == "label"]
+    looks = 0
 
-    def look(then: str, where: str, call: str, shown: np.ndarray | str, crowd: str | None = None) -> None:
-        """One tool turn."""
+    def look(then: str, where: str, tool: str, box: Box, shown: np.ndarray | str, crowd: str | None = None) -> None:
+        """One look and its result."""
+        nonlocal looks
         _think(main, _places(question.kinds, seen), f"{then} {where}".rstrip(), crowd)
-        head, box, tail = _split_call(call)
-        main.said(head, "tool").said(box, "box crowd" if crowd else f"box {then}")
-        main.said(tail + END[:-1]).given(END[-1:])
-        if not isinstance(shown, str):
+        dialect.look(main, tool, box, "box crowd" if crowd else f"box {then}", first=not looks)
+        looks += 1
+        if isinstance(shown, str):
+            dialect.result(main, shown)
+        else:
             views.append(shown)
-            shown = IMAGE_TEXT
-        main.given(f"<|im_start|>user\n<tool_response>{shown}</tool_response>{END}<|im_start|>assistant\n")
+            dialect.result(main, None)
 
     def look_at(quarter: int, then: str, tool: str) -> None:
         """A look at a quarter, and what is seen there."""
-        call = prompts.call(tool, prompts.quarter_box(quarter))
-        look(then, prompts.QUARTER_NAMES[quarter], call, quarter_view(image, quarter))
+        shown = dialect.shown(image, quarter_pixels(image, quarter))
+        look(then, prompts.QUARTER_NAMES[quarter], tool, prompts.quarter_box(quarter), shown)
         seen.extend(t for t in question.targets if t in in_view(scene, quarter) and t not in seen)
 
     last = prompts.SEEN
@@ -311,14 +328,14 @@ def run_example(encode: Encoder, rng: random.Random, question: Question, image: 
         for quarter in dict.fromkeys(thing.quarter for thing in seen):
             look_at(quarter, prompts.CHECK, "crop")
         if question.family == "reading":
-            look(prompts.READ, "", prompts.call("ocr", prompts.cell_box(seen[0].cell)), seen[0].text)
+            look(prompts.READ, "", "ocr", prompts.cell_box(seen[0].cell), seen[0].text)
     else:
         for quarter in range(QUARTERS):
             look_at(quarter, prompts.SEARCH, "zoom")
             crowd = scene.crowd
             if len(seen) < len(question.kinds) and crowd and crowd.quarter == quarter:
-                call = prompts.call("zoom", prompts.cell_box(crowd.cell))
-                look(prompts.SEARCH, crowd.place, call, crowd_view(scene), crowd.place)
+                box, shown = prompts.cell_box(crowd.cell), dialect.shown(crowd_picture(scene))
+                look(prompts.SEARCH, crowd.place, "zoom", box, shown, crowd.place)
                 seen.extend(t for t in question.targets if t.cell == crowd.cell)
             if len(seen) == len(question.kinds):
                 break
@@ -326,11 +343,4 @@ def run_example(encode: Encoder, rng: random.Random, question: Question, image: 
             last = prompts.NOWHERE
     _think(main, _places(question.kinds, seen), last)
     _finish(main, prompts.final(question.answer), f"answer {question.size}")
-    return Example(main, views, fork, [judge, read_branch(encode, rng), side_branch(encode, rng)])
-
-
-def _split_call(text: str) -> tuple[str, str, str]:
-    """A tool call cut around its box."""
-    head, middle, rest = text.partition(prompts.CALL_MIDDLE)
-    box, tail, end = rest.partition(prompts.CALL_TAIL)
-    return head + middle, box, tail + end
+    return Example(main, views, fork, [judge, read_branch(encode, rng, dialect), side_branch(encode, rng, dialect)])

@@ -45,6 +45,7 @@ class Stage:
 
     Attributes:
         goal: Metrics and the running means at which, when all are reached, the stage ends before its last step.
+        warm: Steps until the rate is at its highest.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Stage:
     loss: Callable[[random.Random, int], tuple[Tensor, Metrics]]
     parameters: list[nn.Parameter]
     goal: dict[str, float] | None = None
+    warm: int = 100
 
 
 def schedule(step: int, steps: int, rate: float, warm: int = 100) -> float:
@@ -194,7 +196,7 @@ def speculator_stages(
     everything = list(model.parameters())
     look = token_loss(model, encode, [(speculator_look_example, 64)], shuffled)
     goal = {"colour large": 0.98, "place large": 0.98}
-    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal=goal)
+    yield Stage("look", steps[1], 1.5e-3, look, language_parameters(model), goal=goal)
     certain: list[tuple[Make, int]] = [(certain_example, 24)]
     yield Stage("certain", steps[2], 1e-3, token_loss(model, encode, certain, shuffled), everything)
     makers: list[tuple[Make, int]] = [(speculator_example, 24)]
@@ -209,7 +211,9 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     yield Stage("see", steps[0], 1.5e-3, see, seeing, goal=_SEEN)
     everything = list(model.parameters())
     look = token_loss(model, encode, [(agent_look_example, 48)])
-    yield Stage("look", steps[1], 1.5e-3, look, _language(model), goal={"colour quarter": 0.97, "place quarter": 0.97})
+    yield Stage(
+        "look", steps[1], 1.5e-3, look, language_parameters(model), goal={"colour quarter": 0.97, "place quarter": 0.97}
+    )
     yield Stage("judge", steps[2], 1e-3, token_loss(model, encode, [(perception_example, 24)]), everything)
     makers: list[tuple[Make, int]] = [(trajectory_example, 16), (perception_example, 16), (trajectory_example, 16)]
     act, see = token_loss(model, encode, makers), dense_loss(model, seen, 24, quarters=True, side=prompts.VIEW)
@@ -225,7 +229,7 @@ def agent_stages(model: PreTrainedModel, encode: Encoder, steps: tuple[int, int,
     yield Stage("act", steps[3], 1e-3, acting, [*everything, seen.without_word])
 
 
-def _language(model: PreTrainedModel) -> list[nn.Parameter]:
+def language_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
     """All but the vision tower, which forgets what it sees while the language model does not yet ask for it."""
     return [p for name, p in model.named_parameters() if ".visual." not in name]
 
@@ -278,7 +282,7 @@ def train(
         for step in range(first, stage.steps):
             rng = random.Random(f"{seed} {stage.name} {step}")
             for group in optimiser.param_groups:
-                group["lr"] = schedule(step, stage.steps, stage.rate)
+                group["lr"] = schedule(step, stage.steps, stage.rate, stage.warm)
             loss, metrics = stage.loss(rng, step)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
