@@ -91,6 +91,10 @@ class MissingLibraryError(SpecEyesError, ImportError):
         return type(self), (self.feature, self.library)
 
 
+class SandboxUnavailableError(SpecEyesError, RuntimeError):
+    """Nothing on this machine can hold code that a model writes; the message says what was tried and what to install."""
+
+
 class QueueFullError(SpecEyesError, RuntimeError):
     """The micro-batcher's queue holds as many calls as it may; retry later or raise ``max_queue``."""
 

@@ -1,0 +1,100 @@
+"""What a sandbox is: the three methods that the ecosystem's sandbox backends have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+class ExecuteResponse(Protocol):
+    """What a command came to.
+
+    Attributes:
+        output: Standard output and standard error together.
+        exit_code: The command's exit code, ``None`` if it is not known.
+        truncated: Whether output was cut off.
+    """
+
+    @property
+    def output(self) -> str: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def truncated(self) -> bool: ...
+
+
+class UploadResponse(Protocol):
+    """What the upload of a file came to: its path, and an error or ``None``."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+class DownloadResponse(Protocol):
+    """What the download of a file came to: its path, its bytes or ``None``, and an error or ``None``."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def content(self) -> bytes | None: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+@runtime_checkable
+class Sandbox(Protocol):
+    """A place where commands and files of strangers may be.
+
+    These are the methods of deepagents' ``SandboxBackendProtocol`` that need no shell on this side, so that every such
+    backend is a sandbox: those of langchain-modal, -daytona, -e2b, -runloop and -nono too.
+    """
+
+    @property
+    def id(self) -> str:
+        """What tells this sandbox from others."""
+
+    def execute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
+        """Run a command line in the sandbox's shell.
+
+        Args:
+            command: The command line.
+            timeout: Seconds it may take; ``None`` for the sandbox's own limit.
+        """
+
+    def upload_files(self, files: list[tuple[str, bytes]]) -> Sequence[UploadResponse]:
+        """Write files, each given by its absolute path and its bytes; one response a file, in order."""
+
+    def download_files(self, paths: list[str]) -> Sequence[DownloadResponse]:
+        """Read files by absolute path; one response a file, in order."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a command came to in a sandbox of this package; an :class:`ExecuteResponse`."""
+
+    output: str
+    exit_code: int | None = None
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What an upload came to in a sandbox of this package; an :class:`UploadResponse`.
+
+    The error is ``invalid_path``, ``is_directory``, ``file_not_found``, ``permission_denied`` or a text.
+    """
+
+    path: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What a download came to in a sandbox of this package; a :class:`DownloadResponse`, with errors as above."""
+
+    path: str
+    content: bytes | None = None
+    error: str | None = None
