@@ -64,7 +64,7 @@ def visual_tools(
     specs = [spec for spec in found.values() if isinstance(spec, ToolSpec)]
 
     def view(runtime: ToolRuntime) -> View:
-        images = images_to_look_at(_messages(runtime.state), runtime.config)
+        images = images_to_look_at(messages_of(runtime.state), runtime.config)
         if not images:
             raise ToolInputError(NO_IMAGE)
         return View(images, space, rule if space is CoordinateSpace.RESIZED else None, policy, reads)
@@ -72,7 +72,7 @@ def visual_tools(
     return [_tool(spec, space, view) for spec in specs]
 
 
-def _messages(state: Any) -> list[BaseMessage]:
+def messages_of(state: Any) -> list[BaseMessage]:
     """The messages of a state of any kind, as messages."""
     if isinstance(state, dict):
         found = state.get("messages")

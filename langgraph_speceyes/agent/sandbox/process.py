@@ -1,0 +1,441 @@
+"""A worker's process as the host holds it: started, spoken with within limits, stopped between blocks, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import resource
+import selectors
+import signal
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER
+from langgraph_speceyes.agent.sandbox.limits import CodeLimits
+
+MOST_HEADER = 64 * 1024
+"""Most bytes of the JSON object that begins a worker's message."""
+FLOOD = 16
+"""How many times more than is read a worker may print before it is ended."""
+_CHUNK = 256 * 1024
+_WATCH_S = 0.05
+_GRACE_S = 1.0
+
+
+class WorkerEndedError(Exception):
+    """The worker was ended, or ended by itself; what it had printed until then is kept.
+
+    Args:
+        failure: As in :class:`~langgraph_speceyes.agent.sandbox.outcome.CodeOutcome`.
+        reason: Why, in words for the model.
+    """
+
+    def __init__(self, failure: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure, self.reason = failure, reason
+
+
+@dataclass
+class Printed:
+    """What a worker prints: the beginning and the end, within a limit of bytes.
+
+    Attributes:
+        limit: Bytes that are kept, half of them of the end.
+        total: Bytes that came.
+    """
+
+    limit: int
+    total: int = 0
+    _head: bytearray = field(default_factory=bytearray)
+    _tail: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        """Take in further bytes."""
+        self.total += len(data)
+        room = self.limit // 2 - len(self._head)
+        self._head += data[:room] if room > 0 else b""
+        self._tail += data[room:] if room > 0 else data
+        if len(self._tail) > self.limit:
+            del self._tail[: -self.limit // 2]
+
+    def text(self) -> str:
+        """All of it, with a note in place of what is left out."""
+        tail = bytes(self._tail[-(self.limit // 2) :])
+        gone = self.total - len(self._head) - len(tail)
+        note = f"\n[... {gone} bytes left out ...]\n".encode() if gone > 0 else b""
+        return (bytes(self._head) + note + tail).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a worker's process is started.
+
+    Attributes:
+        argv: The command; ``{requests}`` and ``{replies}`` in its last arguments are numbers of descriptors.
+        files: Descriptors that it inherits; they are closed here once it has started.
+        info: Descriptor from which bubblewrap's account of the process is read, or ``None`` if the process is the worker.
+        user: User and group that it runs as, or ``None`` for this process's own.
+        env: Its environment.
+        scratch: The host's folder for its outputs, ``None`` where that is in a file system of its own.
+        done: What is called once the process has ended.
+    """
+
+    argv: Sequence[str]
+    files: Sequence[int] = ()
+    info: int | None = None
+    user: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    scratch: str | None = None
+    done: Callable[[], None] | None = None
+
+
+class _Spawner:
+    """Starts processes from one thread that stays: they die with the thread that started them."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, job: Callable[[], Any]) -> Any:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="speceyes-sandbox", daemon=True)
+                self._thread.start()
+        self._jobs.put((job, future))
+        return future.result()
+
+    def _serve(self) -> None:
+        while True:
+            job, future = self._jobs.get()
+            try:
+                future.set_result(job())
+            except BaseException as error:  # the caller's, who waits for it
+                future.set_exception(error)
+
+
+_SPAWNER = _Spawner()
+os.register_at_fork(after_in_child=_SPAWNER.reset)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A worker's message: its object, and the bytes that follow."""
+
+    header: dict[str, Any]
+    blobs: list[bytes]
+
+
+def parse_reply(buffer: bytearray, limits: CodeLimits) -> Reply | None:
+    """Take a message off the beginning of what a worker sent.
+
+    Args:
+        buffer: The bytes; those of the message are removed.
+        limits: What the worker may send.
+
+    Returns:
+        The message, ``None`` if more of it is to come.
+
+    Raises:
+        WorkerEndedError: It is no message, or too large a one.
+    """
+    strange = WorkerEndedError("crash", "the code broke the program that runs it")
+    if len(buffer) < 4:
+        return None
+    (length,) = struct.unpack("!I", buffer[:4])
+    if length > MOST_HEADER:
+        raise strange
+    if len(buffer) < 4 + length:
+        return None
+    try:
+        header = json.loads(bytes(buffer[4 : 4 + length]))
+        sizes = header["sizes"]
+        if not isinstance(sizes, list) or len(sizes) > limits.images:
+            raise strange
+        if any(type(size) is not int or size < 0 for size in sizes) or sum(sizes) > limits.image_bytes:
+            raise strange
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise strange from None
+    if len(buffer) < 4 + length + sum(sizes):
+        return None
+    blobs, place = [], 4 + length
+    for size in sizes:
+        blobs.append(bytes(buffer[place : place + size]))
+        place += size
+    del buffer[:place]
+    return Reply(header, blobs)
+
+
+class WorkerProcess:
+    """A worker's process.
+
+    Args:
+        launch: How it is started.
+        limits: What it may use.
+        watch: Whether its files are counted.
+    """
+
+    def __init__(self, launch: Launch, limits: CodeLimits, watch: bool = True) -> None:
+        self.limits, self._watch, self._launch = limits, watch, launch
+        self.printed = Printed(limits.output)
+        self._owner = os.getpid()
+        self._buffer = bytearray()
+        self._pidfd: int | None = None
+        self._host_pid: int | None = None
+        request_read, self._requests = os.pipe()
+        self._replies, reply_write = os.pipe()
+        self._output, output_write = os.pipe()
+        argv = [
+            part.format(requests=request_read, replies=reply_write) if "{re" in part[:4] else part
+            for part in launch.argv
+        ]
+        theirs = [request_read, reply_write, output_write]
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output_write,
+                stderr=output_write,
+                pass_fds=[request_read, reply_write, *launch.files],
+                env=dict(launch.env),
+                cwd="/",
+                user=launch.user,
+                group=launch.user,
+                extra_groups=None if launch.user is None else [],
+            )
+
+        try:
+            self._process: subprocess.Popen[bytes] = _SPAWNER.run(start)
+        except BaseException:
+            for number in (self._requests, self._replies, self._output):
+                os.close(number)
+            raise
+        finally:
+            for number in (*theirs, *launch.files):
+                os.close(number)
+        for number in (self._requests, self._replies, self._output):
+            os.set_blocking(number, False)
+        self._info = launch.info
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's own process id, as the host counts; ``None`` until it is known."""
+        return self._host_pid
+
+    def identify(self, seconds: float) -> None:
+        """Find the worker's own process."""
+        if self._info is None:
+            self._host_pid = self._process.pid
+        else:
+            with contextlib.closing(_Closing(self._info)):
+                self._info, number = None, self._info
+                data = _read_all(number, seconds)
+            try:
+                self._host_pid = int(json.loads(data)["child-pid"])
+            except (ValueError, KeyError, TypeError):
+                raise self._ended() from None
+        with contextlib.suppress(OSError):
+            self._pidfd = os.pidfd_open(self._host_pid)
+
+    def address_space(self) -> int:
+        """Bytes of addresses that the worker has in use."""
+        return int(Path(f"/proc/{self._host_pid}/statm").read_text().split()[0]) * resource.getpagesize()
+
+    def send(self, header: Mapping[str, Any], deadline: float) -> None:
+        """Send a message.
+
+        Raises:
+            WorkerEndedError: The worker does not take it before the deadline.
+        """
+        data = json.dumps(header).encode()
+        rest = memoryview(struct.pack("!I", len(data)) + data)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._requests, selectors.EVENT_WRITE)
+            while rest:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise self._late()
+                try:
+                    rest = rest[os.write(self._requests, rest) :]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    raise self._ended() from None
+
+    def receive(self, deadline: float) -> Reply:
+        """Wait for a message, and take in what is printed meanwhile.
+
+        Raises:
+            WorkerEndedError: The worker ended, went beyond a limit, or did not answer before the deadline.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._replies, selectors.EVENT_READ)
+            selector.register(self._output, selectors.EVENT_READ)
+            watched = time.monotonic() + _WATCH_S
+            while (reply := self._message()) is None:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise self._late()
+                ready = {key.fd for key, _ in selector.select(min(deadline - now, _WATCH_S))}
+                if self._output in ready and not self._take_output():
+                    selector.unregister(self._output)
+                if self._replies in ready and not self._take_reply():
+                    raise self._ended()
+                if time.monotonic() >= watched:
+                    self._check_files()
+                    watched = time.monotonic() + _WATCH_S
+        self._take_output()
+        self._check_files()
+        return reply
+
+    def stop(self) -> None:
+        """Stop the process until it goes on: what a block left behind costs nothing meanwhile."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """End the process and everything in its sandbox; it is gone afterwards."""
+        if self._owner == os.getpid():
+            self._signal(signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_S)
+        for number in (self._requests, self._replies, self._output, self._pidfd, self._info):
+            if number is not None:
+                with contextlib.suppress(OSError):
+                    os.close(number)
+        self._pidfd = self._info = None
+        if self._launch.done is not None and self._owner == os.getpid():
+            self._launch.done()
+        self._requests = self._replies = self._output = -1
+
+    def last_words(self) -> str:
+        """What it printed, where it did not come up."""
+        self._take_output()
+        return self.printed.text().strip()
+
+    def _signal(self, number: int) -> None:
+        if self._pidfd is not None:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def _take_output(self) -> bool:
+        """Read what was printed; false at its end."""
+        while True:
+            try:
+                data = os.read(self._output, _CHUNK)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self.printed.add(data)
+            if self.printed.total > FLOOD * self.limits.output:
+                raise WorkerEndedError("output", f"the code printed more than {FLOOD * self.limits.output} bytes")
+
+    def _take_reply(self) -> bool:
+        try:
+            data = os.read(self._replies, _CHUNK)
+        except BlockingIOError:
+            return True
+        self._buffer += data
+        return bool(data)
+
+    def _message(self) -> Reply | None:
+        return parse_reply(self._buffer, self.limits)
+
+    def _check_files(self) -> None:
+        """See how many files there are: a tmpfs limits bytes, and empty files have none."""
+        if not self._watch:
+            return
+        try:
+            if self._launch.scratch is None:
+                status = os.statvfs(f"/proc/{self._host_pid}/root{OUTPUT_FOLDER}")
+                # the folder itself is one
+                count, size = status.f_files - status.f_ffree - 1, 0
+            else:
+                count, size = _measured(self._launch.scratch, self.limits.files)
+        except OSError:
+            return
+        if count > self.limits.files:
+            raise WorkerEndedError("files", f"the code made more than {self.limits.files} files")
+        if size > self.limits.scratch:
+            raise WorkerEndedError("files", f"the code's files have more than {self.limits.scratch} bytes")
+
+    def _late(self) -> WorkerEndedError:
+        return WorkerEndedError("timeout", f"the code ran longer than {self.limits.seconds:g} s and was ended")
+
+    def _ended(self) -> WorkerEndedError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        self._take_output()
+        code = self._process.poll()
+        # bubblewrap says 128 + n for a process that signal n ended
+        number = -code if code is not None and code < 0 else (code or 0) - 128
+        try:
+            how = f" by {signal.Signals(number).name}" if number > 0 else ""
+        except ValueError:
+            how = ""
+        return WorkerEndedError("crash", f"the code ended the program that runs it{how}")
+
+
+class _Closing:
+    """A descriptor with a close method."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def close(self) -> None:
+        os.close(self._number)
+
+
+def _read_all(number: int, seconds: float) -> bytes:
+    """Read a descriptor to its end, or as far as it gets within these seconds."""
+    os.set_blocking(number, False)
+    data, deadline = b"", time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        selector.register(number, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            part = os.read(number, 4096)
+            if not part:
+                break
+            data += part
+            if data.rstrip().endswith(b"}"):
+                break
+    return data
+
+
+def _measured(folder: str, most: int) -> tuple[int, int]:
+    """Files and folders in a folder, and their bytes; counted no further than beyond ``most``."""
+    count = size = 0
+    for at, folders, files in os.walk(folder):
+        count += len(folders) + len(files)
+        for name in files:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(at, name)).st_blocks * 512
+        if count > most:
+            break
+    return count, size

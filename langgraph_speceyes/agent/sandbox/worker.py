@@ -1,0 +1,349 @@
+"""What runs inside the sandbox: a program of its own that runs blocks of code one after another.
+
+It is given to the sandbox as text and imports nothing of this package; what it sends is not trusted by the host. It is
+started as ``python -c TEXT REQUESTS REPLIES`` with the numbers of two descriptors. Each message, both ways, is the length
+of a JSON object in four bytes, the object, and the bytes whose lengths the object names under ``sizes``.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import gc
+import io
+import json
+import linecache
+import os
+import re
+import resource
+import signal
+import stat
+import struct
+import sys
+import time
+import traceback
+from typing import Any, Protocol
+
+TAIL = 16384
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 38, 1, 1
+
+
+class Channel(Protocol):
+    """Where replies go."""
+
+    def send(self, header: dict[str, Any], *blobs: bytes) -> None:
+        """Send a message."""
+
+
+class Link:
+    """Messages to and from the host."""
+
+    def __init__(self, requests: int, replies: int) -> None:
+        self.requests, self.replies = requests, replies
+
+    def read(self, count: int) -> bytes:
+        """Read so many bytes; the process ends where the host has closed its end."""
+        parts = []
+        while count:
+            part = os.read(self.requests, min(count, 1 << 20))
+            if not part:
+                os._exit(0)
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for a message."""
+        (length,) = struct.unpack("!I", self.read(4))
+        found: dict[str, Any] = json.loads(self.read(length))
+        return found
+
+    def send(self, header: dict[str, Any], *blobs: bytes) -> None:
+        """Send a message."""
+        data = json.dumps(header).encode()
+        for part in (struct.pack("!I", len(data)) + data, *blobs):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(self.replies, view) :]
+
+
+class Recorded:
+    """What a block sends, kept for a file: for sandboxes that run commands and keep no worker."""
+
+    parts: tuple[bytes, ...] = ()
+
+    def send(self, header: dict[str, Any], *blobs: bytes) -> None:
+        """Keep a message."""
+        data = json.dumps(header).encode()
+        self.parts = (struct.pack("!I", len(data)) + data, *blobs)
+
+
+class Printed(io.TextIOWrapper):
+    """Standard output that remembers the end of what was printed, where paths may be."""
+
+    tail = ""
+
+    def write(self, text: str) -> int:
+        """Print."""
+        self.tail = (self.tail + text[-TAIL:])[-TAIL:]
+        return super().write(text)
+
+
+def opened(number: int) -> Printed:
+    """Open a descriptor for printing."""
+    raw = os.fdopen(number, "wb", buffering=0, closefd=False)
+    return Printed(io.BufferedWriter(raw, 65536), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def limited(limits: dict[str, int], memory: int | None) -> None:
+    """Have the kernel enforce what it can; the host knows what memory the libraries take."""
+    limits = limits if memory is None else {**limits, "AS": memory}
+    for name, value in limits.items():
+        number = getattr(resource, "RLIMIT_" + name)
+        hard = resource.getrlimit(number)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (value, value))
+
+
+def become(uid: int | None) -> None:
+    """Give up being root, for good; die with the parent all the same, which a change of user would forget."""
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def confined(readable: list[str], writable: list[str]) -> None:
+    """Have Landlock keep this process to these folders, and its signals and sockets to itself."""
+    import sandlock
+
+    sandlock.confine(sandlock.Sandbox(fs_readable=readable, fs_writable=writable))
+
+
+def locked(programs: list[str], number: int) -> None:
+    """Put filters of system calls in force, for every thread of the process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for text in programs:
+        program = base64.b64decode(text)
+        buffer = ctypes.create_string_buffer(program, len(program))
+        fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+        pointer = ctypes.create_string_buffer(fprog, len(fprog))
+        flags = SECCOMP_FILTER_FLAG_TSYNC
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(
+            number, SECCOMP_SET_MODE_FILTER, flags, pointer
+        ):
+            raise OSError(ctypes.get_errno(), "the filter of system calls cannot be put in force")
+
+
+def libraries(setup: dict[str, Any], required: bool = True) -> tuple[dict[str, Any], list[Any]]:
+    """Load what a block finds at hand: its names, and what seeds random numbers."""
+    import math
+    import random
+    import string
+
+    sys.path[:0] = setup["site"]
+    names: dict[str, Any] = {"os": os, "random": random, "string": string, "math": math, "json": json, "re": re}
+    seeds: list[Any] = [random.seed]
+    for name in setup["libraries"]:
+        try:
+            if name == "PIL":
+                from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps, UnidentifiedImageError
+
+                Image.init()
+                names.update(Image=Image, UnidentifiedImageError=UnidentifiedImageError, ImageOps=ImageOps)
+                names.update(ImageDraw=ImageDraw, ImageEnhance=ImageEnhance, ImageFilter=ImageFilter)
+            elif name == "numpy":
+                import numpy
+
+                names.update(numpy=numpy, np=numpy)
+                seeds.append(numpy.random.seed)
+            elif name == "cv2":
+                import cv2
+
+                names.update(cv2=cv2)
+                seeds.append(cv2.setRNGSeed)
+        except ImportError:
+            if required:
+                raise
+    return names, seeds
+
+
+def reading(link: Link, names: dict[str, Any]) -> Any:
+    """A function that has the host read the text of an image."""
+
+    def ocr(image: Any) -> str:
+        pillow = names["Image"]
+        if isinstance(image, (str, os.PathLike)):
+            image = pillow.open(image)
+        elif not isinstance(image, pillow.Image):
+            image = pillow.fromarray(image)
+        data = io.BytesIO()
+        image.convert("RGB").save(data, "PNG", compress_level=1)
+        link.send({"call": "ocr", "sizes": [data.tell()]}, data.getvalue())
+        reply = link.receive()
+        if "error" in reply:
+            raise ValueError(reply["error"])
+        return str(reply["text"])
+
+    return ocr
+
+
+class Blocks:
+    """Runs blocks of code in one namespace, and finds the images that they made."""
+
+    def __init__(self, setup: dict[str, Any], link: Channel, names: dict[str, Any], seeds: list[Any]) -> None:
+        self.setup, self.link, self.seeds = setup, link, seeds
+        self.folder: str = setup["folder"]
+        self.names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, **names}
+        self.names.update(image_paths=setup["inputs"], temp_output_dir=self.folder + "/")
+        self.names["image_path"] = setup["inputs"][0] if setup["inputs"] else None
+        if isinstance(link, Link) and setup["ocr"]:
+            self.names["ocr"] = reading(link, names)
+        self.kept = 0
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """The files of the folder for outputs: when each was changed, and its size."""
+        found = {}
+        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
+                        found[entry.path] = (status.st_mtime_ns, status.st_size)
+        return found
+
+    def run(self, code: str) -> None:
+        """Run a block; what it names stays, unless it fails."""
+        name = f"<block {self.kept + 1}>"
+        linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+        before, old = dict(self.names), self.files()
+        for seed in self.seeds:
+            seed(self.setup["seed"] + self.kept)
+        out, err = opened(1), opened(2)
+        sys.stdout, sys.stderr = out, err
+        error = kind = None
+        start = time.perf_counter()
+        try:
+            exec(compile(code, name, "exec"), self.names)
+        except SystemExit:
+            pass
+        except BaseException as raised:
+            error = "".join(traceback.format_exception_only(raised)).strip()[-2000:]
+            kind = "memory" if isinstance(raised, MemoryError) else "exception"
+            with contextlib.suppress(Exception):
+                out.flush()
+                # the first frame is this program's own
+                raised.__traceback__ = raised.__traceback__ and raised.__traceback__.tb_next
+                err.write("".join(traceback.format_exception(raised, limit=-12)))
+        seconds = time.perf_counter() - start
+        for stream in (sys.stdout, sys.stderr, out, err):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        found: list[tuple[str, bytes]] = []
+        if error is None:
+            self.kept += 1
+            found = self.images(before.get("processed_path"), out.tail, old)
+        else:
+            self.names.clear()
+            self.names.update(before)
+        header: dict[str, Any] = {"done": True, "error": error, "kind": kind, "seconds": seconds}
+        header.update({"names": [path for path, _ in found], "sizes": [len(data) for _, data in found]})
+        self.link.send(header, *(data for _, data in found))
+
+    def images(self, before: Any, printed: str, old: dict[str, tuple[int, int]]) -> list[tuple[str, bytes]]:
+        """What the block returns: what it says, else what it printed, else what is new."""
+        now, folder = self.files(), re.escape(self.folder)
+        said = self.names.get("processed_path")
+        changed = {path for path, status in now.items() if old.get(path) != status}
+        paths: list[str] = []
+        if said is not None:
+            with contextlib.suppress(Exception):
+                given = [said] if isinstance(said, (str, os.PathLike)) else said
+                paths = [os.path.normpath(os.path.join(self.folder, os.fspath(path))) for path in given]
+            if said is before:
+                paths = [path for path in paths if path in changed]
+        if not paths:
+            paths = [os.path.normpath(path) for path in re.findall(folder + r"/[^\s'\"\])},;]+", printed)]
+        if not paths:
+            paths = sorted(changed, key=lambda path: (now[path][0], path))
+            paths = [path for path in paths if path.lower().endswith(SUFFIXES)]
+        found: list[tuple[str, bytes]] = []
+        room = self.setup["image_bytes"]
+        for path in dict.fromkeys(paths):
+            data = self.content(path, room) if len(found) < self.setup["images"] else None
+            if data is not None:
+                found.append((path[-200:], data))
+                room -= len(data)
+        return found
+
+    def content(self, path: str, room: int) -> bytes | None:
+        """The bytes of a file that is one, of the question or made by the code."""
+        if not path.startswith((self.folder + "/", *self.setup["readable"])):
+            return None
+        try:
+            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            return None
+        with os.fdopen(number, "rb") as file:
+            status = os.fstat(number)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > room:
+                return None
+            return file.read(room)
+
+
+def once(request: str, result: str, printed: str) -> None:
+    """Run the earlier blocks silently, then one whose output and reply go to files."""
+    with open(request, encoding="utf-8") as file:
+        setup = json.load(file)
+    os.makedirs(setup["folder"], exist_ok=True)
+    os.chdir(setup["folder"])
+    link = Recorded()
+    blocks = Blocks(setup, link, *libraries(setup, required=False))
+    with open(os.devnull, "r+b") as nothing, open(printed, "wb") as output:
+        for number in (0, 1, 2):
+            os.dup2(nothing.fileno(), number)
+        for code in setup["blocks"][:-1]:
+            blocks.run(code)
+        for number in (1, 2):
+            os.dup2(output.fileno(), number)
+        blocks.run(setup["blocks"][-1])
+    with open(result, "wb") as reply:
+        reply.writelines(link.parts)
+    # threads that a block left behind do not keep the command from ending
+    os._exit(0)
+
+
+def main(requests: str, replies: str) -> None:
+    """Set everything up, then run what comes."""
+    link = Link(int(requests), int(replies))
+    setup = link.receive()
+    os.umask(0o077)
+    found = libraries(setup)
+    if setup["confine"]:
+        import sandlock  # noqa: F401  # what it loads counts as the libraries' memory
+    link.send({"loaded": True, "sizes": []})
+    memory = link.receive()["memory"]
+    gc.collect()
+    gc.freeze()
+    os.chdir(setup["folder"])
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    if setup["confine"]:
+        confined(*setup["confine"])
+    become(setup["uid"])
+    limited(setup["rlimits"], memory)
+    locked(setup["filters"], setup["seccomp"])
+    blocks = Blocks(setup, link, *found)
+    link.send({"ready": True, "sizes": []})
+    while True:
+        blocks.run(link.receive()["code"])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "once":
+        once(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
