@@ -7,10 +7,12 @@ from langgraph_speceyes.agent.sandbox.code import CodeTool
 from langgraph_speceyes.agent.sandbox.limits import CodeLimits
 from langgraph_speceyes.agent.sandbox.outcome import CodeOutcome, Failure, escape_tags
 from langgraph_speceyes.agent.sandbox.protocol import Downloaded, Executed, Sandbox, Uploaded
+from langgraph_speceyes.agent.sandbox.shell import BubblewrapSandbox
 from langgraph_speceyes.agent.sandbox.tool import code_tool
 
 __all__ = [
     "OUTPUT_FOLDER",
+    "BubblewrapSandbox",
     "CodeLimits",
     "CodeOutcome",
     "CodeTool",

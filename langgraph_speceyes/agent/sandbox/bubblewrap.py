@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "PATH": "/usr/bin:/bin",
+    "PATH": "/opt/python/bin:/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
 }
@@ -52,6 +52,7 @@ class Walls:
         drop_user: Whether a worker that root starts becomes an unprivileged user.
         new_session: Whether it is cut off the terminal.
         die_with_parent: Whether it ends when the process ends that started it.
+        disable_userns: Whether it can make no user namespace of its own, where it is in one.
         host: Further folders of the host that it sees; none.
     """
 
@@ -64,6 +65,7 @@ class Walls:
     drop_user: bool = True
     new_session: bool = True
     die_with_parent: bool = True
+    disable_userns: bool = True
     host: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -81,6 +83,7 @@ class Bubblewrap:
         limits: What a worker may use.
         walls: What is around it.
         fences: What holds it inside.
+        worker: What it runs.
     """
 
     program: str
@@ -88,6 +91,7 @@ class Bubblewrap:
     limits: CodeLimits = CodeLimits()
     walls: Walls = ALL_WALLS
     fences: Fences = ALL_FENCES
+    worker: str = PROGRAM
 
     @property
     def name(self) -> str:
@@ -110,14 +114,17 @@ class Bubblewrap:
         place = Place([_SITE], self.libraries, uid=uid)
         return WorkerSession(self.launch(images), place, len(images), self.limits, ask, self.fences)
 
-    def launch(self, images: Sequence[bytes]) -> Launch:
+    def launch(self, images: Sequence[bytes], program: str | None = None, *, shell: bool = False) -> Launch:
         """How a worker is started.
 
         Args:
             images: The question's images, encoded.
+            program: What it runs, if it is another program than a worker's.
+            shell: Whether it finds the system's programs, for commands.
         """
         files: list[int] = []
         arguments = [self.program, *self._walls(files), *interpreter()]
+        arguments += _programs() if shell else ["--as-pid-1"]
         for name in self.libraries:
             for folder in folders_of(name):
                 arguments += ["--ro-bind", folder, f"{_SITE}/{os.path.basename(folder)}"]
@@ -129,7 +136,7 @@ class Bubblewrap:
         read, write = os.pipe()
         files.append(write)
         arguments += ["--info-fd", str(write), "--chdir", OUTPUT_FOLDER, "--"]
-        arguments += [python(), "-s", "-S", "-P", "-c", PROGRAM, "{requests}", "{replies}"]
+        arguments += [python(), "-s", "-S", "-P", "-c", program or self.worker, "{requests}", "{replies}"]
         user = NOBODY if self.mode == "nobody" else None
         environment = {} if self.walls.clear_environment else dict(os.environ)
         return Launch(arguments, files, read, user, environment)
@@ -141,8 +148,10 @@ class Bubblewrap:
         if self.mode == "drop":
             yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
         else:
-            yield from ("--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY))
-        yield "--as-pid-1"
+            user = str(NOBODY if walls.drop_user else 0)
+            yield from ("--unshare-user", "--uid", user, "--gid", user)
+            if walls.disable_userns:
+                yield "--disable-userns"
         if "uts" in walls.spaces:
             yield from ("--hostname", "sandbox")
         if walls.die_with_parent:
@@ -247,6 +256,22 @@ def python() -> str:
 def library_path() -> dict[str, str]:
     """The variable that finds the interpreter's own libraries, where it is not the system's."""
     return {} if _of_the_system() else {"LD_LIBRARY_PATH": f"{_PYTHON}/lib"}
+
+
+@cache
+def _programs() -> tuple[str, ...]:
+    """Arguments that show a sandbox the system's programs, which commands need, and the interpreter by its usual names."""
+    arguments = ["--setenv", "PYTHONPATH", _SITE]
+    if not _of_the_system():
+        arguments += ["--symlink", "python3", f"{_PYTHON}/bin/python"]
+    for folder in ("/usr/bin", "/usr/sbin"):
+        arguments += ["--ro-bind-try", folder, folder]
+    for folder in ("/bin", "/sbin"):
+        if os.path.islink(folder):
+            arguments += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            arguments += ["--ro-bind", folder, folder]
+    return tuple(arguments)
 
 
 def executable() -> str:

@@ -16,7 +16,7 @@ from langgraph_speceyes.errors import SandboxUnavailableError
 _LOG = logging.getLogger(__name__)
 INSTALL = "install bubblewrap (apt install bubblewrap, or pip install 'langgraph-speceyes[sandbox]')"
 _LOCK = threading.Lock()
-_FOUND: dict[tuple[int, int], tuple[str, str]] = {}
+_FOUND: dict[tuple[int, int], set[tuple[str, str]]] = {}
 
 
 def default_backend(limits: CodeLimits) -> Backend:
@@ -33,23 +33,35 @@ def default_backend(limits: CodeLimits) -> Backend:
         raise SandboxUnavailableError(
             f"code needs Linux on x86_64 or aarch64 to be held, this is {found}: pass a sandbox of a service instead"
         )
+    return first_that_works(candidates(limits))
+
+
+def first_that_works(options: Sequence[Backend]) -> Backend:
+    """Return the first of these that works; which one does is found out once in a process.
+
+    Args:
+        options: Ways to hold code, the strongest first.
+
+    Raises:
+        SandboxUnavailableError: None works; the message says what each one said, and what to install.
+    """
+    said = []
     with _LOCK:
         owner = (os.getpid(), os.geteuid())
-        options = candidates(limits)
-        said = []
+        known = _FOUND.setdefault(owner, set())
         for option in options:
-            if _FOUND.get(owner) in (None, _key(option)):
-                try:
-                    if owner not in _FOUND:
-                        check(option)
-                        _FOUND[owner] = _key(option)
-                        _LOG.log(*_words(option))
-                    return option
-                except SandboxUnavailableError as error:
-                    said.append(f"{' '.join(_key(option))}: {error}")
-        _FOUND.pop(owner, None)
-        reasons = "; ".join(said) or "neither bwrap nor a package for Landlock is installed"
-        raise SandboxUnavailableError(f"nothing here can hold code that a model writes: {INSTALL}. Tried: {reasons}")
+            if _key(option) in known:
+                return option
+            try:
+                check(option)
+            except SandboxUnavailableError as error:
+                said.append(f"{' '.join(_key(option))}: {error}")
+                continue
+            known.add(_key(option))
+            _LOG.log(*_words(option))
+            return option
+    reasons = "; ".join(said) or "neither bwrap nor a package for Landlock is installed"
+    raise SandboxUnavailableError(f"nothing here can hold code that a model writes: {INSTALL}. Tried: {reasons}")
 
 
 def candidates(limits: CodeLimits) -> Sequence[Backend]:

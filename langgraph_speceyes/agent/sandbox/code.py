@@ -12,7 +12,7 @@ from langgraph_speceyes.agent.ocr import TextReader
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Backend, Ran, image_path
 from langgraph_speceyes.agent.sandbox.choose import default_backend
 from langgraph_speceyes.agent.sandbox.limits import CodeLimits
-from langgraph_speceyes.agent.sandbox.outcome import CodeOutcome, Failure, escape_tags
+from langgraph_speceyes.agent.sandbox.outcome import CodeOutcome, Failure, cleaned
 from langgraph_speceyes.agent.sandbox.pool import Kept, Pool
 from langgraph_speceyes.agent.sandbox.protocol import Sandbox
 from langgraph_speceyes.agent.view import LEAST_SIDE, MAX_ASPECT
@@ -170,7 +170,7 @@ class CodeTool:
         # the block ran, and its variables stay
         elif refused and not images:
             failure = "images"
-        text = shortened(escape_tags(ran.output.replace("\0", "\ufffd")).strip("\n"), self.limits.shown)
+        text = shortened(cleaned(ran.output).strip("\n"), self.limits.shown)
         for line in refused:
             text = f"{text}\n{line}".strip("\n")
         if error is not None and not text.endswith(error):
@@ -209,7 +209,7 @@ def shortened(text: str, most: int) -> str:
 
 def _line(error: str) -> str:
     """The last line of an error's text, as a model may be shown it."""
-    lines = [line for line in escape_tags(error.replace("\0", "\ufffd")).splitlines() if line.strip()]
+    lines = [line for line in cleaned(error).splitlines() if line.strip()]
     return lines[-1].strip()[:500] if lines else "the code failed"
 
 

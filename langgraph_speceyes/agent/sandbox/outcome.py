@@ -61,3 +61,9 @@ def escape_tags(text: str, tags: Sequence[str] = TAGS) -> str:
     """
     names = "|".join(re.escape(tag) for tag in tags)
     return re.sub(rf"<(?=\s*/?\s*(?:{names})\b|\|)", "&lt;", text, flags=re.IGNORECASE)
+
+
+def cleaned(text: str) -> str:
+    """Return text of a sandbox as it may go to a model and into a checkpoint: without tags, NUL and lone surrogates."""
+    plain = text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return escape_tags(plain)

@@ -318,6 +318,11 @@ class WorkerProcess:
         """End the process and everything in its sandbox; it is gone afterwards."""
         if self._owner == os.getpid():
             self._signal(signal.SIGKILL)
+            if self._pidfd is not None and self._pidfd >= 0:
+                # readable once it has ended; bubblewrap, which waits for it, then ends by itself
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._pidfd, selectors.EVENT_READ)
+                    selector.select(_GRACE_S)
             with contextlib.suppress(OSError):
                 self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):

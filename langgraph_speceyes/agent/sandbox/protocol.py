@@ -71,8 +71,19 @@ class Sandbox(Protocol):
         """Read files by absolute path; one response a file, in order."""
 
 
-@dataclass(frozen=True)
-class Executed:
+class _Alike:
+    """Equal to whatever has the same fields, as the responses of deepagents have."""
+
+    def __eq__(self, other: object) -> bool:
+        names = vars(self)
+        return all(hasattr(other, name) and getattr(other, name) == value for name, value in names.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Executed(_Alike):
     """What a command came to in a sandbox of this package; an :class:`ExecuteResponse`."""
 
     output: str
@@ -80,8 +91,8 @@ class Executed:
     truncated: bool = False
 
 
-@dataclass(frozen=True)
-class Uploaded:
+@dataclass(frozen=True, eq=False)
+class Uploaded(_Alike):
     """What an upload came to in a sandbox of this package; an :class:`UploadResponse`.
 
     The error is ``invalid_path``, ``is_directory``, ``file_not_found``, ``permission_denied`` or a text.
@@ -91,8 +102,8 @@ class Uploaded:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class Downloaded:
+@dataclass(frozen=True, eq=False)
+class Downloaded(_Alike):
     """What a download came to in a sandbox of this package; a :class:`DownloadResponse`, with errors as above."""
 
     path: str
