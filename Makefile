@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo local-models test test-vllm threads properties hostile soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo local-models test test-vllm threads properties sandbox hostile soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -12,7 +12,7 @@ help: ## List the targets
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,middleware,openai,server,eval,notebook,docs,dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,sandbox,middleware,openai,server,eval,notebook,docs,dev]' -c constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Embedded questions through the agent alone and through SpecEyes, side by side
@@ -32,6 +32,10 @@ properties: $(STAMP) ## Every property test on new random examples
 
 local-models: $(STAMP) ## Measure families of local models against transformers; rewrite the table in docs/local-models.md
 	SPECEYES_WRITE=1 $(BIN)/python -m pytest tests/models/test_families.py
+sandbox: $(STAMP) ## 66 attempts to get out of the code sandbox; then one fence after the other taken away; what it costs
+	$(BIN)/python -m tests.agent.sandbox.campaign
+	$(BIN)/python -m tests.agent.sandbox.measure
+
 hostile: $(STAMP) ## 205 hostile images read in four ways, each in a process of its own: answers, seconds, memory
 	$(BIN)/python -W ignore -m tests.hostile.campaign
 

@@ -92,7 +92,7 @@ class MissingLibraryError(SpecEyesError, ImportError):
 
 
 class SandboxUnavailableError(SpecEyesError, RuntimeError):
-    """Nothing on this machine can hold code that a model writes; the message says what was tried and what to install."""
+    """Nothing here can hold code that a model writes; the message says what was tried and what to install."""
 
 
 class QueueFullError(SpecEyesError, RuntimeError):

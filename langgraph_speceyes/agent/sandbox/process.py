@@ -82,7 +82,7 @@ class Launch:
     Attributes:
         argv: The command; ``{requests}`` and ``{replies}`` in its last arguments are numbers of descriptors.
         files: Descriptors that it inherits; they are closed here once it has started.
-        info: Descriptor from which bubblewrap's account of the process is read, or ``None`` if the process is the worker.
+        info: Descriptor from which bubblewrap's account of the process is read; ``None`` if the process is the worker.
         user: User and group that it runs as, or ``None`` for this process's own.
         env: Its environment.
         scratch: The host's folder for its outputs, ``None`` where that is in a file system of its own.

@@ -8,40 +8,47 @@ from typing import Protocol, runtime_checkable
 
 
 class ExecuteResponse(Protocol):
-    """What a command came to.
-
-    Attributes:
-        output: Standard output and standard error together.
-        exit_code: The command's exit code, ``None`` if it is not known.
-        truncated: Whether output was cut off.
-    """
+    """What a command came to."""
 
     @property
-    def output(self) -> str: ...
+    def output(self) -> str:
+        """Standard output and standard error together."""
+
     @property
-    def exit_code(self) -> int | None: ...
+    def exit_code(self) -> int | None:
+        """The command's exit code, ``None`` if it is not known."""
+
     @property
-    def truncated(self) -> bool: ...
+    def truncated(self) -> bool:
+        """Whether output was cut off."""
 
 
 class UploadResponse(Protocol):
-    """What the upload of a file came to: its path, and an error or ``None``."""
+    """What the upload of a file came to."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The file's path, as it was given."""
+
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> str | None:
+        """What went wrong, or ``None``."""
 
 
 class DownloadResponse(Protocol):
-    """What the download of a file came to: its path, its bytes or ``None``, and an error or ``None``."""
+    """What the download of a file came to."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The file's path, as it was given."""
+
     @property
-    def content(self) -> bytes | None: ...
+    def content(self) -> bytes | None:
+        """Its bytes, ``None`` if they cannot be had."""
+
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> str | None:
+        """What went wrong, or ``None``."""
 
 
 @runtime_checkable

@@ -2,8 +2,8 @@
 
 :func:`start_filter` is in force before the worker's interpreter starts: what is not listed is refused.
 :func:`run_filter` comes on top once its libraries are loaded: it refuses processes, programs and other users.
-The format is classic BPF over ``struct seccomp_data`` (linux/seccomp.h, linux/filter.h); numbers are those of the kernel's
-``asm/unistd_64.h`` and ``asm-generic/unistd.h``, which never change.
+The format is classic BPF over ``struct seccomp_data`` (linux/seccomp.h, linux/filter.h); numbers are those of the
+kernel's ``asm/unistd_64.h`` and ``asm-generic/unistd.h``, which never change.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _ALLOWED = """
     statfs 137 43; fstatfs 138 44; close_range 436 436; futex_waitv 449 449; fchmodat2 452 452;
     fork 57 -; vfork 58 -; execve 59 221
 """
-"""Name, number on x86_64, number on aarch64. Not among them: everything about networks, mounts, namespaces, modules, keys,
-tracing, shared memory and anonymous files (which no limit counts), locks on files and queues of messages."""
+"""Name, number on x86_64, number on aarch64. Not among them: everything about networks, mounts, namespaces, modules,
+keys, tracing, shared memory and anonymous files (which no limit counts), locks on files and queues of messages."""
 
 _CHECKED = """prctl 157 167; fcntl 72 25; ioctl 16 29; clone 56 220"""
 """Calls of which it depends on an argument."""
@@ -66,7 +66,7 @@ _AFTER_START = """fork 57 -; vfork 58 -; execve 59 221; setresuid 117 147; setre
 """Calls that a worker's start needs and its code does not."""
 
 _NEWEST = 470
-"""Calls with a higher number are newer than this list: the C library falls back where it is told that they are missing."""
+"""Calls from this number on are newer than the list: the C library falls back where it is told that they are missing."""
 _MISSING = "clone3 435 435; openat2 437 437"
 """Calls whose arguments a filter cannot read; the C library falls back to older ones."""
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from langgraph_speceyes.agent.sandbox import seccomp
-from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, SEED, Ask, Ran, Root, image_path
+from langgraph_speceyes.agent.sandbox.backend import (
+    INPUT_FOLDER,
+    NO_ROOT,
+    OUTPUT_FOLDER,
+    SEED,
+    Ask,
+    Ran,
+    Root,
+    image_path,
+)
 from langgraph_speceyes.agent.sandbox.limits import MEBIBYTE, CodeLimits
 from langgraph_speceyes.agent.sandbox.outcome import Failure
 from langgraph_speceyes.agent.sandbox.process import Launch, Reply, WorkerEndedError, WorkerProcess
@@ -57,13 +66,13 @@ class Place:
         libraries: Which of them it loads.
         root: Where the paths are that its code knows.
         uid: User that it becomes, if it starts as root.
-        confine: The folders that Landlock lets it read, and those it lets it write; ``None`` in a file system of its own.
+        confine: The folders that Landlock lets it read, and those it lets it write; ``None`` without Landlock.
         start_filter: Whether it puts the filter of system calls in force itself that bubblewrap otherwise does.
     """
 
     site: Sequence[str]
     libraries: Sequence[str]
-    root: Root = Root()
+    root: Root = NO_ROOT
     uid: int | None = None
     confine: tuple[Sequence[str], Sequence[str]] | None = None
     start_filter: bool = False

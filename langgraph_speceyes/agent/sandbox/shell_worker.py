@@ -1,7 +1,7 @@
 """What runs inside a sandbox that takes commands and files: a program of its own, given to the sandbox as text.
 
-It is started as ``python -c TEXT REQUESTS REPLIES``; messages are those of ``worker.py``. Commands may start processes, so
-that what they may use together is limited less strictly than what a block of code may.
+It is started as ``python -c TEXT REQUESTS REPLIES``; messages are those of ``worker.py``. Commands may start processes,
+so that what they may use together is limited less strictly than what a block of code may.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class CodeArguments(BaseModel):
 def code_tool(tool: CodeTool | None = None) -> BaseTool:
     """Python on the question's images for any agent whose state has `messages`, such as one made by `create_agent`.
 
-    Code sees the images that :func:`~langgraph_speceyes.agent.visual_tools.visual_tools` sees. The earlier blocks of the
-    same question are read from the messages, so that a run which goes on in another process finds its variables.
+    Code sees the images that :func:`~langgraph_speceyes.agent.visual_tools.visual_tools` sees. The earlier blocks of
+    the same question are read from the messages, so that a run which goes on in another process finds its variables.
 
     Args:
         tool: What runs the code, with its limits and policy; `None` for `CodeTool()`.

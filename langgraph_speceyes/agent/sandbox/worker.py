@@ -1,8 +1,8 @@
 """What runs inside the sandbox: a program of its own that runs blocks of code one after another.
 
 It is given to the sandbox as text and imports nothing of this package; what it sends is not trusted by the host. It is
-started as ``python -c TEXT REQUESTS REPLIES`` with the numbers of two descriptors. Each message, both ways, is the length
-of a JSON object in four bytes, the object, and the bytes whose lengths the object names under ``sizes``.
+started as ``python -c TEXT REQUESTS REPLIES`` with the numbers of two descriptors. Each message, both ways, is the
+length of a JSON object in four bytes, the object, and the bytes whose lengths the object names under ``sizes``.
 """
 
 from __future__ import annotations
@@ -132,9 +132,7 @@ def locked(programs: list[str], number: int) -> None:
         fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
         pointer = ctypes.create_string_buffer(fprog, len(fprog))
         flags = SECCOMP_FILTER_FLAG_TSYNC
-        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(
-            number, SECCOMP_SET_MODE_FILTER, flags, pointer
-        ):
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(number, SECCOMP_SET_MODE_FILTER, flags, pointer):
             raise OSError(ctypes.get_errno(), "the filter of system calls cannot be put in force")
 
 

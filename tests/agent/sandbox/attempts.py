@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What code may try in order to get out, or to take more than its share. Each attempt is bounded in itself.
 
 An attempt prints ``ESCAPED`` where it got what it must not get; a check of the host may find more. ``fence`` names what
@@ -219,7 +220,9 @@ escaped()
         "for pid in (os.getppid(), {pid}):\n    try:\n        if pid > 1: os.kill(pid, 0); escaped(pid)\n"
         "    except OSError as error: print('held', error)",
     ),
-    Attempt(20, "kill every process", "processes", "try: os.kill(-1, 0); escaped()\nexcept OSError as e: print('held', e)"),
+    Attempt(
+        20, "kill every process", "processes", "try: os.kill(-1, 0); escaped()\nexcept OSError as e: print('held', e)"
+    ),
     Attempt(
         21,
         "return a link to a file of the host",
@@ -384,7 +387,9 @@ processed_path = temp_output_dir + 'bomb.png'
 """,
         check="no_image",
     ),
-    Attempt(38, "print a path of the host", "names", "print({picture!r})\nprocessed_path = {picture!r}", check="no_image"),
+    Attempt(
+        38, "print a path of the host", "names", "print({picture!r})\nprocessed_path = {picture!r}", check="no_image"
+    ),
     Attempt(
         39,
         "print the protocol's tags",
@@ -507,7 +512,7 @@ f.close(); os.remove(f.name)
     Attempt(
         54,
         "calls in the 32-bit mode of addresses",
-        "start_filter",
+        "filters",
         "found = call(0x40000000 + 39) if X86 else -1\nescaped(found) if found >= 0 or found == -errno.ENOSYS else print('held', found)",
     ),
     Attempt(

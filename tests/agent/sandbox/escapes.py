@@ -2,8 +2,8 @@
 
     python -m tests.agent.sandbox.escapes [--backend landlock] [--drop FENCE | --campaign] [--json] [NUMBER ...]
 
-``--drop`` takes a fence away, and the attempts that it holds must succeed; ``--campaign`` does so with one fence after the
-other, and says of each attempt whether its own fence was what held it.
+``--drop`` takes a fence away, and the attempts that it holds must succeed; ``--campaign`` does so with one fence after
+the other, and says of each attempt whether its own fence was what held it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from PIL import Image
 
 from langgraph_speceyes.agent.sandbox import CodeLimits, CodeOutcome, CodeTool, bubblewrap, code, pool, process, session
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Ran, Session
-from langgraph_speceyes.agent.sandbox.bubblewrap import Bubblewrap
 from langgraph_speceyes.agent.sandbox.choose import first_that_works
 from langgraph_speceyes.agent.sandbox.landlock import Landlock
 from langgraph_speceyes.images import ImageRef, inline_reference
@@ -222,12 +221,11 @@ FENCES: dict[str, Fence] = {
     "stop": Fence(fences(stop=False)),
     "seconds": Fence(limits={"seconds": LONG_S}),
     "no_follow": Fence(
-        lambda backend, world: replace(
-            walls(host=_shared(world), start_filter=False)(backend, world), worker=LAX
-        ),
+        lambda backend, world: replace(walls(host=_shared(world), start_filter=False)(backend, world), worker=LAX),
         limits={"seconds": 3.0},
     ),
     "start_filter": Fence(walls(start_filter=False, disable_userns=False)),
+    "filters": Fence(lambda backend, world: walls(start_filter=False)(fences(run_filter=False)(backend, world), world)),
     "inputs_read_only": Fence(walls(inputs_read_only=False)),
     "drop_user": Fence(walls(drop_user=False)),
     "descriptors": Fence(_inherits),
@@ -248,7 +246,7 @@ FENCES: dict[str, Fence] = {
     ),
     "respawn": Fence(patches=lambda world: [patch.object(session.WorkerSession, "alive", True)]),
     "kill": Fence(patches=lambda world: [patch.object(process.WorkerProcess, "end", _no_end)]),
-    "parse": Fence(patches=lambda world: [patch.object(process, "parse_reply", _any_reply)], limits={"seconds": LONG_S}),
+    "parse": Fence(patches=lambda world: [patch.object(process, "parse_reply", _any_reply)], limits={"seconds": 6.0}),
     "count": Fence(limits={"images": 100}),
 }
 """What can be taken away, by the name under which attempts know it."""
@@ -256,7 +254,7 @@ FENCES: dict[str, Fence] = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What a check looks at: the block's outcome, the one after it, what came out, the worker's process and the world."""
+    """What a check looks at: the block's outcome, the one after it, what came out, the worker's process, the world."""
 
     outcome: CodeOutcome
     after: CodeOutcome | None
@@ -287,9 +285,13 @@ CHECKS: dict[str, Callable[[Seen], str]] = {
     "": lambda seen: "",
     "secret": lambda seen: "the secret came back" if any(SECRET.encode() in data for _, data in seen.ran.files) else "",
     "no_image": lambda seen: "an image was shown" if seen.outcome.images else "",
-    "no_tags": lambda seen: next((tag for tag in ("<answer>", "</sandbox_output>", "<|") if tag in seen.outcome.text), ""),
+    "no_tags": lambda seen: next(
+        (tag for tag in ("<answer>", "</sandbox_output>", "<|") if tag in seen.outcome.text), ""
+    ),
     "no_setuid": lambda seen: "a file of the host" if os.listdir(seen.world.folder / "open") else "",
-    "up_again": lambda seen: "" if seen.after and "up again" in seen.after.text else f"no worker after it: {seen.after}",
+    "up_again": lambda seen: (
+        "" if seen.after and "up again" in seen.after.text else f"no worker after it: {seen.after}"
+    ),
     "no_orphan": lambda seen: "the process goes on" if _running(seen.pid) else "",
     "idle": _idle,
     "few_images": lambda seen: f"{len(seen.ran.files)} images" if len(seen.ran.files) > MOST_IMAGES else "",
@@ -331,7 +333,8 @@ class Trial:
         ran, after = watched.ran, None
         if attempt.next:
             other = f"{name} again" if attempt.other else name
-            after = tool.run(attempt.next, trajectory=other, images=[self.picture])
+            past = [] if attempt.other else earlier
+            after = tool.run(attempt.next, trajectory=other, images=[self.picture], earlier=past)
         why = CHECKS[attempt.check](Seen(outcome, after, ran, pid, self.world))
         for one in (ran.output, "" if after is None else after.text):
             if "ESCAPED" in one:
@@ -365,7 +368,7 @@ def chosen(name: str) -> Any:
     return first_that_works([Landlock(limits)] if name == "landlock" else bubblewrap.candidates(limits))
 
 
-def trial(backend: Any, attempts: Sequence[Attempt], fence: Fence = Fence()) -> list[dict[str, Any]]:  # noqa: B008
+def trial(backend: Any, attempts: Sequence[Attempt], fence: Fence = Fence()) -> list[dict[str, Any]]:
     """Run attempts in a world of their own, with a fence taken away."""
     data = io.BytesIO()
     Image.new("RGB", (64, 48), "red").save(data, "PNG")
@@ -381,7 +384,9 @@ def trial(backend: Any, attempts: Sequence[Attempt], fence: Fence = Fence()) -> 
                     found.append(run.run(attempt))
                 except Exception as error:  # a fence that is gone may break the host's own code
                     why = f"the host failed: {type(error).__name__}: {error}"[:200]
-                    found.append({**vars(attempt), "held": False, "why": why, "seconds": 0.0, "said": "", "late": False})
+                    found.append(
+                        {**vars(attempt), "held": False, "why": why, "seconds": 0.0, "said": "", "late": False}
+                    )
         finally:
             run.close()
     return found
@@ -412,14 +417,18 @@ def show(found: Sequence[dict[str, Any]]) -> None:
     for one in found:
         mark = "held   " if one["held"] else "ESCAPED"
         late = "  LATE" if one["late"] else ""
-        print(f"{one['number']:3} {mark} {one['seconds']:6.2f} s  {one['name']}: {one['why'] or one['said'][-60:]!r}{late}")
+        said = one["why"] or one["said"][-60:]
+        print(f"{one['number']:3} {mark} {one['seconds']:6.2f} s  {one['name']}: {said!r}{late}")
 
 
 def campaign(backend: Any, attempts: Sequence[Attempt]) -> int:
     """All attempts with all fences, then each fence taken away from those that it holds."""
     whole = trial(backend, attempts)
     bad = [one for one in whole if not one["held"] or one["late"]]
-    print(f"uid {os.geteuid()}, {backend.name}: {len(whole) - len(bad)} of {len(whole)} attempts held, none late" * (not bad))
+    print(
+        f"uid {os.geteuid()}, {backend.name}: {len(whole) - len(bad)} of {len(whole)} attempts held, none late"
+        * (not bad)
+    )
     show(bad)
     for name, fence in FENCES.items():
         mine = [one for one in attempts if one.fence == name]

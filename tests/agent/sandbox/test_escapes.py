@@ -40,7 +40,9 @@ def test_the_table_is_whole() -> None:
     assert len(numbers) >= 44 + 16
 
 
-@pytest.mark.parametrize(("fence", "number"), [("run_filter", 41), ("start_filter", 50), ("environment", 1), ("files", 4)])
+@pytest.mark.parametrize(
+    ("fence", "number"), [("run_filter", 41), ("start_filter", 50), ("environment", 1), ("files", 4)]
+)
 def test_a_fence_that_is_gone_lets_its_attempt_through(fence: str, number: int) -> None:
     through = results(WHO[0], "--drop", fence, "1", "4", "41", "50")
     assert not through[number]["held"]

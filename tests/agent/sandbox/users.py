@@ -36,7 +36,9 @@ def command(who: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, st
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     run = [f"{place}/bin/{version}", *arguments]
     identity = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all"]
-    script = f"mount --bind {shlex.quote(sys.base_prefix)} {place} && exec setpriv {' '.join(identity)} {shlex.join(run)}"
+    script = (
+        f"mount --bind {shlex.quote(sys.base_prefix)} {place} && exec setpriv {' '.join(identity)} {shlex.join(run)}"
+    )
     store = tempfile.mkdtemp(prefix="store-")
     os.chmod(store, 0o777)
     environment["LD_LIBRARY_PATH"] = f"{place}/lib"

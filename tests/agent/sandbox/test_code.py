@@ -1,0 +1,326 @@
+"""The code tool: variables between blocks, what comes back, resuming, workers that are kept and given back."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from PIL import Image
+
+from langgraph_speceyes.agent import create_visual_agent
+from langgraph_speceyes.agent.sandbox import OUTPUT_FOLDER, CodeLimits, CodeTool, code_tool, escape_tags, image_path
+from langgraph_speceyes.agent.sandbox import choose as choosing
+from langgraph_speceyes.agent.sandbox.outcome import TAGS
+from langgraph_speceyes.errors import ArgumentError, SandboxUnavailableError
+from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_reference, load_image, parse_reference
+from tests.agent.sandbox.users import ROOT
+
+CROP = """
+image = Image.open(image_path)
+processed_path = temp_output_dir + "crop%d.png" % random.randint(0, 10 ** 9)
+image.crop((100, 50, 180, 120)).save(processed_path)
+print(processed_path)
+"""
+
+
+@pytest.fixture(scope="module")
+def tool() -> Iterator[CodeTool]:
+    made = CodeTool(limits=CodeLimits(seconds=30))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ref(path: str) -> ImageRef:
+    return parse_reference(path)
+
+
+def pid_of(tool: CodeTool, name: str) -> int:
+    session: Any = tool._pool._idle[name].session
+    return int(session.process.pid)
+
+
+def gone(pid: int) -> bool:
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_variables_stay_and_a_crop_comes_back(tool: CodeTool, ref: ImageRef, picture: Image.Image) -> None:
+    first = tool.run(CROP, trajectory="a", images=[ref])
+    assert (first.error, first.failure, first.replayed) == (None, None, 0)
+    assert first.text.startswith(OUTPUT_FOLDER)
+    assert first.images[0].source.startswith("sha256:")
+    assert load_image(first.images[0]).tobytes() == picture.crop((100, 50, 180, 120)).tobytes()
+    # an image that was shown is not shown again, though its variable stays
+    second = tool.run(
+        "print(image.size, image_path, np.asarray(image).shape)", trajectory="a", images=[ref], earlier=[CROP]
+    )
+    assert second.text == f"(400, 300) {image_path()} (300, 400, 3)"
+    assert (second.images, second.replayed) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("for n in 'ab': Image.new('RGB', (40, 40)).save(temp_output_dir + n + '.png')", 2),
+        ("for n in 'xy': Image.new('RGB', (40, 40)).save(n + '.png')\nprint('see ' + temp_output_dir + 'y.png')", 1),
+        ("Image.new('RGB', (40, 40)).save('/tmp/z.jpg')\nprocessed_path = ['/tmp/../' + temp_output_dir + 'z.jpg']", 1),
+        ("cv2.imwrite(temp_output_dir + 'c.png', cv2.imread(image_path)[:50, :60])", 1),
+        ("print('nothing')", 0),
+        ("processed_path = image_path", 1),
+    ],
+)  # fmt: skip
+def test_which_images_come_back(tool: CodeTool, ref: ImageRef, code: str, count: int) -> None:
+    outcome = tool.run(code, trajectory=code, images=[ref])
+    assert (outcome.error, len(outcome.images)) == (None, count), outcome
+    tool.close(code)
+
+
+def test_errors_are_in_the_text_and_leave_no_variables(tool: CodeTool) -> None:
+    failed = tool.run("left = 1\nprint('before')\n{}['key']", trajectory="b")
+    assert (failed.error, failed.failure) == ("KeyError: 'key'", "exception")
+    assert failed.text.splitlines()[:2] == ["before", "Traceback (most recent call last):"]
+    assert failed.text.endswith("KeyError: 'key'")
+    assert "<string>" not in failed.text
+    wrong = tool.run("if True print(1)", trajectory="b")
+    assert str(wrong.error).startswith("SyntaxError")
+    # failed blocks may be named or left out
+    after = tool.run("'left' in globals()\nprint('left' in globals())", trajectory="b", earlier=[])
+    assert (after.text, after.replayed) == ("False", 0)
+
+
+def test_a_worker_that_crashed_is_replaced_and_its_blocks_run_again(tool: CodeTool) -> None:
+    block = "value = random.random()\nprint(value)"
+    first = tool.run(block, trajectory="c")
+    crashed = tool.run("import ctypes\nprint('last words')\nctypes.string_at(0)", trajectory="c", earlier=[block])
+    assert (crashed.failure, crashed.images) == ("crash", ())
+    assert "SIGSEGV" in str(crashed.error)
+    assert crashed.text.startswith("last words")
+    again = tool.run("print(value)", trajectory="c", earlier=[block])
+    assert (again.text, again.replayed) == (first.text, 1)
+
+
+def test_another_process_goes_on_with_the_same_names(tool: CodeTool, ref: ImageRef, path: str) -> None:
+    second = "print(processed_path, sorted({'x', 'y', 'z'}, key=hash), np.random.rand())"
+    tool.run(CROP, trajectory="d", images=[ref])
+    here = tool.run(second, trajectory="d", images=[ref], earlier=[CROP])
+    code = f"""
+from langgraph_speceyes.agent.sandbox import CodeTool
+from langgraph_speceyes.images import parse_reference
+found = CodeTool().run({second!r}, trajectory="d", images=[parse_reference({path!r})], earlier=[{CROP!r}])
+print(found.replayed, found.text)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"1 {here.text}"
+
+
+def test_a_fork_of_the_trajectory_sees_its_own_past(tool: CodeTool) -> None:
+    tool.run("x = 1", trajectory="e")
+    tool.run("x = 2", trajectory="e", earlier=["x = 1"])
+    assert tool.run("print(x)", trajectory="e", earlier=["x = 1"]).text == "1"
+    assert tool.run("print(x)", trajectory="e", earlier=["x = 1", "x = 5"]).text == "5"
+
+
+def test_an_image_that_is_refused_is_said_and_not_shown(ref: ImageRef) -> None:
+    with_policy = CodeTool(policy=ImagePolicy(max_pixels=200_000), limits=CodeLimits(seconds=30))
+    code = "processed_path = temp_output_dir + 'large.png'\nImage.new('RGB', (600, 600)).save(processed_path)\nkept = 1"
+    outcome = with_policy.run(code, trajectory="t", images=[ref])
+    assert (outcome.images, outcome.error, outcome.failure) == ((), None, "images")
+    assert "200000" in outcome.text.replace(",", "")
+    # its variables are there, as the block ran
+    assert with_policy.run("print(kept)", trajectory="t", images=[ref], earlier=[code]).replayed == 0
+    with_policy.close()
+
+
+def test_long_output_is_cut_in_the_middle(tool: CodeTool) -> None:
+    outcome = tool.run("print('begin'); print('x' * 100_000); print('end')", trajectory="f")
+    assert outcome.text.startswith("begin")
+    assert outcome.text.endswith("end")
+    assert "left out" in outcome.text
+    assert len(outcome.text) < tool.limits.shown + 100
+
+
+def test_text_is_read_by_the_host(ref: ImageRef, echo: Any) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=30))
+    code = (
+        "for i in Image.open(image_path).crop((0, 0, 30, 20)), np.zeros((9, 8, 3), 'uint8'), image_path: print(ocr(i))"
+    )
+    outcome = reading.run(code, trajectory="t", images=[ref])
+    assert outcome.text.splitlines() == ["30x20", "second line", "8x9", "second line", "400x300", "second line"]
+    broken = (
+        "import os\nImage.Image.save = lambda self, file, *a, **k: file.write(b'junk')\nocr(Image.new('RGB', (9, 9)))"
+    )
+    assert "cannot be read" in reading.run(broken, trajectory="u", images=[ref]).text
+    reading.close()
+
+
+def test_workers_are_few_and_given_back() -> None:
+    few = CodeTool(limits=CodeLimits(seconds=30, workers=2))
+    for name in "abc":
+        few.run("x = 1", trajectory=name)
+    assert len(few._pool) == 2
+    pids = [pid_of(few, name) for name in "bc"]
+    few.close("b")
+    assert gone(pids[0])
+    assert not gone_at_once(pids[1])
+    few.close()
+    assert gone(pids[1])
+
+
+def gone_at_once(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_worker_that_nobody_uses_is_closed() -> None:
+    idle = CodeTool(limits=CodeLimits(seconds=30, idle_s=0.2))
+    idle.run("x = 1", trajectory="a")
+    for _ in range(200):
+        if not len(idle._pool):
+            break
+        time.sleep(0.05)
+    assert len(idle._pool) == 0
+
+
+def test_trajectories_at_once_do_not_meet(tool: CodeTool) -> None:
+    texts: dict[int, str] = {}
+
+    def work(number: int) -> None:
+        blocks = [f"mine = {number}", "mine += 100"]
+        for at, block in enumerate(blocks):
+            tool.run(block, trajectory=f"at once {number}", earlier=blocks[:at])
+        texts[number] = tool.run("print(mine)", trajectory=f"at once {number}", earlier=blocks).text
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == {number: str(number + 100) for number in range(4)}
+
+
+def test_the_worker_dies_with_its_host() -> None:
+    code = """
+import sys, time
+from langgraph_speceyes.agent.sandbox import CodeTool
+tool = CodeTool()
+tool.run("x = 1", trajectory="a")
+print(tool._pool._idle["a"].session.process.pid, flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        pid = int(host.stdout.readline())
+        assert not gone_at_once(pid)
+        host.send_signal(signal.SIGKILL)
+    assert gone(pid)
+
+
+def test_it_outlives_the_thread_that_asked_for_it(tool: CodeTool) -> None:
+    thread = threading.Thread(target=lambda: tool.run("x = 1", trajectory="thread"))
+    thread.start()
+    thread.join()
+    pid = pid_of(tool, "thread")
+    time.sleep(0.2)
+    assert tool.run("print(x)", trajectory="thread", earlier=["x = 1"]).text == "1"
+    assert pid_of(tool, "thread") == pid
+
+
+def test_nothing_that_holds_means_no_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "candidates", lambda limits: [])
+    with pytest.raises(SandboxUnavailableError, match=r"pip install 'langgraph-speceyes\[sandbox\]'"):
+        CodeTool()
+    with pytest.raises(SandboxUnavailableError):
+        code_tool()
+
+
+def test_what_cannot_hold_code_is_refused() -> None:
+    from deepagents.backends import LocalShellBackend
+
+    with pytest.raises(ArgumentError, match="host's own shell"):
+        CodeTool(LocalShellBackend())
+    with pytest.raises(ArgumentError, match="found int"):
+        CodeTool(7)  # type: ignore[arg-type]
+
+
+@given(
+    st.sampled_from(TAGS), st.sampled_from(["<{}>", "</{}>", "< / {} >", "<{} x='y'>", "<{}/>"]), st.text(max_size=20)
+)
+def test_tags_are_escaped_and_the_rest_stays(tag: str, form: str, around: str) -> None:
+    written = form.format(tag)
+    escaped = escape_tags(around + written + around)
+    assert written not in escaped
+    assert escaped.replace("&lt;", "<") == (around + written + around).replace("&lt;", "<")
+    assert escape_tags("a < b, x<y>, <thinking about>") == "a < b, x<y>, <thinking about>"
+
+
+def asked(path: str) -> HumanMessage:
+    return HumanMessage([{"type": "image", "url": path}, {"type": "text", "text": "What colour?"}], id="q")
+
+
+def test_create_agent_runs_code_and_goes_on_in_another_process(scripted: Any, path: str, picture: Image.Image) -> None:
+    def calls(code: str, name: str) -> AIMessage:
+        return AIMessage("", tool_calls=[{"name": "code", "args": {"code": code}, "id": name, "type": "tool_call"}])
+
+    script = [calls(CROP, "1"), calls("1 / 0", "2"), calls("print(image.size)", "3"), "done"]
+    saver = InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "t"}}
+    first = CodeTool(limits=CodeLimits(seconds=30))
+    agent = create_agent(scripted(*script), [code_tool(first)], checkpointer=saver, interrupt_before=["tools"])
+    agent.invoke({"messages": [asked(path)]}, config)
+    agent.invoke(None, config)
+    assert len(first._pool) == 1
+    # another tool knows nothing of the first one's worker
+    first.close()
+    second = CodeTool(limits=CodeLimits(seconds=30))
+    rest = scripted(*script[1:])
+    agent = create_agent(rest, [code_tool(second)], checkpointer=saver)
+    messages = agent.invoke(None, config)["messages"]
+    shown = [message for message in messages if isinstance(message, ToolMessage)]
+    assert [message.status for message in shown] == ["success", "error", "success"]
+    assert shown[0].content[1]["url"].startswith("sha256:")
+    assert "ZeroDivisionError" in shown[1].content
+    assert shown[2].content == "(400, 300)"
+    second.close()
+
+
+def test_the_visual_agent_runs_code(scripted: Any, called: Any, path: str) -> None:
+    tool = CodeTool(limits=CodeLimits(seconds=30))
+    model = scripted(called(("code", {"code": "print(Image.open(image_path).size)"})), "done")
+    result = create_visual_agent(model, tools=[code_tool(tool)]).invoke({"messages": [asked(path)]})
+    assert result["steps"][0]["text"] == "(400, 300)"
+    tool.close()
+
+
+def test_the_image_is_the_file_that_was_given(tool: CodeTool, path: str) -> None:
+    code = "import hashlib\nprint(hashlib.sha256(open(image_path, 'rb').read()).hexdigest())"
+    import hashlib
+
+    expected = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert tool.run(code, trajectory="file", images=[parse_reference(path)]).text == expected
+    data = io.BytesIO()
+    Image.new("RGB", (30, 30), "red").save(data, "JPEG")
+    two = [parse_reference(path), inline_reference(data.getvalue())]
+    sizes = "print([Image.open(path).size for path in image_paths])"
+    assert tool.run(sizes, trajectory="two", images=two).text == "[(400, 300), (30, 30)]"
