@@ -125,7 +125,10 @@ class Bubblewrap:
         """
         files: list[int] = []
         arguments = [self.program, *self._walls(files), *interpreter()]
-        arguments += _programs() if shell else ["--as-pid-1"]
+        # the first process in the sandbox is bubblewrap's own: it has bubblewrap's user, so that the kernel lets it die
+        # with bubblewrap, and everything in the sandbox dies with it
+        if shell:
+            arguments += _programs()
         for name in self.libraries:
             for folder in folders_of(name):
                 arguments += ["--ro-bind", folder, f"{_SITE}/{os.path.basename(folder)}"]

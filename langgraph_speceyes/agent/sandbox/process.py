@@ -193,6 +193,7 @@ class WorkerProcess:
         self.printed = Printed(limits.output)
         self._owner = os.getpid()
         self._buffer = bytearray()
+        self._first: int | None = None
         self._pidfd: int | None = None
         self._host_pid: int | None = None
         request_read, self._requests = os.pipe()
@@ -242,7 +243,7 @@ class WorkerProcess:
         return self._host_pid
 
     def identify(self, seconds: float) -> None:
-        """Find the worker's own process."""
+        """Find the first process in the sandbox, with which all of them end."""
         if self._info is None:
             self._host_pid = self._process.pid
         else:
@@ -253,6 +254,14 @@ class WorkerProcess:
                 self._host_pid = int(json.loads(data)["child-pid"])
             except (ValueError, KeyError, TypeError):
                 raise self._ended() from None
+        with contextlib.suppress(OSError):
+            self._first = os.pidfd_open(self._host_pid)
+
+    def find_worker(self) -> None:
+        """Find the worker itself, which is up: in a sandbox of bubblewrap it is the child of the first process."""
+        assert self._host_pid is not None
+        if self._launch.info is not None:
+            self._host_pid = _child_of(self._host_pid)
         with contextlib.suppress(OSError):
             self._pidfd = os.pidfd_open(self._host_pid)
 
@@ -308,30 +317,30 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Stop the process until it goes on: what a block left behind costs nothing meanwhile."""
-        self._signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP, self._pidfd)
 
     def go_on(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT, self._pidfd)
 
     def end(self) -> None:
         """End the process and everything in its sandbox; it is gone afterwards."""
         if self._owner == os.getpid():
-            self._signal(signal.SIGKILL)
-            if self._pidfd is not None and self._pidfd >= 0:
-                # readable once it has ended; bubblewrap, which waits for it, then ends by itself
+            self._signal(signal.SIGKILL, self._first)
+            if self._first is not None:
+                # readable once it has ended, and all others with it; bubblewrap, which waits for it, then ends by itself
                 with selectors.DefaultSelector() as selector:
-                    selector.register(self._pidfd, selectors.EVENT_READ)
+                    selector.register(self._first, selectors.EVENT_READ)
                     selector.select(_GRACE_S)
             with contextlib.suppress(OSError):
                 self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_S)
-        for number in (self._requests, self._replies, self._output, self._pidfd, self._info):
+        for number in (self._requests, self._replies, self._output, self._first, self._pidfd, self._info):
             if number is not None:
                 with contextlib.suppress(OSError):
                     os.close(number)
-        self._pidfd = self._info = None
+        self._first = self._pidfd = self._info = None
         if self._launch.done is not None and self._owner == os.getpid():
             self._launch.done()
         self._requests = self._replies = self._output = -1
@@ -341,10 +350,11 @@ class WorkerProcess:
         self._take_output()
         return self.printed.text().strip()
 
-    def _signal(self, number: int) -> None:
-        if self._pidfd is not None:
+    @staticmethod
+    def _signal(number: int, process: int | None) -> None:
+        if process is not None:
             with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, number)
+                signal.pidfd_send_signal(process, number)
 
     def _take_output(self) -> bool:
         """Read what was printed; false at its end."""
@@ -431,6 +441,23 @@ def _read_all(number: int, seconds: float) -> bytes:
             if data.rstrip().endswith(b"}"):
                 break
     return data
+
+
+def _child_of(pid: int) -> int:
+    """The one child of a process, or the process itself where it has none."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # a kernel without this list
+        found = (path for path in Path("/proc").glob("[0-9]*/stat") if path.parent.name != str(pid))
+        children = [path.parent.name for path in found if _parent_of(path) == pid]
+    return int(children[0]) if children else pid
+
+
+def _parent_of(path: Path) -> int:
+    try:
+        return int(path.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _measured(folder: str, most: int) -> tuple[int, int]:

@@ -153,6 +153,7 @@ class WorkerSession:
             self.process.identify(START_S)
             self.process.send(setup, deadline)
             self._expect("loaded", deadline)
+            self.process.find_worker()
             memory = self.process.address_space() + limits.memory if fences.memory else None
             self.process.send({"memory": memory}, deadline)
             self._expect("ready", deadline)

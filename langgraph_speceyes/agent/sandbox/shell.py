@@ -27,8 +27,9 @@ _TIMED_OUT = 124
 class BubblewrapSandbox:
     """A sandbox backend on this machine: a shell without network, with files in memory that last until it is closed.
 
-    It has the ecosystem's three methods; deepagents' file tools come with ``class Mine(BubblewrapSandbox,
-    BaseSandbox)``. Its commands may start programs, which :class:`~langgraph_speceyes.agent.sandbox.code.CodeTool`'s blocks may not:
+    It has the ecosystem's three methods; deepagents' file tools come by
+    ``class Mine(BubblewrapSandbox, BaseSandbox)``.
+    Its commands may start programs, which :class:`~langgraph_speceyes.agent.sandbox.code.CodeTool`'s blocks may not:
     its memory is limited for each process, the number of processes, and its files.
 
     Args:
