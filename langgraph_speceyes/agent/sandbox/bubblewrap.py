@@ -15,8 +15,8 @@ from pathlib import Path
 
 from langgraph_speceyes.agent.sandbox import seccomp
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Session, image_path
+from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
-from langgraph_speceyes.agent.sandbox.process import Launch
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
 
 LIBRARIES = ("numpy", "PIL", "cv2")
@@ -304,7 +304,7 @@ def folders_of(name: str) -> tuple[str, ...]:
 
 def _in_memory(data: bytes) -> int:
     """A descriptor from which these bytes are read."""
-    number = os.memfd_create("speceyes", 0)
+    number = os.memfd_create("speceyes", os.MFD_CLOEXEC)
     with open(number, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(number, 0, os.SEEK_SET)

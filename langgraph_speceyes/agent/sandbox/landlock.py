@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, Ask, Root, Session, image_path
 from langgraph_speceyes.agent.sandbox.bubblewrap import ENVIRONMENT, LIBRARIES, executable, folder_of, own_user
+from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
-from langgraph_speceyes.agent.sandbox.process import Launch
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
 from langgraph_speceyes.errors import SandboxUnavailableError
 

@@ -20,9 +20,11 @@ from langgraph_speceyes.agent.sandbox.backend import (
     Root,
     image_path,
 )
+from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import MEBIBYTE, CodeLimits
 from langgraph_speceyes.agent.sandbox.outcome import Failure
-from langgraph_speceyes.agent.sandbox.process import Launch, Reply, WorkerEndedError, WorkerProcess
+from langgraph_speceyes.agent.sandbox.process import WorkerProcess
+from langgraph_speceyes.agent.sandbox.wire import Reply, WorkerEndedError
 from langgraph_speceyes.errors import SandboxUnavailableError
 
 PROGRAM = Path(__file__).with_name("worker.py").read_text(encoding="utf-8")

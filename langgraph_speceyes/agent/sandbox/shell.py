@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import threading
 import time
 import uuid
@@ -15,9 +14,10 @@ from langgraph_speceyes.agent.sandbox import bubblewrap
 from langgraph_speceyes.agent.sandbox.bubblewrap import Bubblewrap, own_user
 from langgraph_speceyes.agent.sandbox.choose import INSTALL, first_that_works
 from langgraph_speceyes.agent.sandbox.limits import MEBIBYTE, CodeLimits
-from langgraph_speceyes.agent.sandbox.process import Reply, WorkerEndedError, WorkerProcess
+from langgraph_speceyes.agent.sandbox.process import WorkerProcess
 from langgraph_speceyes.agent.sandbox.protocol import Downloaded, Executed, Uploaded
 from langgraph_speceyes.agent.sandbox.session import START_S
+from langgraph_speceyes.agent.sandbox.wire import Reply, WorkerEndedError
 from langgraph_speceyes.errors import SandboxUnavailableError
 
 PROGRAM = Path(__file__).with_name("shell_worker.py").read_text(encoding="utf-8")
@@ -151,5 +151,4 @@ class BubblewrapSandbox:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
-            if getattr(self, "_process", None) is not None and os.getpid():
-                self._end()
+            self._end()

@@ -382,7 +382,8 @@ def trial(backend: Any, attempts: Sequence[Attempt], fence: Fence = Fence()) -> 
             for attempt in attempts:
                 try:
                     found.append(run.run(attempt))
-                    if "-v" in sys.argv: show(found[-1:])
+                    if "-v" in sys.argv:
+                        show(found[-1:])
                 except Exception as error:  # a fence that is gone may break the host's own code
                     why = f"the host failed: {type(error).__name__}: {error}"[:200]
                     found.append(
