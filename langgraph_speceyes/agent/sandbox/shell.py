@@ -70,10 +70,10 @@ class BubblewrapSandbox:
             try:
                 reply = self._ask({"do": "execute", "command": command, "seconds": seconds}, seconds)
             except WorkerEndedError as error:
-                printed = "" if self._process is None else self._process.printed.text()
+                said = "" if self._process is None else self._process.printed.text()
                 self._end()
                 late = error.failure == "timeout"
-                return Executed(f"{printed}\n{error.reason}".strip(), _TIMED_OUT if late else None, late)
+                return Executed(f"{said}\n{error.reason}".strip(), _TIMED_OUT if late else None, late)
             assert self._process is not None
             printed, code = self._process.printed, reply.header.get("code")
             return Executed(printed.text(), code if isinstance(code, int) else None, printed.total > printed.limit)
