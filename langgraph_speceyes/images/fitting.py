@@ -170,7 +170,8 @@ def _plan(ref: ImageRef, data: bytes, most: int, policy: ImagePolicy, argument: 
         few = len(data) <= max(_LEAST_BYTES, most // _PIXELS_A_BYTE)
         return _Plan(size, as_it_is=ref.region is None and few and mime in PASSED_THROUGH and not is_turned(data))
     by = min(1.0, max(math.sqrt(most / pixels), LEAST_SIDE / min(size)))
-    shrunk = max(1, int(size[0] * by)), max(1, int(size[1] * by))
+    # a product that is a whole number but for its last bit is that number
+    shrunk = max(1, int(size[0] * by + 1e-6)), max(1, int(size[1] * by + 1e-6))
     if ref.region is None and mime == "image/jpeg" and min(size) >= LARGE:
         quarter = -(-size[0] // SMALLER), -(-size[1] // SMALLER)
         if _ENOUGH * most <= quarter[0] * quarter[1] <= most:

@@ -1,6 +1,6 @@
 """What a bypassed question with a large photo sends and takes where judge and speculator are behind endpoints.
 
-    python -m tests.hosted.upload [--questions 8] [--mbit 50] [--json]
+    python -m tests.hosted.upload [--questions 8] [--mbit 50] [--json | --write]
 
 The embedded pair is served by another process over HTTP on this machine. Each question is about a scene of 4,104 to
 4,800 pixels a side, as a JPEG of 1.4 to 1.9 MB, that nobody has seen before; gate and judge are set so that all are
@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import runpy
 import statistics
 import tempfile
 import time
@@ -136,6 +137,7 @@ def main() -> None:
     cli.add_argument("--questions", type=int, default=8)
     cli.add_argument("--mbit", type=float, default=50.0)
     cli.add_argument("--json", action="store_true")
+    cli.add_argument("--write", action="store_true", help="put the table where the documentation shows it")
     a = cli.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="speceyes-") as folder:
@@ -151,9 +153,13 @@ def main() -> None:
     if a.json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"| {' | '.join(rows[0])} |\n| {' | '.join(['---'] * len(rows[0]))} |")
-    for row in rows:
-        print(f"| {' | '.join(one if isinstance(one, str) else f'{one:,.0f}' for one in row.values())} |")
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[one if isinstance(one, str) else f"{one:,.0f}" for one in row.values()] for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    print(table)
+    if a.write:
+        figures = Path(__file__).parents[2] / "examples" / "figures.py"
+        runpy.run_path(str(figures))["write"]({"upload": table})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,183 @@
+"""Every page of the built site in a real browser: nothing cut off, no dead link, no error.
+
+    make docs && make crawl          # or: python tests/newcomer/crawl.py site --shots results/site
+
+Each page is opened in headless Chromium at 390 and 1,280 px, light and dark. It may not scroll sideways; what is wider
+than the page (a table, code) must scroll within itself and say so by a bar; nothing stands outside of what scrolls;
+pictures load; the console has no error; links within the site lead to a page, and to a place on it, that are there.
+Needs Chromium with its driver (apt-get install chromium chromium-driver) and selenium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import http.server
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from selenium import webdriver
+
+WIDTHS = {"phone": 390, "desktop": 1280}
+SCHEMES = ("light", "dark")
+HEIGHT = 900
+
+LOOK = """
+const width = document.documentElement.clientWidth, found = [];
+const text = e => (e.textContent || e.src || '').trim().slice(0, 60);
+const name = e => e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') + ' ' + text(e);
+const scrolls = e => {
+  for (; e && e !== document.body; e = e.parentElement) {
+    const how = getComputedStyle(e).overflowX;
+    if (how === 'auto' || how === 'scroll') return true;
+    if ((how === 'hidden' || how === 'clip') && e.closest('.md-content') === null) return true;
+  }
+  return false;
+};
+if (document.documentElement.scrollWidth > width + 1)
+  found.push('the page scrolls sideways: ' + document.documentElement.scrollWidth + ' of ' + width + ' px');
+for (const e of document.querySelectorAll('.md-content :is(table, pre, code, img, svg, p, li, h1, h2, h3)')) {
+  const box = e.getBoundingClientRect();
+  if (box.width === 0 || e.closest('svg svg')) continue;
+  if (box.right > width + 1 && !scrolls(e)) found.push('cut off at ' + Math.round(box.right) + ' px: ' + name(e));
+  const how = getComputedStyle(e);
+  if (['hidden', 'clip'].includes(how.overflowX) && e.scrollWidth > e.clientWidth + 1 && how.display !== 'inline')
+    found.push('clipped: ' + name(e));
+}
+for (const e of document.querySelectorAll('img'))
+  if (e.complete && e.naturalWidth === 0) found.push('a picture that does not load: ' + e.src);
+return {
+  found,
+  height: document.documentElement.scrollHeight,
+  links: [...document.querySelectorAll('a[href]')].map(a => a.href),
+  ids: [...document.querySelectorAll('[id], [name]')].map(e => e.id || e.getAttribute('name')),
+};
+"""
+
+
+def main() -> None:
+    """Look at every page; end with status 1 if anything is wrong."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("site", type=Path, help="the folder that `make docs` built")
+    cli.add_argument("--shots", type=Path, help="folder for a picture of each page")
+    cli.add_argument("--page", action="append", help="only pages with this in their name")
+    a = cli.parse_args()
+    pages = sorted(str(path.relative_to(a.site)) for path in a.site.rglob("*.html"))
+    pages = [page for page in pages if page != "404.html" and (not a.page or any(one in page for one in a.page))]
+    if not pages:
+        sys.exit(f"no pages in {a.site}: run `make docs` first")
+    wrong: list[str] = []
+    with served(a.site) as root, browser() as driver:
+        seen: dict[str, dict[str, Any]] = {}
+        for scheme in SCHEMES:
+            media = [{"name": "prefers-color-scheme", "value": scheme}]
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+            for device, width in WIDTHS.items():
+                size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+                driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+                for page in pages:
+                    seen[page] = look(driver, urljoin(root, page), scheme)
+                    wrong += [f"{page}, {device}, {scheme}: {one}" for one in seen[page]["found"]]
+                    if a.shots:
+                        shoot(driver, width, seen[page]["height"], a.shots / f"{device}-{scheme}" / page)
+        if not a.page:
+            wrong += dead(root, a.site, seen)
+    print(
+        "\n".join(dict.fromkeys(wrong)) or f"{len(pages)} pages, each at {len(WIDTHS)} widths, light and dark: all well"
+    )
+    sys.exit(bool(wrong))
+
+
+@contextmanager
+def served(site: Path) -> Iterator[str]:
+    """Serve the folder on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """A headless Chromium that keeps its console."""
+    options = webdriver.ChromeOptions()
+    for switch in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars=false",
+        "--disable-dev-shm-usage",
+    ):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    # without one it would look for a driver on the network
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    driver.set_page_load_timeout(120)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def look(driver: Any, url: str, scheme: str) -> dict[str, Any]:
+    """What stands on a page, and what is wrong with it."""
+    driver.get(url)
+    # the theme keeps the scheme that was chosen last, before what the system asks for
+    driver.execute_script("localStorage.clear()")
+    driver.get(url)
+    driver.execute_script("for (const i of document.images) i.loading = 'eager'")
+    driver.execute_async_script("const done = arguments[0]; document.fonts.ready.then(() => setTimeout(done, 50))")
+    found: dict[str, Any] = driver.execute_script(LOOK)
+    shown = driver.execute_script("return document.body.getAttribute('data-md-color-scheme')")
+    if shown != {"light": "default", "dark": "slate"}[scheme]:
+        found["found"].append(f"the scheme is {shown}")
+    for entry in driver.get_log("browser"):
+        if entry["level"] in ("SEVERE", "WARNING"):
+            found["found"].append(f"console: {entry['message'][:200]}")
+    return found
+
+
+def shoot(driver: Any, width: int, height: int, path: Path) -> None:
+    """Save pictures of a page, 3,000 px each from the top."""
+    import base64
+
+    for part in range(-(-height // 3000)):
+        clip = {"x": 0, "y": 3000 * part, "width": width, "height": min(3000, height - 3000 * part), "scale": 1}
+        taken = driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
+        file = path.with_name(f"{path.stem}-{part}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(base64.b64decode(taken["data"]))
+
+
+def dead(root: str, site: Path, seen: dict[str, dict[str, Any]]) -> list[str]:
+    """Links within the site that lead nowhere."""
+    wrong = []
+    for page, found in seen.items():
+        for link in found["links"]:
+            if not link.startswith(root):
+                continue
+            whole, fragment = urldefrag(link)
+            target = unquote(urlsplit(whole).path).lstrip("/") or "index.html"
+            target += "index.html" if target.endswith("/") else ""
+            if not (site / target).is_file():
+                wrong.append(f"{page}: a dead link to {json.dumps(link)}")
+            elif fragment and target in seen and unquote(fragment) not in seen[target]["ids"]:
+                wrong.append(f"{page}: no place {json.dumps(fragment)} on {target}")
+    return wrong
+
+
+if __name__ == "__main__":
+    main()
