@@ -30,6 +30,11 @@ SCHEMES = ("light", "dark")
 HEIGHT = 900
 
 LOOK = """
+const done = arguments[0];
+for (const i of document.images) i.loading = 'eager';
+const loaded = [...document.images].map(i => i.decode().catch(() => 0));
+Promise.all([document.fonts.ready, ...loaded]).then(() => done(look()));
+function look() {
 const width = document.documentElement.clientWidth, found = [];
 const text = e => (e.textContent || e.src || '').trim().slice(0, 60);
 const name = e => e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') + ' ' + text(e);
@@ -59,6 +64,7 @@ return {
   links: [...document.querySelectorAll('a[href]')].map(a => a.href),
   ids: [...document.querySelectorAll('[id], [name]')].map(e => e.id || e.getAttribute('name')),
 };
+}
 """
 
 
@@ -79,11 +85,12 @@ def main() -> None:
         for scheme in SCHEMES:
             media = [{"name": "prefers-color-scheme", "value": scheme}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
-            for device, width in WIDTHS.items():
-                size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
-                driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-                for page in pages:
-                    seen[page] = look(driver, urljoin(root, page), scheme)
+            for page in pages:
+                wrong += [f"{page}, {scheme}: {one}" for one in opened(driver, urljoin(root, page), scheme)]
+                for device, width in WIDTHS.items():
+                    size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+                    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+                    seen[page] = driver.execute_async_script(LOOK)
                     wrong += [f"{page}, {device}, {scheme}: {one}" for one in seen[page]["found"]]
                     if a.shots:
                         shoot(driver, width, seen[page]["height"], a.shots / f"{device}-{scheme}" / page)
@@ -132,22 +139,13 @@ def browser() -> Iterator[Any]:
         driver.quit()
 
 
-def look(driver: Any, url: str, scheme: str) -> dict[str, Any]:
-    """What stands on a page, and what is wrong with it."""
+def opened(driver: Any, url: str, scheme: str) -> list[str]:
+    """Open a page; what its console and its colours say."""
     driver.get(url)
-    # the theme keeps the scheme that was chosen last, before what the system asks for
-    driver.execute_script("localStorage.clear()")
-    driver.get(url)
-    driver.execute_script("for (const i of document.images) i.loading = 'eager'")
-    driver.execute_async_script("const done = arguments[0]; document.fonts.ready.then(() => setTimeout(done, 50))")
-    found: dict[str, Any] = driver.execute_script(LOOK)
     shown = driver.execute_script("return document.body.getAttribute('data-md-color-scheme')")
-    if shown != {"light": "default", "dark": "slate"}[scheme]:
-        found["found"].append(f"the scheme is {shown}")
-    for entry in driver.get_log("browser"):
-        if entry["level"] in ("SEVERE", "WARNING"):
-            found["found"].append(f"console: {entry['message'][:200]}")
-    return found
+    wrong = [] if shown == {"light": "default", "dark": "slate"}[scheme] else [f"the scheme is {shown}"]
+    levels = ("SEVERE", "WARNING")
+    return wrong + [f"console: {one['message'][:200]}" for one in driver.get_log("browser") if one["level"] in levels]
 
 
 def shoot(driver: Any, width: int, height: int, path: Path) -> None:
