@@ -1,6 +1,7 @@
 """What a bypassed question with a large photo sends and takes where judge and speculator are behind endpoints.
 
     python -m tests.hosted.upload [--questions 8] [--mbit 50] [--json | --write]
+    python -m tests.hosted.upload --accuracy 100
 
 The embedded pair is served by another process over HTTP on this machine. Each question is about a scene of 4,104 to
 4,800 pixels a side, as a JPEG of 1.4 to 1.9 MB, that nobody has seen before; gate and judge are set so that all are
@@ -30,11 +31,13 @@ from langgraph_speceyes.images import clear_cache, clear_fitted
 from langgraph_speceyes.models.hosted import hosted_model
 from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.link import Link
-from langgraph_speceyes.testbed.pair import AGENT_NAME, PROMPTS, SPECULATOR_NAME
-from langgraph_speceyes.testbed.questions import questions
+from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, PROMPTS, SPECULATOR_NAME
+from langgraph_speceyes.testbed.questions import Split, questions
 
 WAYS: dict[str, Any] = {"auto": "auto", "originals": None, "judge's prefix": {"judge": None}}
 """The settings of `front_pixels` that are compared."""
+LARGE: tuple[Split, ...] = ("dense", "deep")
+THRESHOLD = Gate.load(GATE).threshold
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,31 @@ async def campaign(folder: Path, number: int, mbit_per_s: float | None) -> dict[
     return found
 
 
+async def accuracy(folder: Path, number: int) -> list[str]:
+    """What judge and speculator say to the smaller image and to the original, on the test part's large scenes.
+
+    Images of the other families are sent as they are.
+    """
+    with served() as server:
+        small, whole = bypass(server.url, "auto"), bypass(server.url, None)
+        right, same, routes, asked = [0, 0], 0, 0, 0
+        for split in LARGE:
+            for question in questions(split, "test", number):
+                message, said, sides = written(question, folder), [], []
+                for way, graph in enumerate((small, whole)):
+                    result = await graph.ainvoke({"messages": [message]})
+                    decision = result["decision"]
+                    said.append(result["messages"][-1].text)
+                    sides.append((decision["tool_need"] >= 0.5, decision["score"] >= THRESHOLD))
+                    right[way] += question.is_right(said[-1])
+                asked, same, routes = asked + 1, same + (said[0] == said[1]), routes + (sides[0] == sides[1])
+                Path(str(message.content[0]["url"])).unlink()
+    return [
+        f"{asked} questions of {' and '.join(LARGE)}: the speculator is right on {right[0]} from the smaller image and",
+        f"on {right[1]} from the original; {same} answers are the same, and on {routes} both take the same side",
+    ]
+
+
 def main() -> None:
     """Measure, and print a table."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,9 +166,15 @@ def main() -> None:
     cli.add_argument("--mbit", type=float, default=50.0)
     cli.add_argument("--json", action="store_true")
     cli.add_argument("--write", action="store_true", help="put the table where the documentation shows it")
+    cli.add_argument(
+        "--accuracy", type=int, metavar="N", help="instead: N questions each of the families of large scenes"
+    )
     a = cli.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="speceyes-") as folder:
+        if a.accuracy:
+            print("\n".join(asyncio.run(accuracy(Path(folder), a.accuracy))))
+            return
         for mbit in (None, a.mbit):
             found = asyncio.run(campaign(Path(folder), a.questions, mbit))
             for way, asked in found.items():
