@@ -9,7 +9,8 @@ this program. A page marks what it shows, and the text between the marks is rewr
     <!--= all/speceyes/speed-up (..) -->2.60 (2.54 .. 2.66)<!--/-->   with its interval
     <!-- table: together --> ... <!-- end -->                 a table
 
-A figure's name is the rows it counts (`all`, `mean`, a family), the method, and the column.
+A figure's name is the rows it counts (`all`, `mean`, a family), the method (`chosen` is the composition that was
+fastest on calibration questions), and the column.
 `tests/docs/test_figures.py` compares them all.
 """
 
@@ -78,10 +79,10 @@ def read(results: Path) -> dict[str, Figure]:
     for page in ("report.md", "depths.md"):
         for heads, row in tables(results / page):
             if heads[0] in ("questions", "split") and "method" in heads:
-                begins = f"{ROWS.get(row[0], row[0])}/{row[heads.index('method')]}"
+                begins = f"{ROWS.get(row[0], row[0])}/{method(row[heads.index('method')])}"
             elif page == "depths.md" and heads[0] == "way" and "total time, x" in heads:
                 # the report has them too, of each run by itself
-                begins = f"all/{row[0]}"
+                begins = f"all/{method(row[0])}"
             else:
                 continue
             for head, cell in zip(heads, row, strict=True):
@@ -89,6 +90,13 @@ def read(results: Path) -> dict[str, Figure]:
                     figure = {key: value for key, value in read_as.groupdict().items() if value is not None}
                     found.setdefault(f"{begins}/{COLUMNS[head]}", figure)
     return found
+
+
+def method(name: str) -> str:
+    """What a method is called in the names of figures, with whichever gate it ran."""
+    if name.startswith("cascade"):
+        return "cascade"
+    return "chosen" if name.startswith("speceyes:judge=off") else name
 
 
 def tables(page: Path) -> Iterator[tuple[list[str], list[str]]]:
