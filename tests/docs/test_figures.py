@@ -63,3 +63,8 @@ def test_no_speed_up_or_share_stands_there_unmarked(name: str) -> None:
 def test_every_results_table_is_one_of_the_files() -> None:
     named = {name for page in PAGES for _, name, _ in FIGURES._TABLE.findall(page.read_text())}
     assert named == set(KEPT["tables"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_mark_begins_a_line_which_would_end_its_paragraph(page: Path) -> None:
+    assert re.findall(r"^ *<!--= .*", page.read_text(), re.MULTILINE) == []

@@ -28,6 +28,7 @@ from selenium import webdriver
 WIDTHS = {"phone": 390, "desktop": 1280}
 SCHEMES = ("light", "dark")
 HEIGHT = 900
+PATIENCE_S = 900
 
 LOOK = """
 const done = arguments[0];
@@ -86,6 +87,7 @@ def main() -> None:
             media = [{"name": "prefers-color-scheme", "value": scheme}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
             for page in pages:
+                print(f"{page}, {scheme}", file=sys.stderr, flush=True)
                 wrong += [f"{page}, {scheme}: {one}" for one in opened(driver, urljoin(root, page), scheme)]
                 for device, width in WIDTHS.items():
                     size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
@@ -132,7 +134,10 @@ def browser() -> Iterator[Any]:
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
     # without one it would look for a driver on the network
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.set_page_load_timeout(120)
+    # however busy the machine is
+    driver.set_page_load_timeout(PATIENCE_S)
+    driver.set_script_timeout(PATIENCE_S)
+    driver.command_executor.client_config.timeout = PATIENCE_S
     try:
         yield driver
     finally:
