@@ -34,7 +34,8 @@ LOOK = """
 const done = arguments[0];
 for (const i of document.images) i.loading = 'eager';
 const loaded = [...document.images].map(i => i.decode().catch(() => 0));
-Promise.all([document.fonts.ready, ...loaded]).then(() => done(look()));
+// the theme wraps tables when the page is there, and lays out again after a change of width
+Promise.all([document.fonts.ready, ...loaded]).then(() => setTimeout(() => done(look()), 300));
 function look() {
 const width = document.documentElement.clientWidth, found = [];
 const text = e => (e.textContent || e.src || '').trim().slice(0, 60);
@@ -147,6 +148,9 @@ def browser() -> Iterator[Any]:
 def opened(driver: Any, url: str, scheme: str) -> list[str]:
     """Open a page; what its console and its colours say."""
     driver.get(url)
+    # the theme keeps the scheme of the first visit
+    if driver.execute_script("const kept = localStorage.length; localStorage.clear(); return kept"):
+        driver.get(url)
     shown = driver.execute_script("return document.body.getAttribute('data-md-color-scheme')")
     wrong = [] if shown == {"light": "default", "dark": "slate"}[scheme] else [f"the scheme is {shown}"]
     levels = ("SEVERE", "WARNING")
