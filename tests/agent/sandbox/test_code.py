@@ -306,7 +306,7 @@ def test_create_agent_runs_code_and_goes_on_in_another_process(scripted: Any, pa
     # another tool knows nothing of the first one's worker
     first.close()
     second = CodeTool(limits=CodeLimits(seconds=30))
-    rest = Unbound(scripted)(*script[1:])
+    rest = Unbound(scripted)(*script[2:])
     agent = create_agent(rest, [code_tool(second)], checkpointer=saver)
     messages = agent.invoke(None, config)["messages"]
     shown = [message for message in messages if isinstance(message, ToolMessage)]
