@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from langgraph_speceyes.agent.sandbox.backend import Session
@@ -60,6 +60,11 @@ class Pool:
     def __len__(self) -> int:
         """How many are kept, those in use left out."""
         return len(self._idle)
+
+    def __del__(self) -> None:
+        """Leave no worker behind where nobody has closed the tool."""
+        with suppress(Exception):
+            self.close()
 
     @contextmanager
     def taken(self, name: str, images: tuple[str, ...], earlier: list[str]) -> Iterator[Place]:
