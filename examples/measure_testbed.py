@@ -33,7 +33,7 @@ from langgraph_speceyes.bench.routes import answered_at, passed
 from langgraph_speceyes.bench.runs import Outcome, read_runs
 from langgraph_speceyes.bench.statistics import bootstrapped, share, sums, total_speedup
 from langgraph_speceyes.testbed.code_agent import CODE_AGENT
-from langgraph_speceyes.testbed.pair import CHECKPOINTS, MAX_STEPS
+from langgraph_speceyes.testbed.pair import CASCADE_GATE, CHECKPOINTS, CHOSEN_GATE, MAX_STEPS
 from langgraph_speceyes.testbed.questions import SPLITS, questions
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,13 @@ RUNS = {"test-1": _FIRST, "test-2": tuple(split for split in SPLITS if split not
 CODE_RUNS: dict[str, tuple[str, ...]] = {"code-1": _FIRST, "code-2": ("existence", "dense"), "code-3": ("deep",)}
 """The same for the agent that writes code, which waits for its sandbox between two blocks."""
 CODE_MODELS = "langgraph_speceyes.bench.chosen.embedded_code_models"
-METHODS = ("agent", "speceyes", "speceyes:looks=0", "cascade")
+METHODS = (
+    "agent",
+    "speceyes",
+    "speceyes:looks=0",
+    f"speceyes:judge=off,gate={CHOSEN_GATE.name}",
+    f"cascade:gate={CASCADE_GATE.name}",
+)
 """What runs; without looks the first two."""
 TABLES = {
     "together": {
@@ -130,9 +136,10 @@ def evaluate(out: Path, limit: int, runs: dict[str, tuple[str, ...]], options: l
     running = []
     for name, splits in runs.items():
         command = [sys.executable, "-m", "langgraph_speceyes", "eval", "embedded", "--part", "test"]
-        command += ["--limit", str(limit), "--out", str(out / name), *repeated("--split", splits), *options]
+        command += ["--limit", str(limit), "--out", str((out / name).resolve()), *repeated("--split", splits), *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+        # where the gates are
+        running.append(subprocess.Popen(command, env=environment, cwd=CHECKPOINTS, stdout=subprocess.DEVNULL))
     codes = [process.wait() for process in running]
     if any(codes):
         sys.exit(1)

@@ -26,9 +26,11 @@ from transformers import AutoModelForImageTextToText
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
-from langgraph_speceyes.bench.calibrate import calibrate_run, fastest
+from langgraph_speceyes.bench.calibrate import calibrate_run, certified, fastest
 from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.compositions import Composition, Terms
 from langgraph_speceyes.bench.evaluation import Evaluation, overview
+from langgraph_speceyes.bench.evidence import evidence_of
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
 from langgraph_speceyes.testbed.code_agent import DIFFERENCE, add_tokens, write_difference
@@ -116,10 +118,11 @@ def show_control(checkpoint: Path, out: Path) -> None:
 
 
 def calibrate(checkpoints: Path, out: Path, questions: int) -> None:
-    """Choose the gates on the calibration part: for one answer, and for the pair's looks.
+    """Choose the gates on the calibration part: for one answer, for the pair's looks, and for the fastest composition.
 
-    Both are read off one run, in which every depth of every question is asked. `speceyes testbed check` has the test
-    part.
+    That is which of judge and depths are asked at all, chosen on one half of the questions and certified on the other.
+    The plain cascade gets a threshold by the same promise, to be compared with. All are read off one run, in which
+    every depth of every question is asked. `speceyes testbed check` has the test part.
     """
     small = LocalChatModel.from_pretrained(
         str(checkpoints / "speculator"), model_name=embedded.SPECULATOR_NAME, max_tokens=32
@@ -135,9 +138,18 @@ def calibrate(checkpoints: Path, out: Path, questions: int) -> None:
     first = fastest(one_answer, gate)
     assert first.gate is not None, "the paper's way always finds one"
     again = calibrate_run(run, counted="harm", judge_threshold=first.gate.judge_threshold)
-    for found, name in ((first, embedded.GATE.name), (again, embedded.LOOKS_GATE.name)):
+    best = calibrate_run(run, counted="harm", choose=True)
+    plain = replace(gate, score="log", judge_threshold=None)
+    evidence = evidence_of(one_answer, plain, run)
+    cascade = certified(evidence, Composition("log", None), Terms(0.01, 0.95, "harm", "all"))
+    for found, file in (
+        (first, embedded.GATE),
+        (again, embedded.LOOKS_GATE),
+        (best, embedded.CHOSEN_GATE),
+        (cascade, embedded.CASCADE_GATE),
+    ):
         if found.gate is not None:
-            found.gate.save(checkpoints / name)
+            found.gate.save(checkpoints / file.name)
         print(json.dumps(found.to_dict(), indent=2), flush=True)
 
 

@@ -245,7 +245,7 @@ def _changed(models: Models, options: Mapping[str, str]) -> Models:
     judge = options.get("judge", "on")
     if judge not in ("on", "off"):
         raise ArgumentError("judge", "on or off", repr(judge))
-    if changes or judge == "off":
+    if changes or (judge == "off" and gate.judge_threshold is not None):
         # what it was calibrated for no longer holds
         gate = replace(gate, calibration=None, **changes)
     order: Any = options.get("order", models.order)  # create_speceyes checks it

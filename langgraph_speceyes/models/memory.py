@@ -21,6 +21,8 @@ LEAST_PASS = 64
 _SHARE, _SHARE_OF_HOST = 0.8, 0.5
 # Free memory is looked at again after so many seconds.
 _FRESH_S = 1.0
+# What was short may be free again: after so long without a shortage there is twice as much to try.
+_RECOVER_S = 60.0
 _UNKNOWN = 2**62
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
@@ -29,7 +31,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Memory:
-    """The budget of key-value slots and of a pass; both shrink when the device runs out of memory, for good.
+    """The budget of key-value slots and of a pass.
+
+    Both shrink when the device runs out of memory, and double with each minute without a shortage until nothing but
+    free memory limits them: the memory may have been another program's.
 
     Args:
         model: The model.
@@ -46,6 +51,7 @@ class Memory:
         self.slot_bytes = slot_bytes(model.config, model.dtype)
         self.pass_slots = PASS
         self._given, self._most, self._free, self._seen = slots, _UNKNOWN, _UNKNOWN, -_FRESH_S
+        self._short: float | None = None
 
     @property
     def largest(self) -> int:
@@ -54,12 +60,20 @@ class Memory:
 
     def slots(self) -> int:
         """Most slots of all prompts under way, by the memory that is free; ask while none are held."""
+        self._recover()
         if self._given is None and time.monotonic() - self._seen >= _FRESH_S:
             free = free_bytes(self.device)
             share = _SHARE_OF_HOST if self.device.type == "cpu" else _SHARE
             self._free = _UNKNOWN if free is None else int(share * free) // self.slot_bytes
             self._seen = time.monotonic()
         return max(1, min(self._most, self.largest))
+
+    def _recover(self) -> None:
+        if self._short is None or time.monotonic() - self._short < _RECOVER_S:
+            return
+        self._most, self.pass_slots, self._short = 2 * self._most, min(PASS, 2 * self.pass_slots), time.monotonic()
+        if self._most >= self.largest and self.pass_slots == PASS:
+            self._most, self._short = _UNKNOWN, None
 
     def shrink(self, ends: Sequence[int]) -> bool:
         """The device had no room.
@@ -77,8 +91,9 @@ class Memory:
             self.pass_slots = PASS
             return False
         self.pass_slots = max(LEAST_PASS, self.pass_slots // 2)
+        self._short = time.monotonic()
         _logger.warning(
-            "%s is out of memory: from now on at most %d slots a pass, and %d key-value slots (%.3g GB)",
+            "%s is out of memory: for now at most %d slots a pass, and %d key-value slots (%.3g GB)",
             self.device,
             self.pass_slots,
             self.slots(),

@@ -27,6 +27,8 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SPECULATOR, AGENT, GATE = CHECKPOINTS / "speculator", CHECKPOINTS / "agent", CHECKPOINTS / "gate.json"
 LOOKS_GATE = CHECKPOINTS / "gate-looks.json"
 """The gate for the speculator that looks again: a threshold for each depth."""
+CHOSEN_GATE, CASCADE_GATE = CHECKPOINTS / "gate-chosen.json", CHECKPOINTS / "gate-cascade.json"
+"""Of the composition that was the fastest on calibration questions, and of the plain cascade, by the same promise."""
 SPECULATOR_NAME, AGENT_NAME = "speceyes-embedded-speculator", "speceyes-embedded-agent"
 MAX_STEPS = 5
 CACHE_BYTES = 64 * 1024 * 1024

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from langgraph_speceyes.agent.sandbox import seccomp
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Session, image_path
+from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
-from langgraph_speceyes.agent.sandbox.process import Launch
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
 
 LIBRARIES = ("numpy", "PIL", "cv2")
@@ -125,7 +125,10 @@ class Bubblewrap:
         """
         files: list[int] = []
         arguments = [self.program, *self._walls(files), *interpreter()]
-        arguments += _programs() if shell else ["--as-pid-1"]
+        # the first process in the sandbox is bubblewrap's own: it has bubblewrap's user, so that the kernel lets it die
+        # with bubblewrap, and everything in the sandbox dies with it
+        if shell:
+            arguments += _programs()
         for name in self.libraries:
             for folder in folders_of(name):
                 arguments += ["--ro-bind", folder, f"{_SITE}/{os.path.basename(folder)}"]
@@ -301,7 +304,7 @@ def folders_of(name: str) -> tuple[str, ...]:
 
 def _in_memory(data: bytes) -> int:
     """A descriptor from which these bytes are read."""
-    number = os.memfd_create("speceyes", 0)
+    number = os.memfd_create("speceyes", os.MFD_CLOEXEC)
     with open(number, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(number, 0, os.SEEK_SET)

@@ -6,7 +6,7 @@ import asyncio
 import atexit
 import base64
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from langgraph_speceyes.agent.ocr import TextReader
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Backend, Ran, image_path
@@ -230,7 +230,7 @@ def _backend_of(sandbox: object, limits: CodeLimits) -> Backend:
     raise ArgumentError("sandbox", expected, type(sandbox).__name__)
 
 
-def _closer(pool: Pool) -> object:
+def _closer(pool: Pool) -> Callable[[], None]:
     found = weakref.ref(pool)
 
     def close() -> None:

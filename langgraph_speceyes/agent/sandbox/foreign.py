@@ -20,9 +20,9 @@ from typing import Any, cast
 from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, SEED, Ask, Ran, Root, image_path
 from langgraph_speceyes.agent.sandbox.limits import CodeLimits
 from langgraph_speceyes.agent.sandbox.outcome import Failure
-from langgraph_speceyes.agent.sandbox.process import Printed, WorkerEndedError, parse_reply
 from langgraph_speceyes.agent.sandbox.protocol import ExecuteResponse, Sandbox
 from langgraph_speceyes.agent.sandbox.session import PROGRAM
+from langgraph_speceyes.agent.sandbox.wire import Printed, WorkerEndedError, parse_reply
 from langgraph_speceyes.errors import ArgumentError, SandboxUnavailableError, describe_error
 
 LIBRARIES = ("numpy", "PIL", "cv2")

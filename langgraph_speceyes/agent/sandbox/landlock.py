@@ -1,8 +1,8 @@
 """Workers held by Landlock and seccomp alone, where bubblewrap cannot run: weaker, and named so.
 
 The worker is an ordinary process of the host. Landlock keeps it to folders, the filters of system calls from networks,
-processes and programs. It can still see that files exist, and the host's name; what it writes is in a folder of the host,
-in memory where there is such a one, measured while it runs instead of limited by the kernel.
+processes and programs. It can still see that files exist, and the host's name; what it writes is in a folder of the
+host, in memory where there is such a one, measured while it runs instead of limited by the kernel.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, Ask, Root, Session, image_path
 from langgraph_speceyes.agent.sandbox.bubblewrap import ENVIRONMENT, LIBRARIES, executable, folder_of, own_user
+from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
-from langgraph_speceyes.agent.sandbox.process import Launch
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
 from langgraph_speceyes.errors import SandboxUnavailableError
 

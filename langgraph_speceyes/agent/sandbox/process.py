@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import resource
 import selectors
 import signal
@@ -13,170 +12,20 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER
+from langgraph_speceyes.agent.sandbox.launch import SPAWNER, Launch
 from langgraph_speceyes.agent.sandbox.limits import CodeLimits
+from langgraph_speceyes.agent.sandbox.wire import Printed, Reply, WorkerEndedError, parse_reply
 
-MOST_HEADER = 64 * 1024
-"""Most bytes of the JSON object that begins a worker's message."""
 FLOOD = 16
 """How many times more than is read a worker may print before it is ended."""
 _CHUNK = 256 * 1024
 _WATCH_S = 0.05
 _GRACE_S = 1.0
-
-
-class WorkerEndedError(Exception):
-    """The worker was ended, or ended by itself; what it had printed until then is kept.
-
-    Args:
-        failure: As in :class:`~langgraph_speceyes.agent.sandbox.outcome.CodeOutcome`.
-        reason: Why, in words for the model.
-    """
-
-    def __init__(self, failure: str, reason: str) -> None:
-        super().__init__(reason)
-        self.failure, self.reason = failure, reason
-
-
-@dataclass
-class Printed:
-    """What a worker prints: the beginning and the end, within a limit of bytes.
-
-    Attributes:
-        limit: Bytes that are kept, half of them of the end.
-        total: Bytes that came.
-    """
-
-    limit: int
-    total: int = 0
-    _head: bytearray = field(default_factory=bytearray)
-    _tail: bytearray = field(default_factory=bytearray)
-
-    def add(self, data: bytes) -> None:
-        """Take in further bytes."""
-        self.total += len(data)
-        room = self.limit // 2 - len(self._head)
-        self._head += data[:room] if room > 0 else b""
-        self._tail += data[room:] if room > 0 else data
-        if len(self._tail) > self.limit:
-            del self._tail[: -self.limit // 2]
-
-    def text(self) -> str:
-        """All of it, with a note in place of what is left out."""
-        tail = bytes(self._tail[-(self.limit // 2) :])
-        gone = self.total - len(self._head) - len(tail)
-        note = f"\n[... {gone} bytes left out ...]\n".encode() if gone > 0 else b""
-        return (bytes(self._head) + note + tail).decode("utf-8", "replace")
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a worker's process is started.
-
-    Attributes:
-        argv: The command; ``{requests}`` and ``{replies}`` in its last arguments are numbers of descriptors.
-        files: Descriptors that it inherits; they are closed here once it has started.
-        info: Descriptor from which bubblewrap's account of the process is read; ``None`` if the process is the worker.
-        user: User and group that it runs as, or ``None`` for this process's own.
-        env: Its environment.
-        scratch: The host's folder for its outputs, ``None`` where that is in a file system of its own.
-        done: What is called once the process has ended.
-    """
-
-    argv: Sequence[str]
-    files: Sequence[int] = ()
-    info: int | None = None
-    user: int | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    scratch: str | None = None
-    done: Callable[[], None] | None = None
-
-
-class _Spawner:
-    """Starts processes from one thread that stays: they die with the thread that started them."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def run(self, job: Callable[[], Any]) -> Any:
-        future: Future[Any] = Future()
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="speceyes-sandbox", daemon=True)
-                self._thread.start()
-        self._jobs.put((job, future))
-        return future.result()
-
-    def _serve(self) -> None:
-        while True:
-            job, future = self._jobs.get()
-            try:
-                future.set_result(job())
-            except BaseException as error:  # the caller's, who waits for it
-                future.set_exception(error)
-
-
-_SPAWNER = _Spawner()
-os.register_at_fork(after_in_child=_SPAWNER.reset)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A worker's message: its object, and the bytes that follow."""
-
-    header: dict[str, Any]
-    blobs: list[bytes]
-
-
-def parse_reply(buffer: bytearray, limits: CodeLimits) -> Reply | None:
-    """Take a message off the beginning of what a worker sent.
-
-    Args:
-        buffer: The bytes; those of the message are removed.
-        limits: What the worker may send.
-
-    Returns:
-        The message, ``None`` if more of it is to come.
-
-    Raises:
-        WorkerEndedError: It is no message, or too large a one.
-    """
-    strange = WorkerEndedError("crash", "the code broke the program that runs it")
-    if len(buffer) < 4:
-        return None
-    (length,) = struct.unpack("!I", buffer[:4])
-    if length > MOST_HEADER:
-        raise strange
-    if len(buffer) < 4 + length:
-        return None
-    try:
-        header = json.loads(bytes(buffer[4 : 4 + length]))
-        sizes = header["sizes"]
-        if not isinstance(sizes, list) or len(sizes) > limits.images:
-            raise strange
-        if any(type(size) is not int or size < 0 for size in sizes) or sum(sizes) > limits.image_bytes:
-            raise strange
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise strange from None
-    if len(buffer) < 4 + length + sum(sizes):
-        return None
-    blobs, place = [], 4 + length
-    for size in sizes:
-        blobs.append(bytes(buffer[place : place + size]))
-        place += size
-    del buffer[:place]
-    return Reply(header, blobs)
 
 
 class WorkerProcess:
@@ -193,6 +42,7 @@ class WorkerProcess:
         self.printed = Printed(limits.output)
         self._owner = os.getpid()
         self._buffer = bytearray()
+        self._first: int | None = None
         self._pidfd: int | None = None
         self._host_pid: int | None = None
         request_read, self._requests = os.pipe()
@@ -219,10 +69,11 @@ class WorkerProcess:
             )
 
         try:
-            self._process: subprocess.Popen[bytes] = _SPAWNER.run(start)
+            self._process: subprocess.Popen[bytes] = SPAWNER.run(start)
         except BaseException:
-            for number in (self._requests, self._replies, self._output):
-                os.close(number)
+            for number in (self._requests, self._replies, self._output, launch.info):
+                if number is not None:
+                    os.close(number)
             raise
         finally:
             for number in (*theirs, *launch.files):
@@ -242,17 +93,27 @@ class WorkerProcess:
         return self._host_pid
 
     def identify(self, seconds: float) -> None:
-        """Find the worker's own process."""
+        """Find the first process in the sandbox, with which all of them end."""
         if self._info is None:
             self._host_pid = self._process.pid
         else:
-            with contextlib.closing(_Closing(self._info)):
-                self._info, number = None, self._info
+            number, self._info = self._info, None
+            try:
                 data = _read_all(number, seconds)
+            finally:
+                os.close(number)
             try:
                 self._host_pid = int(json.loads(data)["child-pid"])
             except (ValueError, KeyError, TypeError):
                 raise self._ended() from None
+        with contextlib.suppress(OSError):
+            self._first = os.pidfd_open(self._host_pid)
+
+    def find_worker(self) -> None:
+        """Find the worker itself, which is up: in a sandbox of bubblewrap it is the child of the first process."""
+        assert self._host_pid is not None
+        if self._launch.info is not None:
+            self._host_pid = _child_of(self._host_pid)
         with contextlib.suppress(OSError):
             self._pidfd = os.pidfd_open(self._host_pid)
 
@@ -308,30 +169,33 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Stop the process until it goes on: what a block left behind costs nothing meanwhile."""
-        self._signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP, self._pidfd)
 
     def go_on(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT, self._pidfd)
 
     def end(self) -> None:
         """End the process and everything in its sandbox; it is gone afterwards."""
         if self._owner == os.getpid():
-            self._signal(signal.SIGKILL)
-            if self._pidfd is not None and self._pidfd >= 0:
-                # readable once it has ended; bubblewrap, which waits for it, then ends by itself
+            self._signal(signal.SIGKILL, self._first)
+            if self._first is not None:
+                # readable once it has ended, and all others with it; bubblewrap, which waits for it, ends then
                 with selectors.DefaultSelector() as selector:
-                    selector.register(self._pidfd, selectors.EVENT_READ)
+                    selector.register(self._first, selectors.EVENT_READ)
                     selector.select(_GRACE_S)
             with contextlib.suppress(OSError):
                 self._process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 self._process.wait(_GRACE_S)
-        for number in (self._requests, self._replies, self._output, self._pidfd, self._info):
+            except subprocess.TimeoutExpired:
+                # on a busy machine; nobody has to wait for it
+                threading.Thread(target=self._process.wait, name="speceyes-sandbox-end", daemon=True).start()
+        for number in (self._requests, self._replies, self._output, self._first, self._pidfd, self._info):
             if number is not None:
                 with contextlib.suppress(OSError):
                     os.close(number)
-        self._pidfd = self._info = None
+        self._first = self._pidfd = self._info = None
         if self._launch.done is not None and self._owner == os.getpid():
             self._launch.done()
         self._requests = self._replies = self._output = -1
@@ -341,10 +205,11 @@ class WorkerProcess:
         self._take_output()
         return self.printed.text().strip()
 
-    def _signal(self, number: int) -> None:
-        if self._pidfd is not None:
+    @staticmethod
+    def _signal(number: int, process: int | None) -> None:
+        if process is not None:
             with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, number)
+                signal.pidfd_send_signal(process, number)
 
     def _take_output(self) -> bool:
         """Read what was printed; false at its end."""
@@ -391,6 +256,7 @@ class WorkerProcess:
             raise WorkerEndedError("files", f"the code's files have more than {self.limits.scratch} bytes")
 
     def _late(self) -> WorkerEndedError:
+        self._take_output()
         return WorkerEndedError("timeout", f"the code ran longer than {self.limits.seconds:g} s and was ended")
 
     def _ended(self) -> WorkerEndedError:
@@ -407,16 +273,6 @@ class WorkerProcess:
         return WorkerEndedError("crash", f"the code ended the program that runs it{how}")
 
 
-class _Closing:
-    """A descriptor with a close method."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def close(self) -> None:
-        os.close(self._number)
-
-
 def _read_all(number: int, seconds: float) -> bytes:
     """Read a descriptor to its end, or as far as it gets within these seconds."""
     os.set_blocking(number, False)
@@ -431,6 +287,23 @@ def _read_all(number: int, seconds: float) -> bytes:
             if data.rstrip().endswith(b"}"):
                 break
     return data
+
+
+def _child_of(pid: int) -> int:
+    """The one child of a process, or the process itself where it has none."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # a kernel without this list
+        found = (path for path in Path("/proc").glob("[0-9]*/stat") if path.parent.name != str(pid))
+        children = [path.parent.name for path in found if _parent_of(path) == pid]
+    return int(children[0]) if children else pid
+
+
+def _parent_of(path: Path) -> int:
+    try:
+        return int(path.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _measured(folder: str, most: int) -> tuple[int, int]:

@@ -66,7 +66,7 @@ _AFTER_START = """fork 57 -; vfork 58 -; execve 59 221; setresuid 117 147; setre
 """Calls that a worker's start needs and its code does not."""
 
 _NEWEST = 470
-"""Calls from this number on are newer than the list: the C library falls back where it is told that they are missing."""
+"""Calls from this number on are newer than the list: the C library falls back where it hears that they are missing."""
 _MISSING = "clone3 435 435; openat2 437 437"
 """Calls whose arguments a filter cannot read; the C library falls back to older ones."""
 

@@ -20,9 +20,11 @@ from langgraph_speceyes.agent.sandbox.backend import (
     Root,
     image_path,
 )
+from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import MEBIBYTE, CodeLimits
 from langgraph_speceyes.agent.sandbox.outcome import Failure
-from langgraph_speceyes.agent.sandbox.process import Launch, Reply, WorkerEndedError, WorkerProcess
+from langgraph_speceyes.agent.sandbox.process import WorkerProcess
+from langgraph_speceyes.agent.sandbox.wire import Reply, WorkerEndedError
 from langgraph_speceyes.errors import SandboxUnavailableError
 
 PROGRAM = Path(__file__).with_name("worker.py").read_text(encoding="utf-8")
@@ -153,6 +155,7 @@ class WorkerSession:
             self.process.identify(START_S)
             self.process.send(setup, deadline)
             self._expect("loaded", deadline)
+            self.process.find_worker()
             memory = self.process.address_space() + limits.memory if fences.memory else None
             self.process.send({"memory": memory}, deadline)
             self._expect("ready", deadline)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import threading
 import time
 import uuid
@@ -15,9 +14,10 @@ from langgraph_speceyes.agent.sandbox import bubblewrap
 from langgraph_speceyes.agent.sandbox.bubblewrap import Bubblewrap, own_user
 from langgraph_speceyes.agent.sandbox.choose import INSTALL, first_that_works
 from langgraph_speceyes.agent.sandbox.limits import MEBIBYTE, CodeLimits
-from langgraph_speceyes.agent.sandbox.process import Reply, WorkerEndedError, WorkerProcess
+from langgraph_speceyes.agent.sandbox.process import WorkerProcess
 from langgraph_speceyes.agent.sandbox.protocol import Downloaded, Executed, Uploaded
 from langgraph_speceyes.agent.sandbox.session import START_S
+from langgraph_speceyes.agent.sandbox.wire import Reply, WorkerEndedError
 from langgraph_speceyes.errors import SandboxUnavailableError
 
 PROGRAM = Path(__file__).with_name("shell_worker.py").read_text(encoding="utf-8")
@@ -27,8 +27,9 @@ _TIMED_OUT = 124
 class BubblewrapSandbox:
     """A sandbox backend on this machine: a shell without network, with files in memory that last until it is closed.
 
-    It has the ecosystem's three methods; deepagents' file tools come with ``class Mine(BubblewrapSandbox,
-    BaseSandbox)``. Its commands may start programs, which :class:`~langgraph_speceyes.agent.sandbox.code.CodeTool`'s blocks may not:
+    It has the ecosystem's three methods; deepagents' file tools come by
+    ``class Mine(BubblewrapSandbox, BaseSandbox)``.
+    Its commands may start programs, which :class:`~langgraph_speceyes.agent.sandbox.code.CodeTool`'s blocks may not:
     its memory is limited for each process, the number of processes, and its files.
 
     Args:
@@ -69,10 +70,10 @@ class BubblewrapSandbox:
             try:
                 reply = self._ask({"do": "execute", "command": command, "seconds": seconds}, seconds)
             except WorkerEndedError as error:
-                printed = "" if self._process is None else self._process.printed.text()
+                said = "" if self._process is None else self._process.printed.text()
                 self._end()
                 late = error.failure == "timeout"
-                return Executed(f"{printed}\n{error.reason}".strip(), _TIMED_OUT if late else None, late)
+                return Executed(f"{said}\n{error.reason}".strip(), _TIMED_OUT if late else None, late)
             assert self._process is not None
             printed, code = self._process.printed, reply.header.get("code")
             return Executed(printed.text(), code if isinstance(code, int) else None, printed.total > printed.limit)
@@ -150,5 +151,4 @@ class BubblewrapSandbox:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
-            if getattr(self, "_process", None) is not None and os.getpid():
-                self._end()
+            self._end()

@@ -161,6 +161,8 @@ def libraries(setup: dict[str, Any], required: bool = True) -> tuple[dict[str, A
             elif name == "cv2":
                 import cv2
 
+                # as many as there are processors would go beyond the limit of threads on a large machine
+                cv2.setNumThreads(min(4, os.cpu_count() or 1))
                 names.update(cv2=cv2)
                 seeds.append(cv2.setRNGSeed)
         except ImportError:

@@ -382,6 +382,8 @@ def trial(backend: Any, attempts: Sequence[Attempt], fence: Fence = Fence()) -> 
             for attempt in attempts:
                 try:
                     found.append(run.run(attempt))
+                    if "-v" in sys.argv:
+                        show(found[-1:])
                 except Exception as error:  # a fence that is gone may break the host's own code
                     why = f"the host failed: {type(error).__name__}: {error}"[:200]
                     found.append(
@@ -398,6 +400,7 @@ def main() -> None:
     parser.add_argument("--backend", default="bubblewrap", choices=("bubblewrap", "landlock"))
     parser.add_argument("--drop", choices=sorted(FENCES))
     parser.add_argument("--campaign", action="store_true")
+    parser.add_argument("-v", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("numbers", nargs="*", type=int)
     asked = parser.parse_args()

@@ -275,6 +275,18 @@ def test_tags_are_escaped_and_the_rest_stays(tag: str, form: str, around: str) -
     assert escape_tags("a < b, x<y>, <thinking about>") == "a < b, x<y>, <thinking about>"
 
 
+class Unbound:
+    """Makes a scripted model that needs no list of its tools: `create_agent` binds LangChain's, not schemas."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __call__(self, *script: Any) -> Any:
+        model = self.make(*script)
+        plain = type("Plain", (type(model),), {"bind_tools": lambda self, tools, **kwargs: self})
+        return plain(script=list(script), sent=[], tools=[], threads=[])
+
+
 def asked(path: str) -> HumanMessage:
     return HumanMessage([{"type": "image", "url": path}, {"type": "text", "text": "What colour?"}], id="q")
 
@@ -287,14 +299,14 @@ def test_create_agent_runs_code_and_goes_on_in_another_process(scripted: Any, pa
     saver = InMemorySaver()
     config: Any = {"configurable": {"thread_id": "t"}}
     first = CodeTool(limits=CodeLimits(seconds=30))
-    agent = create_agent(scripted(*script), [code_tool(first)], checkpointer=saver, interrupt_before=["tools"])
+    agent = create_agent(Unbound(scripted)(*script), [code_tool(first)], checkpointer=saver, interrupt_before=["tools"])
     agent.invoke({"messages": [asked(path)]}, config)
     agent.invoke(None, config)
     assert len(first._pool) == 1
     # another tool knows nothing of the first one's worker
     first.close()
     second = CodeTool(limits=CodeLimits(seconds=30))
-    rest = scripted(*script[1:])
+    rest = Unbound(scripted)(*script[1:])
     agent = create_agent(rest, [code_tool(second)], checkpointer=saver)
     messages = agent.invoke(None, config)["messages"]
     shown = [message for message in messages if isinstance(message, ToolMessage)]
@@ -308,7 +320,7 @@ def test_create_agent_runs_code_and_goes_on_in_another_process(scripted: Any, pa
 def test_the_visual_agent_runs_code(scripted: Any, called: Any, path: str) -> None:
     tool = CodeTool(limits=CodeLimits(seconds=30))
     model = scripted(called(("code", {"code": "print(Image.open(image_path).size)"})), "done")
-    result = create_visual_agent(model, tools=[code_tool(tool)]).invoke({"messages": [asked(path)]})
+    result = create_visual_agent(model, tools=[code_tool(tool)]).compile().invoke({"messages": [asked(path)]})
     assert result["steps"][0]["text"] == "(400, 300)"
     tool.close()
 
