@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo local-models test test-vllm threads properties sandbox hostile soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo local-models test test-vllm threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -32,6 +32,10 @@ properties: $(STAMP) ## Every property test on new random examples
 
 local-models: $(STAMP) ## Measure families of local models against transformers; rewrite the table in docs/local-models.md
 	SPECEYES_WRITE=1 $(BIN)/python -m pytest tests/models/test_families.py
+
+faults: $(STAMP) ## 5,000 queries with faults of every kind at every place: outcomes, slots, threads, memory
+	$(BIN)/python -W ignore -m tests.hostile.faults 5000
+
 sandbox: $(STAMP) ## 66 attempts to get out of the code sandbox; then one fence after the other taken away; what it costs
 	$(BIN)/python -m tests.agent.sandbox.campaign
 	$(BIN)/python -m tests.agent.sandbox.measure

@@ -40,9 +40,6 @@ ROOT = Path(__file__).parent.parent
 # about as much work in each
 _FIRST = ("attributes", "relations", "reading")
 RUNS = {"test-1": _FIRST, "test-2": tuple(split for split in SPLITS if split not in _FIRST)}
-CODE_RUNS: dict[str, tuple[str, ...]] = {"code-1": _FIRST, "code-2": ("existence", "dense"), "code-3": ("deep",)}
-"""The same for the agent that writes code, which waits for its sandbox between two blocks."""
-CODE_MODELS = "langgraph_speceyes.bench.chosen.embedded_code_models"
 METHODS = (
     "agent",
     "speceyes",
@@ -51,6 +48,9 @@ METHODS = (
     f"cascade:gate={CASCADE_GATE.name}",
 )
 """What runs; without looks the first two."""
+CODE_RUNS: dict[str, tuple[str, ...]] = {"code-1": _FIRST, "code-2": ("existence", "dense"), "code-3": ("deep",)}
+"""The same for the agent that writes code, which waits for its sandbox between two blocks."""
+CODE_MODELS = "langgraph_speceyes.bench.chosen.embedded_code_models"
 TABLES = {
     "together": {
         "agent right": "agent",

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
 from langgraph_speceyes.errors import InputError, describe_error
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.question import as_messages
 
 QueryFromState = Callable[[Mapping[str, Any]], HumanMessage | Sequence[AnyMessage]]
@@ -50,7 +51,7 @@ class StateAdapter:
             found = self.query(state)
         except (KeyError, AttributeError) as error:
             expected = "a state with what the function reads"
-            raise InputError(self.argument, expected, describe_error(error)) from error
+            raise InputError(self.argument, expected, describe_error(error)) from cleaned(error)
         messages = [found] if isinstance(found, BaseMessage) else found
         if not isinstance(messages, Sequence) or not all(isinstance(m, BaseMessage) for m in messages):
             raise InputError(self.argument, "a HumanMessage or a list of messages", type(found).__name__)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.depths import at_depth, counted, depths_of, left_out, newest_depth
+from langgraph_speceyes.foreign import foreign_text
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import Decision, Depth, DepthDecision, Phase, Route, SpecEyesState, settings_of
 
 _DEEPEST = 64
 # tuples, and first what is met most: unions and abstract classes are slow to ask
-_AS_IT_IS, _MAPPINGS, _LISTS = (str, bool, int), (dict, Mapping), (list, tuple, set, frozenset)
+_AS_IT_IS, _MAPPINGS, _LISTS = (bool, int), (dict, Mapping), (list, tuple, set, frozenset)
 
 METADATA_KEY = "speceyes"
 """Key of the decision in an answer's `response_metadata`."""
@@ -155,16 +157,22 @@ def _depth(number: int, depth: Depth, gate: Gate, state: SpecEyesState) -> Depth
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """What strict JSON can hold: no NaN, no infinity, nothing but its own types."""
+    if isinstance(value, str):
+        return foreign_text(value)
     if value is None or isinstance(value, _AS_IT_IS):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth < _DEEPEST and isinstance(value, _MAPPINGS):
-        return {str(key): _plain(one, depth + 1) for key, one in value.items()}
+        return {_key(str(key)): _plain(one, depth + 1) for key, one in value.items()}
     if depth < _DEEPEST and isinstance(value, _LISTS):
         return [_plain(one, depth + 1) for one in value]
     # an agent's own record of its steps may hold anything; bytes and arrays have no place in a decision
     return f"({type(value).__name__})"
+
+
+_key = lru_cache(maxsize=512)(foreign_text)
+"""Most keys are those of the records."""
 
 
 def _reason(state: SpecEyesState) -> str | None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, words_of
+
 
 class SpecEyesError(Exception):
-    """Base class of the package's errors."""
+    """Base class of the package's errors. Their messages are short, and hold neither image data nor credentials.
+
+    Args:
+        args: What is wrong, in words.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(foreign_text(arg, MOST_OF_OURS) if isinstance(arg, str) else arg for arg in args))
 
 
 class ArgumentError(SpecEyesError, ValueError):
@@ -17,6 +26,7 @@ class ArgumentError(SpecEyesError, ValueError):
     """
 
     def __init__(self, argument: str, expected: str, found: object) -> None:
+        found = foreign_text(found) if isinstance(found, str) else found
         super().__init__(f"{argument}: expected {expected}, found {found}")
         self.argument = argument
         self.expected = expected
@@ -120,9 +130,8 @@ class EndpointError(SpecEyesError, RuntimeError):
     """
 
     def __init__(self, endpoint: str, found: str) -> None:
-        super().__init__(f"{endpoint}: {found}")
-        self.endpoint = endpoint
-        self.found = found
+        self.endpoint, self.found = foreign_text(endpoint), foreign_text(found)
+        super().__init__(f"{self.endpoint}: {self.found}")
 
     def __reduce__(self) -> tuple[type[EndpointError], tuple[str, str]]:
         return type(self), (self.endpoint, self.found)
@@ -148,6 +157,14 @@ class PhaseError(SpecEyesError, RuntimeError):
     """A front-end phase failed under ``strict=True``; the cause is chained."""
 
 
+class EscapeError(SpecEyesError, RuntimeError):
+    """A model, tool, agent or function raised what ends tasks or programs; the cause is chained.
+
+    `SystemExit`, a `CancelledError` of its own, `GeneratorExit` and other exceptions that are no `Exception`.
+    """
+
+
 def describe_error(error: BaseException) -> str:
-    """An error in one line: its type and message."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """An error's type and message, as they may be kept and shown."""
+    said = words_of(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -13,6 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Overwrite, Send
 from typing_extensions import TypedDict
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.nodes import DualNode, SubgraphNode
 from langgraph_speceyes.state import Decision
@@ -95,7 +96,8 @@ def create_funnel(
 
     def query(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
-            return _arrived(task, one.invoke(task["given"], config))
+            with contained():
+                return _arrived(task, one.invoke(task["given"], config))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -103,7 +105,8 @@ def create_funnel(
 
     async def aquery(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
-            return _arrived(task, await one.ainvoke(task["given"], config))
+            with contained():
+                return _arrived(task, await one.ainvoke(task["given"], config))
         except GraphBubbleUp:
             raise
         except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from langgraph_speceyes.behind.history import answer_of
 from langgraph_speceyes.behind.pinned import question_images
 from langgraph_speceyes.behind.runs import Runs
 from langgraph_speceyes.behind.schema import MESSAGES
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.errors import ArgumentError, ImageError, MissingExtraError
 from langgraph_speceyes.front.end import FrontEnd
@@ -31,7 +31,14 @@ from langgraph_speceyes.front.insides import author_in
 from langgraph_speceyes.front.nested import arun_nested, run_nested
 from langgraph_speceyes.front.structured import STRUCTURED, AnswerForm
 from langgraph_speceyes.graph import front_graph
-from langgraph_speceyes.images import ImagePolicy, in_force, inline_images, inline_local_images, is_image_block
+from langgraph_speceyes.images import (
+    ImagePolicy,
+    in_force,
+    inline_images,
+    inline_local_images,
+    is_image_block,
+    off_loop,
+)
 from langgraph_speceyes.models.given import Model
 from langgraph_speceyes.options import Options, Settings, check_choice
 from langgraph_speceyes.state import Decision, Depth, Judgment, Query, Records, Speculation, Verdict, query_id
@@ -161,12 +168,12 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
 
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Run a tool that may look at the question's images."""
-        with in_force(self.policy), self._runs.working(query_id(request.state)):
+        with in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return handler(self._pinned(request))
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run a tool; see :meth:`wrap_tool_call`."""
-        with in_force(self.policy), self._runs.working(query_id(request.state)):
+        with in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return await handler(self._pinned(request))
 
     def wrap_model_call(
@@ -176,7 +183,7 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         if (answer := self._answered(request, handler)) is not None:
             return answer
         prepared = request.override(messages=self._prepared(request))
-        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
+        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return handler(prepared)
 
     async def awrap_model_call(
@@ -185,8 +192,8 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
         """Call the agent's model with images as it takes them, encoded off the event loop."""
         if (answer := self._answered(request, handler)) is not None:
             return answer
-        prepared = request.override(messages=await asyncio.to_thread(self._prepared, request))
-        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)):
+        prepared = request.override(messages=await off_loop(self._prepared, request))
+        with self._beneath(), in_force(self.policy), self._runs.working(query_id(request.state)), contained():
             return await handler(prepared)
 
     def _given(self, state: SpecEyesAgentState) -> Any:

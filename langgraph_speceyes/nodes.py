@@ -7,7 +7,10 @@ from contextlib import nullcontext
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.errors import GraphBubbleUp
 
+from langgraph_speceyes.contained import contained
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.tracing import masked_beneath
 
 State = Mapping[str, Any]
@@ -16,6 +19,8 @@ Update = dict[str, Any]
 
 class DualNode(Runnable[Any, Any]):
     """Two functions as one node; unlike ``RunnableLambda`` it adds no run of its own to a trace.
+
+    What they raise goes on as the same object, without image data and credentials: checkpoints and traces quote it.
 
     Args:
         sync: Runs under ``invoke``.
@@ -34,13 +39,25 @@ class DualNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the sync form."""
-        with self._beneath(config or {}) as inner:
-            return self._sync(input, inner)
+        with contained(), self._beneath(config or {}) as inner:
+            try:
+                return self._sync(input, inner)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                cleaned(error)
+                raise
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the async form."""
-        with self._beneath(config or {}) as inner:
-            return await self._async(input, inner)
+        with contained(), self._beneath(config or {}) as inner:
+            try:
+                return await self._async(input, inner)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                cleaned(error)
+                raise
 
 
 class Route(Runnable[Any, Any]):

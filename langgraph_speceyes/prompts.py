@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langgraph_speceyes.agent import TOOL_TEXT_MARK, TOOL_TEXT_TAGS, with_instruction
+from langgraph_speceyes.agent.marks import Places
 from langgraph_speceyes.images import is_image_block
 
 JUDGE = (
@@ -95,7 +96,7 @@ def front_end_prompt(
         last = max((index for index, block in enumerate(content) if is_image_block(block)), default=-1)
         shown = [_shown(block) for block in observations]
         tagged = [last + 1 + place for place, block in enumerate(shown) if block["type"] == "text"]
-        marks = {TOOL_TEXT_MARK: tagged} if tagged else {}
+        marks = {TOOL_TEXT_MARK: Places(tagged)} if tagged else {}
         message = HumanMessage([*content[: last + 1], *shown, *content[last + 1 :]], additional_kwargs=marks)
     return [*front, with_instruction(message, instruction)]
 

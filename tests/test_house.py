@@ -32,7 +32,9 @@ FLOORS = (
     ("nodes",),
     ("tracing",),
     ("images",),
+    ("contained", "files"),
     ("errors",),
+    ("foreign",),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -11,6 +11,16 @@ BOX = "bbox_2d"
 _OTHER_NAMES = ("bbox", "box")
 _MOST_TEXT = 400
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_NAMED = re.compile(r"['\"]?([a-z]+_?[12]?)['\"]?\s*[=:]\s*([+-]?(?:\d+\.?\d*|\.\d+)\s*%?)", re.ASCII | re.IGNORECASE)
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", re.ASCII)
+_CORNERS = (
+    ("x1", "y1", "x2", "y2"),
+    ("x_1", "y_1", "x_2", "y_2"),
+    ("left", "top", "right", "bottom"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+)
+_SIZES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 _BETWEEN = re.compile(r"[\s,;()\[\]{}<>'\"]*", re.ASCII)
 
 
@@ -41,14 +51,62 @@ def read_box(value: Any) -> Any:
         A list of four, or the value itself if it is none: what is wrong with it is for the caller to say.
     """
     if isinstance(value, str):
-        return _numbers_in(value) or value
+        if len(value) > _MOST_TEXT:
+            return value
+        return (
+            _named({m[1]: m[2] for m in _NAMED.finditer(value)}) or _percents_in(value) or _numbers_in(value) or value
+        )
+    if isinstance(value, Mapping):
+        return _named(value) or value
     if not isinstance(value, (list, tuple)):
         return value
     if len(value) == 1 and isinstance(value[0], (str, list, tuple)):
         return read_box(value[0])
     if len(value) == 2 and all(isinstance(point, (list, tuple)) and len(point) == 2 for point in value):
         return [*value[0], *value[1]]
+    if len(value) == 4 and all(isinstance(one, str) and _PERCENT.fullmatch(one) for one in value):
+        return _fractions(value) or value
     return value
+
+
+def _named(sides: Mapping[Any, Any]) -> list[float] | None:
+    """A box whose sides have names, which tell corners from sizes and which corner is which."""
+    if not 4 <= len(sides) <= 8:
+        return None
+    given = {str(name).strip().lower(): value for name, value in sides.items()}
+    for names in (*_CORNERS, *_SIZES):
+        if not all(name in given for name in names):
+            continue
+        values = [given[name] for name in names]
+        if all(isinstance(one, str) and _PERCENT.fullmatch(one) for one in values):
+            read = _fractions(values)
+        else:
+            read = [number for one in values if (number := _number(one)) is not None]
+        if read is None or len(read) != 4:
+            return None
+        left, top, right, bottom = read
+        if names in _SIZES:
+            return [left, top, left + right, top + bottom] if right > 0 and bottom > 0 else None
+        return [min(left, right), min(top, bottom), max(left, right), max(top, bottom)]
+    return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return float(value) if len(value) <= 40 and _NUMBER.fullmatch(value.strip()) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _percents_in(text: str) -> list[float] | None:
+    parts = text.strip().strip("()[]{}").replace(";", ",").split(",")
+    return _fractions(parts) if len(parts) == 4 and all(_PERCENT.fullmatch(part) for part in parts) else None
+
+
+def _fractions(percents: Sequence[str]) -> list[float] | None:
+    """Percentages as fractions of the image; None where one is above a hundred."""
+    values = [float(match[1]) / 100 for one in percents if (match := _PERCENT.fullmatch(one))]
+    # whole numbers alone would be taken for pixels
+    return [min(value, 1 - 1e-9) for value in values] if max(values) <= 1 else None
 
 
 def _numbers_in(text: str) -> list[float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from langgraph_speceyes.agent.toolbox import AgentTool, CodeBlocks, LangChainToo
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
 from langgraph_speceyes.agent.view import View
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
+from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, foreign_value
 from langgraph_speceyes.images import (
     CoordinateSpace,
     ImagePolicy,
@@ -30,6 +30,7 @@ from langgraph_speceyes.images import (
     check_image,
     in_force,
     inline_images,
+    off_loop,
 )
 from langgraph_speceyes.nodes import State, Update
 
@@ -54,6 +55,7 @@ class VisualLoop:
         inline: Whether the model is sent images as base64.
         history: Whether it is shown the turns before the question.
         name: Name of the final message.
+        least_side: Fewest pixels on a side of what the model is shown.
     """
 
     model: Runnable[Any, Any]
@@ -69,6 +71,7 @@ class VisualLoop:
     inline: bool
     history: bool
     name: str
+    least_side: int
 
     def begin(self, state: VisualAgentState) -> Update:
         """Find the question and forget the counts of an earlier run."""
@@ -85,7 +88,7 @@ class VisualLoop:
 
     async def aask(self, state: State, config: RunnableConfig) -> Update:
         """Ask the model; images are encoded in a thread."""
-        prompt = await asyncio.to_thread(self._prompt, state)
+        prompt = await off_loop(self._prompt, state)
         message = await self._callee(state).ainvoke(prompt, config, **self._options(state, prompt))
         return self._digest(state, message)
 
@@ -112,14 +115,14 @@ class VisualLoop:
         call = _next_call(state)
         tool = self.tools[call["tool"]]
         if isinstance(tool, ToolSpec):
-            return await asyncio.to_thread(self.look, state, config)
+            return await off_loop(self.look, state, config)
         start = time.perf_counter()
         result: Observation | CodeOutcome | ToolInputError
         try:
             if isinstance(tool, LangChainTool):
                 result = await tool.arun(call, state, config)
             else:
-                code, given = await asyncio.to_thread(self._block, tool, call, state)
+                code, given = await off_loop(self._block, tool, call, state)
                 call, result = _as_run(call, code), await tool.runner.arun(code, **given)
         except ToolInputError as error:
             result = error
@@ -184,7 +187,7 @@ class VisualLoop:
         return question_images(messages[: question + 1])
 
     def _view(self, state: State) -> View:
-        return View(self._images(state), self.coordinates, self.resize, self.policy, self.reader)
+        return View(self._images(state), self.coordinates, self.resize, self.policy, self.reader, self.least_side)
 
     def _block(self, tool: CodeBlocks, call: ToolCall, state: State) -> tuple[str, dict[str, Any]]:
         """A block of code as it is run, and what it is run with.
@@ -235,10 +238,11 @@ class VisualLoop:
             box, error = (None, result.error) if isinstance(result, CodeOutcome) else (result.box, None)
             step = ToolStep(
                 tool=call["tool"],
-                arguments=call["arguments"],
+                # code is kept as it is: a resumed run replays it
+                arguments=call["arguments"] if isinstance(result, CodeOutcome) else foreign_value(call["arguments"]),
                 box=None if box is None else list(box),
                 image=images[0] if images else None,
-                text=result.text,
+                text=None if result.text is None else foreign_text(result.text, MOST_OF_OURS),
                 error=error,
                 seconds=seconds,
             )
@@ -296,5 +300,11 @@ def _outcome(call: ToolCall, text: str | None = None, images: Sequence[str] = ()
 
 def _failed(call: ToolCall, error: str, seconds: float) -> ToolStep:
     return ToolStep(
-        tool=call["tool"], arguments=call["arguments"], box=None, image=None, text=None, error=error, seconds=seconds
+        tool=foreign_text(call["tool"]),
+        arguments=foreign_value(call["arguments"]),
+        box=None,
+        image=None,
+        text=None,
+        error=foreign_text(error),
+        seconds=seconds,
     )

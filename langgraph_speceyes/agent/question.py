@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
+from langgraph_speceyes.agent.marks import Written, is_signed, signature
 from langgraph_speceyes.errors import ImageError, InputError
 from langgraph_speceyes.images import ImageRef, block_of, find_images, parse_reference, question_text, readable_images
 
@@ -31,12 +32,12 @@ PINNED_IMAGES = "speceyes_images"
 
 def is_user(message: BaseMessage) -> bool:
     """Whether a message is the user's own."""
-    return isinstance(message, HumanMessage) and not message.additional_kwargs.get(OBSERVATION_MARK)
+    return isinstance(message, HumanMessage) and not is_signed(message, OBSERVATION_MARK)
 
 
 def observation_message(content: str | list[str | dict[Any, Any]]) -> HumanMessage:
     """Make a user turn that the agent, not the user, wrote."""
-    return HumanMessage(content=content, additional_kwargs={OBSERVATION_MARK: True})
+    return HumanMessage(content=content, additional_kwargs={OBSERVATION_MARK: signature(OBSERVATION_MARK, content)})
 
 
 def question_images(messages: Sequence[BaseMessage]) -> list[ImageRef]:
@@ -52,12 +53,20 @@ def question_images(messages: Sequence[BaseMessage]) -> list[ImageRef]:
         ImageError: An image block is malformed.
     """
     found: list[ImageRef] = []
+    shown = [message for message in messages if is_user(message) and _shows_result(message)]
+    if shown and (found := question_images([m for m in messages if all(m is not one for one in shown)])):
+        return found
     for message in reversed(messages):
         if is_user(message):
             found = find_images([message]) + found
         elif found:
             break
     return found
+
+
+def _shows_result(message: BaseMessage) -> bool:
+    """Whether a turn has the form of a tool's result, as one of an earlier process, whose mark cannot be verified."""
+    return question_text(message).startswith(TOOL_TEXT_TAGS[0])
 
 
 def images_to_look_at(messages: Sequence[BaseMessage], config: Mapping[str, Any] | None = None) -> list[ImageRef]:
@@ -171,7 +180,7 @@ def with_instruction(message: BaseMessage, instruction: str) -> BaseMessage:
         return message
     suffix = "\n" + instruction
     content = message.content
-    marked = {**message.additional_kwargs, INSTRUCTION_MARK: suffix}
+    marked = {**message.additional_kwargs, INSTRUCTION_MARK: Written(suffix)}
     if isinstance(content, str):
         return message.model_copy(update={"content": content + suffix, "additional_kwargs": marked})
     last = content[-1] if content else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -18,7 +17,8 @@ from langgraph_speceyes.agent.call import ToolCall
 from langgraph_speceyes.agent.ocr import Reader
 from langgraph_speceyes.agent.tools import OCR, TOOLS, Observation, ToolSpec
 from langgraph_speceyes.errors import ArgumentError, ToolInputError
-from langgraph_speceyes.images import CoordinateSpace, ImageRef, find_images, intern_reference, question_text
+from langgraph_speceyes.foreign import words_of
+from langgraph_speceyes.images import CoordinateSpace, ImageRef, find_images, intern_reference, off_loop, question_text
 
 if TYPE_CHECKING:
     from langgraph_speceyes.agent.sandbox import CodeOutcome
@@ -59,7 +59,7 @@ class LangChainTool:
     async def arun(self, call: ToolCall, state: Mapping[str, Any], config: RunnableConfig) -> Observation:
         """Run the tool; see :meth:`run`."""
         result = await self._node.ainvoke(_request(call, state), config)
-        return await asyncio.to_thread(_observation, result, self.name)
+        return await off_loop(_observation, result, self.name)
 
 
 class CodeArguments(BaseModel):
@@ -222,7 +222,7 @@ def check_reader(tools: Mapping[str, AgentTool], reader: object) -> None:
 def _tool_error(error: Exception) -> str:
     # ToolNode cannot read a union from a postponed annotation, so the choice is made here.
     if isinstance(error, (ToolInvocationError, ToolException, ToolInputError)):
-        return str(error)
+        return words_of(error)
     raise error
 
 

@@ -27,6 +27,12 @@ MAX_ASPECT = 100
 LEAST_SIDE = 28
 """Fewest pixels on a side of what a model is shown: servers of Qwen's models refuse or crash below."""
 
+
+def least_side_of(rule: ResizeRule | None) -> int:
+    """The fewest pixels on a side for a family's models: the factor of its rule, and 28 at least."""
+    return LEAST_SIDE if rule is None else max(LEAST_SIDE, rule.factor)
+
+
 Box = tuple[int, int, int, int]
 
 
@@ -40,6 +46,8 @@ class View:
         resize: How the model's processor resizes an image; needed for ``resized`` coordinates.
         policy: Limits of loading.
         reader: Reads text.
+        least_side: Fewest pixels on a side of what the model is shown: the patches that its processor merges into a
+            token.
     """
 
     images: Sequence[ImageRef]
@@ -47,6 +55,7 @@ class View:
     resize: ResizeRule | None = None
     policy: ImagePolicy = DEFAULT_POLICY
     reader: TextReader = field(default_factory=Reader)
+    least_side: int = LEAST_SIDE
 
     def image(self, index: int) -> ImageRef:
         """Return an image of the question.
@@ -91,7 +100,7 @@ class View:
     def show(self, ref: ImageRef, box: Box, factor: float = 1.0) -> tuple[ImageRef, Box]:
         """Refer to a box of an image so that a model can look at it.
 
-        A box that would be shown smaller than :data:`LEAST_SIDE` is grown about its centre; where the image itself is
+        A box that would be shown smaller than `least_side` is grown about its centre; where the image itself is
         too small, it is enlarged.
 
         Args:
@@ -105,13 +114,13 @@ class View:
         width, height = check_image(ref, self.policy)
         # a box counts pixels of what the reference loads as, a region shows those of the original
         scale = ref.region.scale if ref.region else 1.0
-        least = math.ceil(LEAST_SIDE * scale / factor)
+        least = math.ceil(self.least_side * scale / factor)
         left, right = grown(box[0], box[2], least, width)
         top, bottom = grown(box[1], box[3], least, height)
         shown = (left, top, right, bottom)
         source = intern_reference(ref)
         part = crop_reference(source, shown, factor)
-        short = min(part.region.width, part.region.height) if part.region else LEAST_SIDE
-        if short * factor < LEAST_SIDE:
-            part = crop_reference(source, shown, LEAST_SIDE / short)
+        short = min(part.region.width, part.region.height) if part.region else self.least_side
+        if short * factor < self.least_side:
+            part = crop_reference(source, shown, self.least_side / short)
         return part, shown

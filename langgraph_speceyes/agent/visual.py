@@ -29,6 +29,7 @@ from langgraph_speceyes.agent.toolbox import (
     resolve_coordinates,
     resolve_tools,
 )
+from langgraph_speceyes.agent.view import least_side_of
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule
 from langgraph_speceyes.nodes import DualNode, Route
@@ -94,8 +95,9 @@ def create_visual_agent(
         system: System prompt, in place of the named protocol's.
         instruction: Text at the end of the question, in place of the named protocol's.
         coordinates: What the numbers of the model's boxes count.
-        resize: How the model's processor resizes an image, for ``resized`` coordinates: a rule, or the name of a
-            family such as ``"qwen2.5-vl"``; ``None`` for the model's own ``resize_rule``.
+        resize: How the model's processor resizes an image, for ``resized`` coordinates and for the fewest pixels that
+            a region shows on a side (28, or 32 for ``"qwen3-vl"``): a rule, or the name of a family such as
+            ``"qwen2.5-vl"``; ``None`` for the model's own ``resize_rule``.
         policy: Limits of loading images.
         inline: Whether images are sent to the model as base64; ``None`` for yes, unless the model has a true
             ``accepts_image_references``.
@@ -138,6 +140,7 @@ def create_visual_agent(
         history=history,
         inline=not getattr(model, "accepts_image_references", False) if inline is None else inline,
         name=name,
+        least_side=least_side_of(_known_rule(model, resize)),
     )
     graph = VisualAgent(VisualAgentState, input_schema=VisualAgentInput, output_schema=VisualAgentOutput)
     graph.loop, graph.model, graph.front = loop, model, tuple(speaks.front(schemas))
@@ -172,6 +175,11 @@ def _resolve_protocol(
         if text is not None:
             raise ArgumentError(argument, "nothing beside a protocol object, which has its own", "text")
     return protocol
+
+
+def _known_rule(model: Any, resize: ResizeRule | str | None) -> ResizeRule | None:
+    found = resize if resize is not None else getattr(model, "resize_rule", None)
+    return as_rule(found) if isinstance(found, ResizeRule | str) else None
 
 
 def _resolve_resize(model: Any, space: CoordinateSpace, resize: ResizeRule | str | None) -> ResizeRule | None:

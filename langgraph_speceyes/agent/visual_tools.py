@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +15,17 @@ from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.question import images_to_look_at
 from langgraph_speceyes.agent.toolbox import DEFAULT_TOOLS, check_reader, resolve_coordinates, resolve_tools
 from langgraph_speceyes.agent.tools import Observation, ToolSpec
-from langgraph_speceyes.agent.view import View
+from langgraph_speceyes.agent.view import View, least_side_of
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
-from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule, block_of
+from langgraph_speceyes.images import (
+    DEFAULT_POLICY,
+    CoordinateSpace,
+    ImagePolicy,
+    ResizeRule,
+    as_rule,
+    block_of,
+    off_loop,
+)
 
 NO_IMAGE = "there is no image to look at: the conversation holds none that can be opened here"
 
@@ -66,7 +73,9 @@ def visual_tools(
         images = images_to_look_at(messages_of(runtime.state), runtime.config)
         if not images:
             raise ToolInputError(NO_IMAGE)
-        return View(images, space, rule if space is CoordinateSpace.RESIZED else None, policy, reads)
+        return View(
+            images, space, rule if space is CoordinateSpace.RESIZED else None, policy, reads, least_side_of(rule)
+        )
 
     return [_tool(spec, space, view) for spec in specs]
 
@@ -96,7 +105,7 @@ def _tool(spec: ToolSpec, space: CoordinateSpace, view: Callable[[ToolRuntime], 
 
     async def arun(runtime: ToolRuntime, **arguments: Any) -> Any:
         # images are decoded off the event loop
-        return await asyncio.to_thread(run, runtime, **arguments)
+        return await off_loop(run, runtime, **arguments)
 
     # the runtime holds types that pydantic has no schema for
     base = type(spec.arguments.__name__, (spec.arguments,), {"model_config": ConfigDict(arbitrary_types_allowed=True)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,9 +22,10 @@ from langgraph_speceyes.behind.pinned import with_images
 from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.front.settled import Settled
-from langgraph_speceyes.images import readable_images
+from langgraph_speceyes.images import off_loop, readable_images
 from langgraph_speceyes.nodes import SubgraphNode
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState, query_id
@@ -125,7 +125,7 @@ class Fallback:
         async with self.slots.ahold() if self.slots else nullcontext():
             waited = time.perf_counter() - asked
             # images are read off the event loop
-            given = await asyncio.to_thread(self.agent.given_of, state, config)
+            given = await off_loop(self.agent.given_of, state, config)
             with self._at_work(state, config, meter):
                 result = await self.agent.ainvoke(given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
@@ -188,7 +188,7 @@ class Fallback:
         """Count the agent's time, remember what it had cost where it stops for a person, hand its commands up."""
         meter.begin()
         try:
-            with handed_up(config):
+            with handed_up(config), contained():
                 yield
         except GraphInterrupt:
             meter.end()

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 
+from langgraph_speceyes.contained import Passing
 from langgraph_speceyes.state import Hedge
 
 MOST_PAUSED = 10_000
@@ -45,7 +46,7 @@ class Cost:
         return {"input": self.input_tokens, "output": self.output_tokens}
 
 
-class Stopped(BaseException):
+class Stopped(Passing):
     """Ends an agent that is no longer needed; no `Exception`, so that no agent takes it for a tool's failure."""
 
 

@@ -25,6 +25,7 @@ from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, lab
 from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.files import append_line
 from langgraph_speceyes.scoring import Gate, check_score
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
@@ -377,8 +378,7 @@ def keep_label(evidence: Evidence, id: str, label: Label | None, *, depth: int =
     if not evidence.is_journal:
         line: dict[str, Any] = {"id": id, "speculator_right": small, "agent_right": large, "undone": label is None}
         line |= {"depth": depth} if depth else {}
-        with (evidence.source / LABELS_FILE).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({**line, "at": time.time() if at is None else at}) + "\n")
+        append_line(evidence.source / LABELS_FILE, json.dumps({**line, "at": time.time() if at is None else at}))
         return
     journal = SQLiteJournal(evidence.source, texts=True)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from langgraph_speceyes.bench.every_depth import completed, first_of
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
 from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
+from langgraph_speceyes.files import is_whole_jpeg, write_whole
 from langgraph_speceyes.images import block_of, clear_cache, load_image
 from langgraph_speceyes.models.scope import cache_scope
 from langgraph_speceyes.state import Decision, DepthDecision
@@ -387,7 +389,7 @@ def _where(item: Item) -> str:
 
 def _keep_picture(item: Item, folder: Path) -> None:
     file = folder / picture_name(item.id)
-    if file.exists():
+    if is_whole_jpeg(file):
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -395,4 +397,5 @@ def _keep_picture(item: Item, folder: Path) -> None:
     except Exception:
         return  # an unreadable image has an outcome that says so
     picture.thumbnail((_PICTURE, _PICTURE), reducing_gap=2.0)
-    picture.save(file, quality=85)
+    picture.save(data := io.BytesIO(), "JPEG", quality=85)
+    write_whole(file, data.getvalue())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.files import write_whole
 
 FORMAT = 1
 BAD_ROW = "bad_row"
@@ -238,13 +239,6 @@ def json_lines(file: Path, argument: str, *, mend: bool = False) -> list[Any]:
             where = f"{file}, line {number}: {line[:60].decode(errors='replace')}"
             raise ArgumentError(argument, "a file of outcomes, one JSON object a line", where) from error
     return found
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = file.with_suffix(".part")
-    part.write_text(text)
-    part.replace(file)
 
 
 def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[tuple[dict[str, Any], list[Outcome]]]:

@@ -18,6 +18,7 @@ from rich.table import Table
 from langgraph_speceyes.cli.options import AsJson, BatchSize
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.files import write_whole
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen
@@ -159,7 +160,7 @@ def opening(
                 )
             )
         draw_opening(live, out)
-        (out / "opening.json").write_text(json.dumps(live.to_dict(), indent=1))
+        write_whole(out / "opening.json", json.dumps(live.to_dict(), indent=1))
     if as_json:
         print(json.dumps(summary(live)))
     else:

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.calling import ModelCall, usage
 from langgraph_speceyes.front.scope import call_key
 from langgraph_speceyes.models.hosted import explain
@@ -93,7 +94,7 @@ class AskingPhase(ABC):
     def _failed(self, error: Exception, began: float, said: AIMessage | None, state: SpecEyesState) -> dict[str, Any]:
         says = explain(error, self.call.top_logprobs) or describe_error(error)
         if self.strict:
-            raise PhaseError(f"{self.node}: {says}") from error
+            raise PhaseError(f"{self.node}: {says}") from cleaned(error)
         # what was said costs what it costs, whatever it is good for
         return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began, state)
 

@@ -19,10 +19,20 @@ from langgraph.cache.base import BaseCache
 from langgraph.types import CachePolicy, RetryPolicy
 
 from langgraph_speceyes.agent import VisualAgent
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ImageError, MissingLogprobsError
 from langgraph_speceyes.front.caching import CallCache
 from langgraph_speceyes.front.retrying import Retries
-from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, images_as_urls, in_force, inline_images
+from langgraph_speceyes.images import (
+    DEFAULT_POLICY,
+    ImagePolicy,
+    ImageRef,
+    images_as_urls,
+    in_force,
+    inline_images,
+    off_loop,
+    stoppable,
+)
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.models.waiting import deadline
@@ -160,10 +170,10 @@ class ModelCall:
 
     async def _aask(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
         if not self._references:
-            messages = await asyncio.to_thread(inline_images, messages, self.policy)
+            messages = await off_loop(inline_images, messages, self.policy)
         if self._cache is None or (cache := self._cache.open) is None:
             return await self._atried(messages, key, until)
-        asked = await asyncio.to_thread(self._cache.key, messages)
+        asked = await off_loop(self._cache.key, messages)
         if (kept := await self._cache.aget(cache, asked)) is not None:
             self.dismiss(key)
             return kept
@@ -175,7 +185,8 @@ class ModelCall:
         given = self._given(messages)
 
         def attempt() -> AIMessage:
-            message: AIMessage = self._callee.invoke(given, self._config, **self._arguments(key))
+            with contained():
+                message: AIMessage = self._callee.invoke(given, self._config, **self._arguments(key))
             return message
 
         return self._retries.run(attempt, until, lambda: self.dismiss(key))
@@ -184,7 +195,8 @@ class ModelCall:
         given = self._given(messages)
 
         async def attempt() -> AIMessage:
-            message: AIMessage = await self._callee.ainvoke(given, self._config, **self._arguments(key))
+            with contained():
+                message: AIMessage = await self._callee.ainvoke(given, self._config, **self._arguments(key))
             return message
 
         return await self._retries.arun(attempt, until, lambda: self.dismiss(key))
@@ -226,7 +238,11 @@ def within(seconds: float | None, do: Callable[[], Value]) -> Value:
     Raises:
         TimeoutError: It took longer.
     """
-    return do() if seconds is None else on_thread(do).result(timeout=seconds)
+    if seconds is None:
+        return do()
+    # a fetch that nobody waits for ends
+    with stoppable():
+        return on_thread(do).result(timeout=seconds)
 
 
 def on_thread(do: Callable[[], Value]) -> Future[Value]:

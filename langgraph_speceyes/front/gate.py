@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.depths import at_depth, depth_shown, depth_update
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.scoring import AnswerScore, Gate
 from langgraph_speceyes.state import SpecEyesState, Verdict, settings_of
@@ -37,13 +39,14 @@ class GatePhase:
         accepted = False
         if scored is not None:
             try:
-                gate = gate_of(self.gate, state, self.depth)
-                accepted = gate is not None and gate.accepts(AnswerScore(**scored))
-                if accepted and speculation:
-                    self.form.read(speculation["answer"])
+                with contained():
+                    gate = gate_of(self.gate, state, self.depth)
+                    accepted = gate is not None and gate.accepts(AnswerScore(**scored))
+                    if accepted and speculation:
+                        self.form.read(speculation["answer"])
             except Exception as trouble:
                 if self.strict:
-                    raise PhaseError(f"{at_depth('gate', self.depth)}: {describe_error(trouble)}") from trouble
+                    raise PhaseError(f"{at_depth('gate', self.depth)}: {describe_error(trouble)}") from cleaned(trouble)
                 accepted, error = False, describe_error(trouble)
         verdict = Verdict(accepted=accepted, seconds=time.perf_counter() - began, error=error)
         emit("gate", {**verdict, **depth_shown(state, self.depth)}, state)

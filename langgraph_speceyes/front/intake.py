@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +9,14 @@ from typing import Any, Protocol
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.choices import DepthChoice, OrderChoice
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ImageError, describe_error
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.depth_choice import DepthChooser
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
-from langgraph_speceyes.images import ImagePolicy, check_count, check_image
+from langgraph_speceyes.images import ImagePolicy, check_count, check_image, off_loop
 from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
 from langgraph_speceyes.state import Query, RunSettings, Seen, SpecEyesState
 
@@ -109,7 +109,7 @@ class Intake:
         full: Any = {**state, **values}
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
-            found = await asyncio.to_thread(self._check, full, settings)
+            found = await off_loop(self._check, full, settings)
         return self._noticed(
             full,
             {
@@ -139,7 +139,8 @@ class Intake:
     def _check(self, state: SpecEyesState, settings: RunSettings) -> tuple[Asked | None, Seen, str | None]:
         before = state.get("speceyes_query")
         try:
-            messages = self.adapter.messages(state)
+            with contained():
+                messages = self.adapter.messages(state)
             asked = read_question(messages, before.get("seen") if before else None)
         except Exception as error:
             if self.strict and settings["mode"] == "on":
@@ -168,7 +169,8 @@ class Intake:
         for image in asked.images:
             try:
                 # every one of them, whatever the first one says
-                sound = [call.preload(image) for call in self.first]
+                with contained():
+                    sound = [call.preload(image) for call in self.first]
                 if not any(sound):
                     check_image(image, self.policy, argument=self.adapter.argument)
             except Exception as error:

@@ -7,12 +7,14 @@ import time
 from typing import Any
 
 from langgraph_speceyes.adapter import StateAdapter
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.depths import at_depth, counted, depths_of
 from langgraph_speceyes.errors import PhaseError, describe_error
 from langgraph_speceyes.events import emit
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.calling import within
 from langgraph_speceyes.front.scope import CallScope
-from langgraph_speceyes.images import ImagePolicy, in_force, question_text
+from langgraph_speceyes.images import ImagePolicy, in_force, off_loop, question_text
 from langgraph_speceyes.looks import Block, Look, Sight, observed
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Depth, SpecEyesState, query_of
@@ -72,11 +74,13 @@ class Looking:
         return self._update(blocks, began, None, state)
 
     def _seen(self, state: SpecEyesState) -> list[Block]:
-        return observed(self.look(self._sight(state)), self.policy)
+        with contained():
+            return observed(self.look(self._sight(state)), self.policy)
 
     async def _aseen(self, state: SpecEyesState) -> list[Block]:
-        found = await self.look.acall(self._sight(state))
-        return await asyncio.to_thread(observed, found, self.policy)
+        with contained():
+            found = await self.look.acall(self._sight(state))
+        return await off_loop(observed, found, self.policy)
 
     def _sight(self, state: SpecEyesState) -> Sight:
         turn = query_of(state)["turn"]
@@ -87,7 +91,7 @@ class Looking:
     def _failed(self, error: Exception, began: float, state: SpecEyesState) -> dict[str, Any]:
         says = describe_error(error)
         if self.strict:
-            raise PhaseError(f"{at_depth('look', self.depth)}: {says}") from error
+            raise PhaseError(f"{at_depth('look', self.depth)}: {says}") from cleaned(error)
         return self._update([], began, says, state)
 
     def _update(self, blocks: list[Block], began: float, error: str | None, state: SpecEyesState) -> dict[str, Any]:

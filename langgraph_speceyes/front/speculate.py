@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessage
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.depths import at_depth, depth_shown, depth_update, depths_of
+from langgraph_speceyes.errors import AnswerError
+from langgraph_speceyes.foreign import masked_text
 from langgraph_speceyes.front.asking import AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart, usage
 from langgraph_speceyes.prompts import Prompts, system_message
@@ -78,6 +80,8 @@ class Speculate(AskingPhase):
             limit=self.call.max_tokens,
             apart=thought_apart(message),
         )
+        if masked_text(said.text, secrets=False) != said.text:
+            raise AnswerError("the answer holds image data")
         score = score_answer(said.content, self.gate.score, self.gate.k, drop=())
         # the score is nobody else's: no copy of what it holds
         found = {name: getattr(score, name) for name in _SCORED}

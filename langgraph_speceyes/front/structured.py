@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from langgraph_speceyes.foreign import cleaned
+
 STRUCTURED: Final = "structured_response"
 """Where LangChain's agents leave an answer in a form."""
 
@@ -58,7 +60,7 @@ def parse_answer(text: str, response_format: Any) -> Any:
         return adapter.validate_json(text)
     except ValidationError as error:
         if (only := _only_field(schema)) is None:
-            raise ValueError(f"the answer is no {getattr(schema, '__name__', schema)}") from error
+            raise ValueError(f"the answer is no {getattr(schema, '__name__', schema)}") from cleaned(error)
     return adapter.validate_python({only: text})
 
 

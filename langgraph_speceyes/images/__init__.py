@@ -28,6 +28,7 @@ from langgraph_speceyes.images.load import (
     load_image,
     load_resized,
 )
+from langgraph_speceyes.images.off_loop import off_loop, stoppable
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective, in_force
 from langgraph_speceyes.images.reference import ImageRef, crop_reference, inline_reference, parse_reference
 from langgraph_speceyes.images.region import Region
@@ -78,6 +79,7 @@ __all__ = [
     "is_image_block",
     "load_image",
     "load_resized",
+    "off_loop",
     "parse_block",
     "parse_reference",
     "question_text",
@@ -88,5 +90,6 @@ __all__ = [
     "restore_images",
     "restore_thread",
     "set_default_store",
+    "stoppable",
     "to_pixels",
 ]

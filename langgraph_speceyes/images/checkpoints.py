@@ -13,7 +13,8 @@ from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.serde.jsonplus import EXT_PYDANTIC_V2, JsonPlusSerializer
 
-from langgraph_speceyes.errors import ArgumentError, CheckpointError, ImageError
+from langgraph_speceyes.errors import ArgumentError, CheckpointError, ImageError, describe_error
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.images.inline import inline_stored_images
 from langgraph_speceyes.images.intern import restore_thread
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
@@ -131,7 +132,7 @@ def _tried(work: Any) -> Any:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"the checkpoints cannot be used: {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"the checkpoints cannot be used: {describe_error(error)}") from cleaned(error)
 
 
 class _Images:

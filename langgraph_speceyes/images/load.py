@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from langgraph_speceyes.images.block import parse_block
 from langgraph_speceyes.images.cache import ImageCache, LatestBytes
 from langgraph_speceyes.images.decode import SMALLER, WHOLE, decode, is_turned, limits_of, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
+from langgraph_speceyes.images.off_loop import off_loop
 from langgraph_speceyes.images.pixels import check_pixels, check_size
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective
 from langgraph_speceyes.images.reference import ImageRef, describe, parse_reference
@@ -93,7 +93,7 @@ async def aload_image(
     argument: str = "messages",
 ) -> Image.Image:
     """Load an image in a thread; see :func:`load_image`."""
-    return await asyncio.to_thread(load_image, image, policy, store, argument=argument)
+    return await off_loop(load_image, image, policy, store, argument=argument)
 
 
 def load_resized(

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from langgraph_speceyes.images.address import both_hosts, check_host
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """Formats that are opened. Others of Pillow's run external programs, or decode before their size is known."""
 
@@ -20,6 +22,10 @@ def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise ValueError(f"expected formats of {', '.join(FORMATS)}, found {', '.join(unknown)}")
     return tuple(name for name in FORMATS if name in formats)
+
+
+def _hosts(hosts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if hosts is None else tuple(check_host(host) for host in hosts)
 
 
 class ImagePolicy(BaseModel):
@@ -39,13 +45,15 @@ class ImagePolicy(BaseModel):
         formats: Formats that are opened, as Pillow names them (default :data:`FORMATS`).
         decode_timeout_s: Seconds of a processor that decoding may take in formats and sizes of which nothing tells
             beforehand how long they take. They are decoded in a process of their own, which is ended then.
-        allow_remote: Whether http(s) URLs are fetched. The fetch follows redirects and does not look at what
-            address a host name resolves to: leave it off where untrusted callers choose the URL.
+        allow_remote: Whether http(s) URLs are fetched. Redirects are followed, five at most, to what the policy allows.
+        remote_hosts: Hosts that are fetched from: `images.example.com`, or `.example.com` with all below it. ``None``
+            allows every host.
+        allow_private_addresses: Whether a host may be at an address that is not public: loopback, link-local, private.
         allow_stored: Whether ``sha256:`` references are looked up in the image store. Off, only those are read whose
             image is in the same conversation: a caller may not refer to what others have sent.
         roots: Directories that local paths must resolve into, after symbolic links and ``..`` are followed.
             ``None`` allows every local path; an empty tuple allows none.
-        remote_timeout_s: Seconds a remote fetch may take, both per network operation and in total.
+        remote_timeout_s: Seconds a remote fetch may take, from looking its host up to the last byte.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +66,8 @@ class ImagePolicy(BaseModel):
     formats: Annotated[tuple[str, ...], AfterValidator(_known)] = FORMATS
     decode_timeout_s: float = Field(default=1.5, gt=0)
     allow_remote: bool = False
+    remote_hosts: Annotated[tuple[str, ...] | None, AfterValidator(_hosts)] = None
+    allow_private_addresses: bool = False
     allow_stored: bool = True
     roots: tuple[Path, ...] | None = None
     remote_timeout_s: float = Field(default=20.0, gt=0)
@@ -65,8 +75,10 @@ class ImagePolicy(BaseModel):
     @property
     def decoding(self) -> str:
         """What tells images decoded under this policy from others in a cache; empty with the default limits."""
-        usual = (DEFAULT_POLICY.formats, DEFAULT_POLICY.max_decoded_bytes)
-        return "" if (found := (self.formats, self.max_decoded_bytes)) == usual else f" {found}"
+        usual, found = (
+            (one.formats, one.max_decoded_bytes, one.allow_private_addresses) for one in (DEFAULT_POLICY, self)
+        )
+        return "" if found == usual else f" {found}"
 
     def restricted_by(self, other: ImagePolicy) -> ImagePolicy:
         """What both policies allow."""
@@ -81,6 +93,8 @@ class ImagePolicy(BaseModel):
             formats=tuple(name for name in self.formats if name in other.formats),
             decode_timeout_s=min(self.decode_timeout_s, other.decode_timeout_s),
             allow_remote=self.allow_remote and other.allow_remote,
+            remote_hosts=both_hosts(self.remote_hosts, other.remote_hosts),
+            allow_private_addresses=self.allow_private_addresses and other.allow_private_addresses,
             allow_stored=self.allow_stored and other.allow_stored,
             roots=_both(self.roots, other.roots),
             remote_timeout_s=min(self.remote_timeout_s, other.remote_timeout_s),

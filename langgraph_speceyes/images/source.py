@@ -9,7 +9,7 @@ from pathlib import Path
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.policy import ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe
-from langgraph_speceyes.images.remote import fetch
+from langgraph_speceyes.images.remote import check_url, fetch
 from langgraph_speceyes.images.store import ImageStoreProtocol, default_store
 
 MAX_PATH = 4096
@@ -36,6 +36,7 @@ def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol |
     elif ref.kind == "remote":
         if not policy.allow_remote:
             raise ImageError(argument, "no remote image (allow_remote is off)", describe(ref.source))
+        check_url(ref.source, policy, argument)
     else:
         _resolve(ref, policy, argument)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from langgraph_speceyes.errors import ArgumentError, ImageError
+from langgraph_speceyes.files import write_whole
 
 DIRECTORY_VARIABLE = "SPECEYES_IMAGE_DIR"
 """Environment variable that names the default store's directory."""
@@ -127,26 +126,11 @@ class ImageStore:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            self._write(path, data)
+            # durable: the checkpoint that refers to it may be before the page cache is
+            write_whole(path, data, durable=True, mode=0o600)
         except OSError as error:
             raise ImageError("store", "a directory that can be written", f"{self.directory} ({error})") from error
         return reference
-
-    @staticmethod
-    def _write(path: Path, data: bytes) -> None:
-        # mkstemp makes the file with mode 0600.
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".put-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                # The checkpoint that refers to it may be durable before the page cache is.
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
 
     def size(self, reference: str, argument: str = "reference") -> int:
         """Return how many bytes an image has, without reading it.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from langgraph_speceyes.images import ImageRef, intern_reference
+from langgraph_speceyes.images import ImageRef, intern_reference, off_loop
 from langgraph_speceyes.looks.look import Observation, Observations, Sight
 
 LookFunction = Callable[[str, str], Observations | Awaitable[Observations]]
@@ -46,11 +46,11 @@ class FunctionLook:
         """Call the function for each image; see :meth:`__call__`."""
         found: list[Observation] = []
         for image in sight.images:
-            text = await asyncio.to_thread(_text, image)
+            text = await off_loop(_text, image)
             if inspect.iscoroutinefunction(self.function):
                 made: Any = self.function(text, sight.question)
             else:
-                made = await asyncio.to_thread(self.function, text, sight.question)
+                made = await off_loop(self.function, text, sight.question)
             found += _listed(await made if inspect.isawaitable(made) else made)
         return found
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from langgraph_speceyes.agent import Reader, TextReader
 from langgraph_speceyes.errors import ArgumentError, LookError
-from langgraph_speceyes.images import ImageRef, intern_reference, load_image, parse_reference
+from langgraph_speceyes.images import ImageRef, intern_reference, load_image, off_loop, parse_reference
 from langgraph_speceyes.looks.look import Observations, Sight
 
 Regions = str | ImageRef | Sequence[str | ImageRef] | None
@@ -38,7 +37,7 @@ class OcrLook:
 
     async def acall(self, sight: Sight) -> Observations:
         """Read each image, or its regions, off the event loop."""
-        return await asyncio.to_thread(self, sight)
+        return await off_loop(self, sight)
 
     def _parts(self, image: ImageRef, question: str) -> list[ImageRef]:
         if self.where is None:

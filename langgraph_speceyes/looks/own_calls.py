@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from langgraph_speceyes.agent import AgentProtocol, CoordinateSpace, ResizeRule,
 from langgraph_speceyes.agent.loop import NOTHING, VisualLoop
 from langgraph_speceyes.agent.visual import create_visual_agent
 from langgraph_speceyes.errors import ArgumentError, LookError
-from langgraph_speceyes.images import block_of, parse_reference
+from langgraph_speceyes.images import block_of, off_loop, parse_reference
 from langgraph_speceyes.looks.look import Observation, Observations, Sight
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import Model, resolve_model
@@ -42,7 +41,7 @@ class OwnCalls:
         """Ask the model, and run what it calls off the event loop."""
         loop, state = self._begin(sight)
         state |= _new(await loop.aask(state, _CONFIG))
-        return await asyncio.to_thread(self._run, loop, state)
+        return await off_loop(self._run, loop, state)
 
     def _begin(self, sight: Sight) -> tuple[VisualLoop, dict[str, Any]]:
         blocks = [block_of(image) for image in sight.images]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from langgraph_speceyes.agent import View
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import check_image
+from langgraph_speceyes.images import check_image, off_loop
 from langgraph_speceyes.looks.look import MOST_OBSERVATIONS, Observation, Observations, Sight
 
 
@@ -47,7 +45,7 @@ class Tiles:
 
     async def acall(self, sight: Sight) -> Observations:
         """Cut the images; an image that is not in memory is decoded off the event loop."""
-        return await asyncio.to_thread(self, sight)
+        return await off_loop(self, sight)
 
 
 def tiles(rows: int, columns: int) -> Tiles:

@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import PrivateAttr
 
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images import off_loop
 from langgraph_speceyes.models.batcher import BatchStats, MicroBatcher
 from langgraph_speceyes.models.capabilities import Capabilities, found
 from langgraph_speceyes.models.engine import Engine, check_top
@@ -274,7 +275,7 @@ class LocalChatModel(PromptingChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         # images are decoded and templates rendered off the event loop
-        request = await asyncio.to_thread(self._request, messages, stop, kwargs)
+        request = await off_loop(self._request, messages, stop, kwargs)
         try:
             completion = await asyncio.wrap_future(self._batcher.submit(request, kwargs.get("batch_key")))
         except asyncio.CancelledError:
@@ -310,7 +311,7 @@ class LocalChatModel(PromptingChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
-        request = await asyncio.to_thread(self._request, messages, stop, kwargs)
+        request = await off_loop(self._request, messages, stop, kwargs)
         future = self._submit_watched(request, kwargs, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
         spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:

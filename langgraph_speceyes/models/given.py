@@ -11,7 +11,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
-from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.errors import ArgumentError, MissingExtraError, describe_error
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.models.endpoint import model_name
 
 __all__ = ["Model", "chat_models", "identity", "resolve_model", "with_tools"]
@@ -96,7 +97,7 @@ def _named(argument: str, name: str) -> BaseChatModel:
         # names the provider's package
         raise
     except Exception as error:
-        raise ArgumentError(argument, _EXPECTED, f"{name!r} ({type(error).__name__}: {error})") from error
+        raise ArgumentError(argument, _EXPECTED, f"{name!r} ({describe_error(error)})") from cleaned(error)
     if not isinstance(made, BaseChatModel):
         raise ArgumentError(argument, _EXPECTED, repr(name))
     return made

@@ -16,6 +16,7 @@ from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.agent.protocols.thyme import CONTINUED
 from langgraph_speceyes.errors import ArgumentError, EndpointError
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.images import ResizeRule, as_rule
 from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
 from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
@@ -133,7 +134,7 @@ class _Probe:
         picture = _picture()
         plain = yield from self._ask(_Ask([HumanMessage([text])]))
         if isinstance(plain, Exception):
-            raise self._trouble(plain) from plain
+            raise self._trouble(plain) from cleaned(plain)
 
         reply = yield from self._ask(_Ask([HumanMessage([picture, text])]))
         images = self._verdict("images", reply, plain)
@@ -268,7 +269,7 @@ class _Probe:
             EndpointError: It is trouble.
         """
         if not is_refusal(error):
-            raise self._trouble(error) from error
+            raise self._trouble(error) from cleaned(error)
 
     def _trouble(self, error: Exception) -> EndpointError:
         return EndpointError(self._name, trouble_in_words(error))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.foreign import foreign_text
 
 # Once a plain question was answered, these are about what was added to it. OpenAI refuses logprobs with 403, OpenRouter
 # images and tools with 404.
 _REFUSED = frozenset({400, 403, 404, 405, 406, 413, 415, 422, 501})
+MOST_READ = 100_000
+"""Characters of an endpoint's words that are looked at."""
 # llama-server refuses with 500
 _UNSUPPORTED = re.compile(r"not support|unsupported|requires", re.IGNORECASE)
 _HINTS = {
@@ -35,8 +38,7 @@ def in_words(error: BaseException | None) -> str:
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
     text = said if isinstance(said, str) and said else describe_error(error)
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else f"{line[:297]}..."
+    return foreign_text(" ".join(text[:MOST_READ].split()), 300)
 
 
 def trouble_in_words(error: Exception) -> str:

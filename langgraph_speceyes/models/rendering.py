@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.images import ImagePolicy, ResizeRule
 from langgraph_speceyes.models.control import ControlTokens
 from langgraph_speceyes.models.template import Turn, images_as_user_turns, turns
@@ -208,7 +209,7 @@ class Renderer:
                 )
             )
         except (TemplateError, TypeError) as error:
-            raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from error
+            raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from cleaned(error)
         return _up_to_the_end_of(found[-1], text) if continued else text
 
     def _look(self) -> TemplateFacts:

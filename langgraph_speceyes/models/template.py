@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
+from langgraph_speceyes.agent.marks import Places, Written, is_signed
 from langgraph_speceyes.agent.question import (
     INSTRUCTION_MARK,
     MARKUP_MARK,
@@ -56,7 +57,7 @@ def turns(
         if isinstance(message, ToolMessage):
             turn |= {"name": control.deep(message.name), "tool_call_id": control.deep(message.tool_call_id)}
         elif isinstance(message, AIMessage):
-            if (said := message.response_metadata.get(RAW_OUTPUT)) is not None:
+            if isinstance(said := message.response_metadata.get(RAW_OUTPUT), str):
                 # a local model's own words, calls included: the tokens it wrote, not a template's spelling of them
                 turn["content"] = [{"type": "text", "text": said}]
             elif message.tool_calls:
@@ -99,8 +100,8 @@ def _role(message: BaseMessage) -> str:
 
 
 def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: ControlTokens) -> None:
-    marked = any(message.additional_kwargs.get(mark) for mark in (OBSERVATION_MARK, MARKUP_MARK))
-    ours = role in ("system", "assistant") or marked
+    marked = isinstance(message.additional_kwargs.get(MARKUP_MARK), Written)
+    ours = role in ("system", "assistant") or marked or is_signed(message, OBSERVATION_MARK)
     instruction = message.additional_kwargs.get(INSTRUCTION_MARK)
     tagged = message.additional_kwargs.get(TOOL_TEXT_MARK)
     for place, block in enumerate(blocks):
@@ -108,9 +109,9 @@ def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: Co
             continue
         follows = place + 1 < len(blocks) and blocks[place + 1]["type"] == "text"
         text, end = block["text"], ""
-        if isinstance(instruction, str) and place == len(blocks) - 1 and text.endswith(instruction):
+        if isinstance(instruction, Written) and place == len(blocks) - 1 and text.endswith(instruction):
             text, end = text[: len(text) - len(instruction)], control.plain(instruction, markup=True)
-        if isinstance(tagged, list) and place in tagged and text.startswith(TOOL_TEXT_TAGS[0]):
+        if isinstance(tagged, Places) and place in tagged and text.startswith(TOOL_TEXT_TAGS[0]):
             # the tags are the program's; what stands between them is anybody's
             begin, closing = TOOL_TEXT_TAGS
             inner, mark, rest = text.removeprefix(begin).rpartition(closing)

@@ -26,6 +26,8 @@ _Read = Callable[[str, Schemas], tuple[str, Calls]]
 
 _MARKS = re.compile("|".join(re.escape(mark) for mark in sorted({*THOUGHTS, *THOUGHTS.values()}, key=len)[::-1]), re.I)
 _JSON = json.JSONDecoder()
+MOST_CALLS = 256
+"""Calls that are read of one text; what follows is text. To say where JSON is wrong takes a look at all before it."""
 _EXPECTED = 'expected {"name": ..., "arguments": {...}}'
 
 
@@ -129,7 +131,7 @@ def hermes_call(name: str, arguments: Any) -> str:
 def _tagged(text: str, schemas: Schemas) -> tuple[str, Calls]:
     """Between `<tool_call>` tags: JSON, `<function=...>` or GLM's pairs of `<arg_key>` and `<arg_value>`."""
     said, calls, at = list[str](), Calls(), 0
-    while (begin := text.find("<tool_call>", at)) >= 0:
+    while len(calls) < MOST_CALLS and (begin := text.find("<tool_call>", at)) >= 0:
         said.append(text[at:begin])
         begin += len("<tool_call>")
         end = text.find("</tool_call>", begin)
@@ -192,7 +194,7 @@ def _pairs(body: str, schemas: Schemas) -> ToolCall | InvalidToolCall:
 def _bracketed(text: str, schemas: Schemas) -> tuple[str, Calls]:
     """Mistral's: `[TOOL_CALLS]` before a list of objects, or before each `name[ARGS]{...}`."""
     said, calls, at = list[str](), Calls(), 0
-    while (begin := text.find(_MISTRAL, at)) >= 0:
+    while len(calls) < MOST_CALLS and (begin := text.find(_MISTRAL, at)) >= 0:
         said.append(text[at:begin])
         begin = _skip(text, begin + len(_MISTRAL))
         limit = text.find(_MISTRAL, begin)

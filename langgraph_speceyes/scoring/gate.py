@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError
+from langgraph_speceyes.files import write_whole
 from langgraph_speceyes.scoring.aggregate import AT_ONE_K, ScoreName, check_k_for, check_score, least_candidates
 from langgraph_speceyes.scoring.answer import DEFAULT_K, AnswerScore
 
@@ -259,7 +260,7 @@ class Gate:
         for item in fields(self):
             if item.name in _OF_LOOKS and content[item.name] == item.default:
                 del content[item.name]
-        Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Gate:

@@ -207,23 +207,25 @@ class _Part:
 
     Attributes:
         text: The text.
-        end: Where the answer ends.
+        begin: Where the answer begins.
+        end: Where it ends.
         squeezed: The text's bytes without white space.
         first: Where the answer begins in them.
         last: Where it ends.
     """
 
     def __init__(self, text: str, begin: int, end: int) -> None:
-        self.text, self.end = text, end
+        self.text, self.begin, self.end = text, begin, end
         before, answer, behind = (_squeezed(_bytes(part)) for part in (text[:begin], text[begin:end], text[end:]))
         self.squeezed = before + answer + behind
         self.first, self.last = len(before), len(before) + len(answer)
 
     def since(self, at: int) -> str:
         """The answer from a place among the bytes on."""
-        place = 0
-        for i, letter in enumerate(self.text):
-            if place >= max(at, self.first) and not letter.isspace():
+        place = self.first
+        for i in range(self.begin, self.end):
+            letter = self.text[i]
+            if place >= at and not letter.isspace():
                 return self.text[i : self.end].strip()
             place += len(_squeezed(_bytes(letter)))
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 
+from langgraph_speceyes.files import is_whole_jpeg, write_whole
 from langgraph_speceyes.prompts import image_question
 from langgraph_speceyes.testbed.questions import Question, Split
 from langgraph_speceyes.testbed.world import Thing
@@ -30,7 +32,7 @@ def written(question: Question, folder: Path) -> HumanMessage:
         The message with image and question.
     """
     path = folder / f"{question.id.replace('/', '-')}.jpg"
-    if not path.exists():
+    if not is_whole_jpeg(path):
         _save(question, path)
     return image_question(path, question.text)
 
@@ -63,12 +65,14 @@ def write_vstar(asked: Sequence[Question], folder: Path) -> Iterator[Path]:
             "answer": question.answer,
             "size": question.size,
         }
-        (place / f"{stem}.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_whole(place / f"{stem}.json", json.dumps(facts, indent=1) + "\n")
         yield image
 
 
 def _save(question: Question, path: Path) -> None:
-    question.render().save(path, quality=95, subsampling=0)
+    data = io.BytesIO()
+    question.render().save(data, "JPEG", quality=95, subsampling=0)
+    write_whole(path, data.getvalue())
 
 
 def _pixels(thing: Thing, cell: int) -> list[int]:

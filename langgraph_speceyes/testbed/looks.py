@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 from langchain_core.language_models import BaseChatModel
@@ -14,6 +13,7 @@ from langgraph_speceyes.images import (
     ResizeRule,
     check_image,
     crop_reference,
+    off_loop,
     parse_reference,
 )
 from langgraph_speceyes.looks import Look, Observations, Sight, ocr, own_calls, tiles
@@ -53,7 +53,7 @@ class QuartersOrText:
 
     async def acall(self, sight: Sight) -> Observations:
         """Look, off the event loop."""
-        return await asyncio.to_thread(self, sight)
+        return await off_loop(self, sight)
 
     def _chosen(self, sight: Sight) -> Look:
         return self.text if _LABEL in sight.question else self.quarters

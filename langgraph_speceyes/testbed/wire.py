@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.tool import tool_call
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from langgraph_speceyes.agent.marks import Written
 from langgraph_speceyes.agent.question import MARKUP_MARK
 from langgraph_speceyes.scoring.separability import FLOOR
 
@@ -178,7 +179,7 @@ def _message(turn: Mapping[str, Any], at: int, tool_images: bool) -> BaseMessage
         return SystemMessage(_content(turn, where, images=False))
     if role == "user":
         # a client's protocol writes its tags (<tool_response>) into a user's turn, and vLLM reads them as tokens
-        marks = {MARKUP_MARK: True}
+        marks = {MARKUP_MARK: Written("yes")}
         return HumanMessage(_content(turn, where, images=True), additional_kwargs=marks)
     if role == "tool":
         if not _text(turn.get("tool_call_id")):

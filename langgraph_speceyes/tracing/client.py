@@ -6,6 +6,7 @@ from typing import Any
 
 from langsmith import Client
 
+from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text
 from langgraph_speceyes.tracing.mask import mask_images
 
 _LEFT = frozenset({"attachments"})
@@ -72,4 +73,8 @@ def masking_view(client: Client) -> Client:
 
 
 def _masked(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: value if key in _LEFT else mask_images(value) for key, value in fields.items()}
+    return {key: value if key in _LEFT else _field(key, value) for key, value in fields.items()}
+
+
+def _field(key: str, value: Any) -> Any:
+    return foreign_text(value, MOST_OF_OURS) if key == "error" and isinstance(value, str) else mask_images(value)

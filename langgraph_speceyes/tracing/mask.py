@@ -1,10 +1,11 @@
-"""Replacing images in anything a trace may hold by their digests."""
+"""Replacing images in anything a trace may hold by their digests, and credentials by asterisks."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import logging
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from langgraph.types import Send
 from pydantic import BaseModel
 
+from langgraph_speceyes.foreign import HIDDEN, are_pixels, counted, is_secret, masked_text
 from langgraph_speceyes.images.block import find_payload
 from langgraph_speceyes.images.mime import sniff_mime
 from langgraph_speceyes.tracing.digest import DIGEST, digest_payload
@@ -36,6 +38,8 @@ _BOXED = r"AAAA[A-Za-z0-9+/]{2}Z0eXB"
 _PRINTED = (r"\x89PNG", r"\xff\xd8\xff", "GIF8", "RIFF", r"II*\x00", r"MM\x00*")
 _PRINTED_BEGINNING = rf"(?={'|'.join(map(re.escape, _PRINTED))}|\\x00\\x00\\x00.{{1,4}}ftyp)"
 _MARKS = ("data:", "DATA:", *_BEGINNINGS, "Z0eXB", *_PRINTED, "ftyp")
+_OTHER_URL = re.compile(r"data:(?!image/)[\w.+-]{1,60}/[^\s,\"'<>\\]{1,200},[^\s\"'<>()\\]+", re.I)
+"""A document or a recording."""
 _NO_PAYLOAD = " \t\r\n\"'<>()\\{}"
 _BASE64 = r"[A-Za-z0-9+/_-]"
 _MORE = rf"(?:(?:\\[rn]|[\r\n]){{1,4}}[ \t]*{_BASE64}{{40,}})*={{0,2}}"  # base64 in lines, as mail has it
@@ -54,8 +58,10 @@ def mask_images(value: Value) -> Value:
     """Replace every image by its digest, media type and size: ``sha256:<16 hex> (image/jpeg, 5242880 bytes)``.
 
     What counts as an image: the data of image blocks in every layout the package reads, ``data:image`` URLs wherever
-    they stand, bytes that begin like an image, base64 text of 64 characters and more that does, and the data beside an
-    image media type. References (paths, URLs, ``sha256:``) and everything else stay as they are.
+    they stand, the data beside an image media type, bytes that are no text, arrays and lists of 64 numbers and more,
+    and what :func:`~langgraph_speceyes.foreign.masked_text` finds in a text: base64 from its middle on, hexadecimal
+    digits, printed bytes. Of what has no beginning that tells its kind only the length is shown. Credentials become
+    ``***``. References (paths, URLs, ``sha256:``) and everything else stay as they are.
 
     Args:
         value: Anything a run may be given or return: messages as objects or as dictionaries, states, lists,
@@ -108,6 +114,10 @@ def _walker(kind: type) -> Callable[[Any, set[int]], Any] | None:
         return _walk_model
     if issubclass(kind, Send):
         return _walk_send
+    if issubclass(kind, BaseException):
+        return _walk_error
+    if hasattr(kind, "__array__"):
+        return _walk_array
     return _walk_dataclass if dataclasses.is_dataclass(kind) else None
 
 
@@ -135,9 +145,16 @@ def _declared(value: Mapping[Any, Any]) -> tuple[tuple[str, ...], str]:
 
 
 def _walk_block(value: Mapping[Any, Any], keys: tuple[str, ...], form: str, above: set[int]) -> Any:
-    changed = {}
+    changed: dict[Any, Any] = {}
+    long = [key for key in value if type(key) is str and len(key) >= _SHORTEST]
+    renamed = {key: new for key in long if (new := _mask_text(key)) != key}
+    other = _is_other_file(value)
     for key, item in value.items():
-        if type(item) in _PLAIN:
+        if type(item) in _PLAIN or (other and key in _DATA_KEYS and isinstance(item, str)):
+            continue
+        if is_secret(key, item):
+            if item != HIDDEN:
+                changed[key] = HIDDEN
             continue
         if not keys or key != keys[0]:
             new = _walk(item, above)
@@ -149,11 +166,27 @@ def _walk_block(value: Mapping[Any, Any], keys: tuple[str, ...], form: str, abov
             new = _walk(item, above)
         if new is not item:
             changed[key] = new
+    if renamed:
+        return {renamed.get(key, key): changed.get(key, item) for key, item in value.items()}
     return {**value, **changed} if changed else value
+
+
+def _walk_array(value: Any, above: set[int]) -> Any:
+    shape = tuple(getattr(value, "shape", ()))
+    if math.prod(shape) < _SHORTEST:
+        return value
+    return f"({type(value).__name__} of shape {shape} and type {getattr(value, 'dtype', 'unknown')})"
+
+
+def _walk_error(value: BaseException, above: set[int]) -> Any:
+    said = repr(value)
+    return value if (masked := _mask_text(said)) == said else masked
 
 
 def _walk_items(value: Any, above: set[int]) -> Any:
     items = list(value)
+    if len(items) and are_pixels(items):
+        return [f"({len(items)} numbers or lists of them)"]
     new = [_walk(item, above) for item in items]
     if all(a is b for a, b in zip(new, items, strict=True)):
         return value
@@ -189,6 +222,11 @@ def _image_mime(block: Mapping[Any, Any]) -> str | None:
     return None
 
 
+def _is_other_file(block: Mapping[Any, Any]) -> bool:
+    """Whether a dictionary says of its data that it is no image: a document, a recording."""
+    return _image_mime(block) is None and any(isinstance(block.get(key), str) for key in _MIME_KEYS)
+
+
 def _mask_payload(payload: str | bytes | bytearray | memoryview, form: str, holder: Mapping[Any, Any]) -> Any:
     """Mask what an image block holds: everything but a reference."""
     if isinstance(payload, (bytes, bytearray, memoryview)):
@@ -201,16 +239,32 @@ def _mask_payload(payload: str | bytes | bytearray | memoryview, form: str, hold
 
 
 def _mask_bytes(data: bytes, value: Any) -> Any:
-    return digest_payload(data) if sniff_mime(data[:16]).startswith("image/") and len(data) >= 16 else value
+    if sniff_mime(data[:16]).startswith("image/") and len(data) >= 16:
+        return digest_payload(data)
+    return digest_payload(data) if len(data) >= _SHORTEST and not _is_text(data) else value
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        text = data.decode()
+    except ValueError:
+        return False
+    return masked_text(text, secrets=False) == text
 
 
 def _mask_text(text: str) -> str:
+    if _OTHER_URL.fullmatch(text) and not text.partition(",")[2].startswith(_BEGINNINGS):
+        return text
     if text[:11].lower() == "data:image/" or (text.startswith(_BEGINNINGS) and len(text) >= _SHORTEST):
         if not any(mark in text for mark in _NO_PAYLOAD) and not (found := digest_payload(text)).startswith("undec"):
             return found
     elif not _suspicious(text):
-        return text
-    return _EMBEDDED.sub(_replaced, text)
+        return masked_text(text)
+    return masked_text(_EMBEDDED.sub(_replaced, text), _described)
+
+
+def _described(data: str) -> str:
+    return digest_payload(data) if data[:5].lower() == "data:" else counted(data)
 
 
 def _suspicious(text: str) -> bool:

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langgraph_speceyes.answers.agreement import UNDECIDED, Agreement, agree
 from langgraph_speceyes.answers.words import unwrapped
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.models.given import Model, resolve_model
 from langgraph_speceyes.scoring import tool_need
@@ -80,7 +81,8 @@ class ChatAgreement(Agree):
         if (messages := _asked(found, question, first, second)) is None:
             return found
         try:
-            return self._read(self.model.invoke(messages, _QUIET, **_SETTINGS), found)
+            with contained():
+                return self._read(self.model.invoke(messages, _QUIET, **_SETTINGS), found)
         except Exception as error:
             return _troubled(error, found)
 
@@ -90,7 +92,8 @@ class ChatAgreement(Agree):
         if (messages := _asked(found, question, first, second)) is None:
             return found
         try:
-            return self._read(await self.model.ainvoke(messages, _QUIET, **_SETTINGS), found)
+            with contained():
+                return self._read(await self.model.ainvoke(messages, _QUIET, **_SETTINGS), found)
         except Exception as error:
             return _troubled(error, found)
 
@@ -119,7 +122,8 @@ class AgreeFunction(Agree):
         if not first or not second or not unwrapped(first) or not unwrapped(second):
             return UNDECIDED
         try:
-            said: object = self.function(question, first, second)
+            with contained():
+                said: object = self.function(question, first, second)
         except Exception as error:
             return replace(UNDECIDED, error=describe_error(error))
         if said is None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.traffic import recorder  # noqa: F401  what is begun at exit last is closed first: jobs, then records
 
@@ -150,7 +151,8 @@ class Background:
             with self._changed:
                 self._changed.wait_for(lambda: self._drains, max(0.0, due - time.monotonic()))
             try:
-                job.run()
+                with contained():
+                    job.run()
             except Exception as error:
                 self._trouble(job, error)
             finally:
@@ -163,7 +165,8 @@ class Background:
         if not self._drains:
             await asyncio.sleep(BEHIND_S)
         async with limit:
-            await job.arun()
+            with contained():
+                await job.arun()
 
     def _over(self, task: asyncio.Task[None], job: Job) -> None:
         self._tasks.discard(task)

@@ -10,6 +10,7 @@ from langgraph.store.base import BaseStore, Op
 from langgraph.store.base.batch import AsyncBatchedBaseStore
 
 from langgraph_speceyes.errors import JournalError, describe_error
+from langgraph_speceyes.foreign import cleaned
 
 _TRIES = 5
 
@@ -38,7 +39,7 @@ def call_store(store: BaseStore, ops: Iterable[Op], timeout_s: float) -> list[An
     except JournalError:
         raise
     except Exception as error:  # every store has errors of its own
-        raise JournalError(f"{type(store).__name__}: {describe_error(error)}") from error
+        raise JournalError(f"{type(store).__name__}: {describe_error(error)}") from cleaned(error)
 
 
 def _on_its_loop(store: AsyncBatchedBaseStore, ops: list[Op], timeout_s: float) -> list[Any]:

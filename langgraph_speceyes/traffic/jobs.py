@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 
 from langgraph_speceyes.answers.agreement import Agreement
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.traffic.record import Record
@@ -37,7 +38,8 @@ class Comparison:
         for depth, text in answers_in(self.record):
             said = text or ""
             try:
-                found = self._known.get(said) or self.traffic.agree(self._question, *self._pair(said))
+                with contained():
+                    found = self._known.get(said) or self.traffic.agree(self._question, *self._pair(said))
             except Exception as error:
                 found, self._second = _undecided(error), None
             self._take(depth, said, found)
@@ -48,7 +50,8 @@ class Comparison:
         for depth, text in answers_in(self.record):
             said = text or ""
             try:
-                found = self._known.get(said) or await self.traffic.agree.acall(self._question, *self._pair(said))
+                with contained():
+                    found = self._known.get(said) or await self.traffic.agree.acall(self._question, *self._pair(said))
             except Exception as error:
                 found, self._second = _undecided(error), None
             self._take(depth, said, found)
@@ -82,7 +85,8 @@ class ShadowRun(Comparison):
     def run(self) -> None:
         """Run the front end, then compare."""
         try:
-            found = self.traffic.shadow.run(self.state)
+            with contained():
+                found = self.traffic.shadow.run(self.state)
         except Exception as error:
             self._failed(error)
             return
@@ -92,7 +96,8 @@ class ShadowRun(Comparison):
     async def arun(self) -> None:
         """Run the front end, then compare; see :meth:`run`."""
         try:
-            found = await self.traffic.shadow.arun(self.state)
+            with contained():
+                found = await self.traffic.shadow.arun(self.state)
         except Exception as error:
             self._failed(error)
             return
@@ -129,7 +134,8 @@ class Audit:
         assert self.traffic.again is not None, "an audit needs the agent"
         began = time.perf_counter()
         try:
-            values, answer = self.traffic.again.run(self.state, self.config)
+            with contained():
+                values, answer = self.traffic.again.run(self.state, self.config)
         except Exception as error:
             self._failed(error)
         else:
@@ -140,7 +146,8 @@ class Audit:
         assert self.traffic.again is not None, "an audit needs the agent"
         began = time.perf_counter()
         try:
-            values, answer = await self.traffic.again.arun(self.state, self.config)
+            with contained():
+                values, answer = await self.traffic.again.arun(self.state, self.config)
         except Exception as error:
             self._failed(error)
         else:

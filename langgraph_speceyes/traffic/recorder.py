@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TypedDict
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import JournalError, describe_error
 from langgraph_speceyes.traffic.guard import FORK_WAIT_S, watch_forks
 from langgraph_speceyes.traffic.journal import Journal, check_number
@@ -185,7 +186,8 @@ class Recorder:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                self.journal.write_many(batch)
+                with contained():
+                    self.journal.write_many(batch)
             except JournalError as error:
                 self._trouble(error)
             except Exception as error:  # not the journal's state: one of the records, or the journal's own mistake

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ from langgraph_speceyes.front.alone import alone
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.intake import WATCHED
 from langgraph_speceyes.front.route import WATCHING
+from langgraph_speceyes.images import off_loop
 from langgraph_speceyes.question import question_at, seen
 from langgraph_speceyes.scoring import Gate
 
@@ -67,7 +67,7 @@ class Shadow:
 
     async def arun(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Run the phases; see :meth:`run`."""
-        given = await asyncio.to_thread(self._given, state)
+        given = await off_loop(self._given, state)
         if given["speceyes_query"]["reason"] is not None:
             return given
         with self.front.scope.during(given["speceyes_query"]["id"]):

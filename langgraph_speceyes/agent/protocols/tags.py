@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from langgraph_speceyes.errors import ToolInputError
 
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _CALL = re.compile(r"<tool_call>.*?(?:</tool_call>|$)", re.DOTALL)
 _OPENING = re.compile(r"<(tool_call|answer)>")
 _ANSWER = re.compile(r"<(answer)>")
@@ -33,11 +33,23 @@ def strip_thoughts(text: str) -> str:
     A thought whose opening tag was part of the prompt is removed too; one that is never closed is kept without its
     tag, for it may hold all there is.
     """
-    text = _THOUGHT.sub("", text)
+    kept, at = list[str](), 0
+    for begin, end in _thoughts(text):
+        kept.append(text[at:begin])
+        at = end
+    text = "".join([*kept, text[at:]])
     head, close, tail = text.partition("</think>")
     if close and not _OPENING.search(head):
         text = tail
     return text.replace("<think>", "").replace("</think>", "").strip()
+
+
+def _thoughts(text: str) -> Iterator[tuple[int, int]]:
+    """Where closed thoughts begin and end, in one pass: an expression would look for each end anew."""
+    end = 0
+    while (begin := text.find("<think>", end)) >= 0 and (close := text.find("</think>", begin)) >= 0:
+        end = close + len("</think>")
+        yield begin, end
 
 
 def find_tagged(text: str, opening: re.Pattern[str] = _OPENING) -> Tagged | None:
@@ -56,11 +68,13 @@ def locate_tagged(text: str, opening: re.Pattern[str]) -> tuple[Tagged, int | No
     Returns:
         What is tagged, and where the text goes on behind the closing tag, None where there is none.
     """
-    thoughts = [match.span() for match in _THOUGHT.finditer(text)]
-    found = None
+    thoughts, found = _thoughts(text), None
+    thought = next(thoughts, None)
     for match in opening.finditer(text):
+        while thought is not None and thought[1] <= match.start():
+            thought = next(thoughts, None)
         # What looks like a thought behind the first tag is part of a call's JSON or of the answer.
-        if not any(start < match.start() < end for start, end in thoughts):
+        if thought is None or not thought[0] < match.start():
             found = match
             break
         found = found or match

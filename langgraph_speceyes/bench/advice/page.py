@@ -15,8 +15,9 @@ from langgraph_speceyes.bench.report.page.html import check_installed, html
 from langgraph_speceyes.bench.report.page.markdown import markdown
 from langgraph_speceyes.bench.report.plots.drawing import Drawing, Plot
 from langgraph_speceyes.bench.report.text import Text
-from langgraph_speceyes.bench.runs import MANIFEST, write_whole
+from langgraph_speceyes.bench.runs import MANIFEST
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.files import write_whole
 
 PAGE, MARKDOWN, FIGURES, GATE = "advice.html", "advice.md", "advice.json", "gate.json"
 TITLE = "SpecEyes advice"

@@ -23,8 +23,8 @@ from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweep
 from langgraph_speceyes.bench.report.table import Cell, Mean, Row, Table, column, table
 from langgraph_speceyes.bench.report.text import shown
 from langgraph_speceyes.bench.report.ways import Ways, ways
-from langgraph_speceyes.bench.runs import write_whole
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.files import write_whole
 
 __all__ = ["PAGE", "Report", "figures", "show_report", "write_report"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from langgraph_speceyes.bench.report.cases import Mistake
+from langgraph_speceyes.files import write_whole
 
 _TILE = 256
 _TEXT = 78
@@ -50,7 +51,9 @@ def contact_sheet(mistakes: Sequence[Mistake], file: Path) -> None:
         ]
         for row, line in enumerate(lines):
             pen.text((x, y + _TILE + 4 + 18 * row), _fitting(pen, line, font), fill="black", font=font)
-    sheet.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    data = io.BytesIO()
+    sheet.save(data, "JPEG", quality=_QUALITY, optimize=True)
+    write_whole(file, data.getvalue())
 
 
 def _small(file: str | None) -> Image.Image | None:

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from langgraph_speceyes.bench.runs import write_whole
 from langgraph_speceyes.bench.simulation.designs import Design
 from langgraph_speceyes.bench.simulation.looks import draw_looks, look_curves
 from langgraph_speceyes.bench.simulation.paper import PRESETS
 from langgraph_speceyes.bench.simulation.predict import Load, Prediction
 from langgraph_speceyes.errors import MissingExtraError
+from langgraph_speceyes.files import write_whole
 
 NAMES: dict[Design, str] = {
     "agent_serial": "agent, one by one",

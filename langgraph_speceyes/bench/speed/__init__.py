@@ -26,6 +26,7 @@ from langgraph_speceyes.bench.speed.stream import peak
 from langgraph_speceyes.bench.speed.subjects import Bench, in_turn
 from langgraph_speceyes.bench.speed.words import AIMS, words
 from langgraph_speceyes.errors import ArgumentError, SpecEyesError
+from langgraph_speceyes.files import write_whole
 
 __all__ = ["AIMS", "KEYS", "MEASUREMENTS", "Bench", "Figure", "Measured", "run"]
 
@@ -94,10 +95,10 @@ class Measured:
             "details": {name: part.details for name, part in self.parts.items()},
         }
         file = folder / MEASURED
-        file.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(everything, indent=1) + "\n")
         plots = draw(folder, self.figures, {name: part.details for name, part in self.parts.items()})
         page = folder / PAGE
-        page.write_text(self._page(plots), encoding="utf-8")
+        write_whole(page, self._page(plots))
         return [file, page, *(folder / f"{plot.name}.png" for plot in plots)]
 
     def _page(self, plots: Sequence[Plot]) -> str:

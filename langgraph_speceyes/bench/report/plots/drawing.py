@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langgraph_speceyes.errors import MissingExtraError
+from langgraph_speceyes.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,12 +114,14 @@ class Drawing:
         with self._style(STYLE):
             figure = self._figure(figsize=(WIDTH, height), layout="constrained")
             draw(figure)
-            figure.savefig(self.folder / f"{name}.png", dpi=144, facecolor="white")
+            png = io.BytesIO()
+            figure.savefig(png, format="png", dpi=144, facecolor="white")
             figure.set_layout_engine("none")  # it is laid out
             svg = io.StringIO()
             quiet = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             figure.savefig(svg, format="svg", facecolor="white", metadata=quiet)
-        (self.folder / f"{name}.svg").write_text(svg.getvalue(), encoding="utf-8")
+        write_whole(self.folder / f"{name}.png", png.getvalue())
+        write_whole(self.folder / f"{name}.svg", svg.getvalue())
         return Plot(name, title, caption, _inline(svg.getvalue(), len(self._names)))
 
 

@@ -1,0 +1,271 @@
+"""Whatever code of others raises is the outcome of the query that met it, and of no other."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
+from PIL import Image
+
+from langgraph_speceyes import Slots, create_funnel, create_speceyes, create_visual_agent
+from langgraph_speceyes.contained import contained
+from langgraph_speceyes.errors import EscapeError
+from langgraph_speceyes.front.calling import on_thread
+from tests.hostile.faults import AROUND, FORMS, KINDS, asked, at_rest, run, wrong
+from tests.scripted import Scripted, judge, speculator
+from tests.waiting import PATIENCE_S, auntil
+
+QUERIES = {"funnel": 160, "graph": 40, "hedge": 40, "middleware": 40}
+"""A sample; `make faults` asks 5,000. In the funnel each kind fails at each place once."""
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
+    return str(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("around", AROUND)
+def test_each_query_has_one_outcome(image: str, around: str, form: str) -> None:
+    threads, slots = threading.active_count(), Slots(8)
+    results = run(around, form, QUERIES[around], image, slots)
+    assert len(results) == QUERIES[around]
+    assert wrong(around, results, QUERIES[around]) == {}
+    assert (slots._held, len(slots._queue)) == (0, 0)
+    # the recorder's thread stays for a while
+    assert at_rest(threads + 2) <= threads + 2
+
+
+@pytest.mark.parametrize("kind", [*KINDS, KeyboardInterrupt])
+async def test_what_is_contained(kind: type[BaseException]) -> None:
+    def fails() -> None:
+        with contained():
+            raise kind("own")
+
+    async def afails() -> None:
+        with contained():
+            raise kind("own")
+
+    with pytest.raises(Exception, match="own"):
+        on_thread(fails).result(PATIENCE_S)
+    if kind is not KeyboardInterrupt:
+        with pytest.raises(Exception, match="own"):
+            await afails()
+        with pytest.raises(Exception, match="own"):
+            await asyncio.create_task(afails())
+
+
+async def test_what_is_meant_for_the_task_passes() -> None:
+    begun = asyncio.Event()
+
+    async def waits() -> None:
+        with contained():
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(waits())
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(waits(), 0.01)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await waits()
+
+
+def test_a_coroutine_that_is_closed_is_no_fault() -> None:
+    @types.coroutine
+    def ready() -> Any:
+        yield
+
+    async def waits() -> None:
+        with contained():
+            await ready()
+
+    alone = waits()
+    alone.send(None)
+    alone.close()  # raises nothing
+
+
+async def test_tasks_begun_within_raise_no_system_exit_out_of_the_loop() -> None:
+    """LangChain asks models in tasks of its own, and LangGraph runs nodes in some."""
+
+    async def ends() -> None:
+        await asyncio.sleep(0)
+        raise SystemExit(3)
+
+    async def own_cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with contained():
+        task, other = asyncio.create_task(ends()), asyncio.create_task(own_cancelled())
+        await asyncio.wait({task, other})
+        never = asyncio.create_task(ends())
+    assert isinstance(task.exception(), EscapeError)
+    assert other.cancelled()
+    never.cancel()  # before it has begun
+    await asyncio.wait({never})
+    assert never.cancelled()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, ValueError])
+@pytest.mark.parametrize("form", ["invoke", "ainvoke", "astream"])
+async def test_tools_and_nodes_of_agents(image: str, kind: type[BaseException], form: str) -> None:
+    @tool
+    def boom(what: str) -> str:
+        """Fail."""
+        raise kind("the tool")
+
+    calls = Scripted(answer='<tool_call>{"name": "boom", "arguments": {"what": "x"}}</tool_call>')
+    own = create_visual_agent(calls, tools=[boom], protocol="deepeyes")
+
+    async def act(state: MessagesState) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        raise kind("a node")
+
+    def sync_act(state: MessagesState) -> dict[str, Any]:
+        raise kind("a node")
+
+    beside: Any = StateGraph(MessagesState)
+    for name in ("first", "second"):  # two at once: LangGraph runs each in a task or thread of its own
+        beside.add_node(name, sync_act if form == "invoke" else act)
+        beside.add_edge(START, name)
+    for agent in (own, beside):
+        graph = create_speceyes(agent, speculator=speculator(0.01)).compile()
+        with pytest.raises(Exception, match=r"the tool|a node|StopIteration|GeneratorExit"):
+            await asks(graph, form, image)
+
+
+async def asks(graph: Any, form: str, image: str) -> None:
+    if form == "invoke":
+        await asyncio.to_thread(graph.invoke, asked(image, 0))
+    elif form == "ainvoke":
+        await graph.ainvoke(asked(image, 0))
+    else:
+        async for _ in graph.astream(asked(image, 0), stream_mode=["messages", "values"]):
+            pass
+
+
+class Held:
+    """Where queries wait until they are let go, by number."""
+
+    def __init__(self) -> None:
+        self.waiting: set[int] = set()
+        self.go = asyncio.Event()
+
+    async def at(self, number: int) -> None:
+        self.waiting.add(number)
+        await self.go.wait()
+
+
+@pytest.mark.parametrize("place", ["judge", "speculate", "look", "agent", "slot"])
+@pytest.mark.parametrize("hedge", [False, True])
+async def test_a_cancelled_caller_cancels_its_query_and_no_other(image: str, place: str, hedge: bool) -> None:
+    held, slots, count = Held(), Slots(1 if place == "slot" else 8), 6
+
+    class Waiting(Scripted):
+        role: str
+
+        async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+            if self.role == place:
+                await held.at(len(held.waiting))
+            return self._generate(messages)
+
+    async def look(image: str, question: str) -> None:
+        if place == "look":
+            await held.at(len(held.waiting))
+
+    async def act(state: MessagesState) -> dict[str, Any]:
+        if place in ("agent", "slot"):
+            await held.at(len(held.waiting))
+        return {"messages": [AIMessage("from the agent")]}
+
+    agent: Any = StateGraph(MessagesState)
+    agent.add_node("act", act)
+    agent.add_edge(START, "act")
+    graph = create_speceyes(
+        agent,
+        speculator=Waiting(content=speculator(0.01).content, role="speculate"),
+        judge=Waiting(content=judge(0.1).content, role="judge"),
+        looks=[look],
+        order="judge_first",
+        max_concurrent_agents=slots,
+        hedge=hedge and place in ("agent", "slot"),
+    ).compile()
+    tasks = [asyncio.create_task(graph.ainvoke(asked(image, number))) for number in range(count)]
+    await auntil(lambda: len(held.waiting) + len(slots._queue) == count)
+    gone = tasks[1::2]
+    for task in gone:
+        task.cancel()
+    await asyncio.wait(gone)
+    assert all(task.cancelled() for task in gone)
+    held.go.set()
+    for task in tasks[::2]:
+        assert (await task)["messages"][-1].text == "from the agent"
+    await auntil(lambda: slots._held == 0)
+    assert len(slots._queue) == 0
+
+
+async def test_a_cancelled_funnel_leaves_nothing(image: str) -> None:
+    held, slots = Held(), Slots(3)
+
+    async def act(state: MessagesState) -> dict[str, Any]:
+        await held.at(len(held.waiting))
+        return {"messages": [AIMessage("from the agent")]}
+
+    agent: Any = StateGraph(MessagesState)
+    agent.add_node("act", act)
+    agent.add_edge(START, "act")
+    built = create_speceyes(agent, speculator=speculator(0.01), max_concurrent_agents=slots)
+    queries = {"queries": [asked(image, number)["messages"] for number in range(9)]}
+    task = asyncio.create_task(create_funnel(built).compile().ainvoke(queries))
+    await auntil(lambda: len(held.waiting) == 3 and len(slots._queue) == 6)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    await auntil(lambda: slots._held == 0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+PROGRAM = """
+import signal, sys, time
+from langchain_core.messages import HumanMessage
+from langgraph_speceyes import create_speceyes
+from tests.scripted import Agent, speculator
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+def before():
+    print("asked", flush=True)
+    time.sleep(600)
+graph = create_speceyes(Agent().graph, speculator=speculator(before=before)).compile()
+blocks = [{"type": "image", "url": sys.argv[1]}, {"type": "text", "text": "What?"}]
+given = {"messages": [HumanMessage(blocks)]}
+print(graph.invoke(given))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 7)])
+def test_ctrl_c_and_a_handler_that_exits_end_the_program(image: str, number: int, code: int) -> None:
+    root = Path(__file__).parents[1]
+    program = [sys.executable, "-W", "ignore", "-c", PROGRAM, image]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "asked\n"
+        running.send_signal(number)
+        try:
+            said = running.communicate(timeout=PATIENCE_S)
+        finally:
+            running.kill()
+    assert running.returncode == code, said
