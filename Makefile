@@ -1,21 +1,28 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo
 STAMP := $(VENV)/.installed
+# without byte code: Python makes that of the modules that are used
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo local-models test test-vllm threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo crawl newcomer upload local-models test test-vllm threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-$(STAMP): pyproject.toml constraints.txt
+$(DEMO): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,ocr,sandbox,middleware,openai,server,eval,notebook,docs,dev]' -c constraints.txt
+	$(PIP) torch -c constraints.txt
+	$(PIP) -e '.[local,ocr]' -c constraints.txt
+	@touch $(DEMO)
+
+$(STAMP): $(DEMO)
+	$(PIP) -e '.[local,ocr,sandbox,middleware,openai,server,eval,notebook,docs,dev]' -c constraints.txt
 	@touch $(STAMP)
 
-demo: $(STAMP) ## Embedded questions through the agent alone and through SpecEyes, side by side
+demo: $(DEMO) ## Embedded questions through the agent alone and through SpecEyes, side by side
 	$(BIN)/speceyes demo
 
 test: $(STAMP) ## Run the tests
@@ -61,6 +68,16 @@ bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into r
 
 docs: $(STAMP) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+crawl: docs ## Every page of the site in headless Chromium, at two widths, light and dark; pictures in results/site
+	@test -x .crawl/bin/python || { $(PYTHON) -m venv .crawl && .crawl/bin/pip install --quiet 'selenium>=4.20'; }
+	.crawl/bin/python tests/newcomer/crawl.py site --shots results/site
+
+newcomer: ## README's commands in their order, in a fresh clone with a fresh environment
+	$(PYTHON) tests/newcomer/stranger.py
+
+upload: $(STAMP) ## What a bypassed photo sends to hosted models and takes, also over a line of 50 Mbit/s
+	$(BIN)/python -W ignore -m tests.hosted.upload --write
 
 lint: $(STAMP) ## Ruff and the type checker
 	$(BIN)/ruff check .

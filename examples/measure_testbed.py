@@ -6,15 +6,14 @@
 Two processes, one thread each, ask 300 questions of every split, one at a time, the methods taking turns at going
 first. Live are the agent, the bypass with the pair's looks and without, and the plain cascade. Every depth is asked
 about every question (`--full`): the other ways to put judge, depths and agent together are replayed from what was
-measured (`docs/results/depths.md`). The runs end up in `results/`, the report in `docs/results`, and the tables of
-README and model cards between their markers.
+measured (`docs/results/depths.md`). The runs end up in `results/`, the report in `docs/results`, and every figure that
+README, documentation and model cards show of them in its place (`figures.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -32,9 +31,11 @@ from langgraph_speceyes.bench.report.ways import ways
 from langgraph_speceyes.bench.routes import answered_at, passed
 from langgraph_speceyes.bench.runs import Outcome, read_runs
 from langgraph_speceyes.bench.statistics import bootstrapped, share, sums, total_speedup
-from langgraph_speceyes.testbed.code_agent import CODE_AGENT
 from langgraph_speceyes.testbed.pair import CASCADE_GATE, CHECKPOINTS, CHOSEN_GATE, MAX_STEPS
 from langgraph_speceyes.testbed.questions import SPLITS, questions
+
+sys.path.insert(0, str(Path(__file__).parent))
+from figures import write
 
 ROOT = Path(__file__).parent.parent
 # about as much work in each
@@ -102,7 +103,7 @@ def main() -> None:
     cli.add_argument("--docs", type=Path, default=ROOT / "docs" / "results", help="folder of the report")
     cli.add_argument("--look", action="append", help="as `speceyes eval` takes it; the default is the pair's own looks")
     cli.add_argument("--models", help="a function that returns bench.methods.Models, such as a pair with a worse judge")
-    cli.add_argument("--no-tables", action="store_true", help="leave README and model cards alone")
+    cli.add_argument("--no-tables", action="store_true", help="leave README, documentation and model cards alone")
     cli.add_argument("--code", action="store_true", help="the agent that writes code, 200 questions of each split")
     a = cli.parse_args()
     if a.code:
@@ -126,8 +127,7 @@ def main() -> None:
         (a.docs / "depths.md").write_text(text)
     if a.no_tables:
         return
-    for file in (ROOT / "README.md", *CHECKPOINTS.rglob("README.md")):
-        rewrite(file, {name: table(figures, rows) for name, rows in TABLES.items()})
+    write({name: table(figures, rows) for name, rows in TABLES.items()})
 
 
 def evaluate(out: Path, limit: int, runs: dict[str, tuple[str, ...]], options: list[str]) -> None:
@@ -149,7 +149,7 @@ def measure_code(out: Path, limit: int) -> None:
     """Measure the agent that writes code, alone and behind the bypass, and rewrite its card's table."""
     evaluate(out, limit, CODE_RUNS, ["--models", CODE_MODELS, *repeated("--method", METHODS[:2])])
     outcomes = [one for _, found in read_runs([out / name for name in CODE_RUNS]) for one in found]
-    rewrite(CODE_AGENT / "README.md", {"code": table(code_figures(outcomes), CODE_TABLE)})
+    write({"code": table(code_figures(outcomes), CODE_TABLE)})
 
 
 def code_figures(outcomes: list[Outcome]) -> dict[str, dict[str, Any]]:
@@ -212,15 +212,6 @@ def cell(value: float | None, low: float, high: float, *, percent: bool) -> str:
     if percent:
         return f"{value * 100:.1f} % ({low * 100:.1f} .. {high * 100:.1f})"
     return f"{value:.2f} ({low:.2f} .. {high:.2f})"
-
-
-def rewrite(file: Path, tables: dict[str, str]) -> None:
-    """Put each table between its markers, `<!-- table: NAME -->` and `<!-- end -->`, where the file has them."""
-    text = file.read_text()
-    for name, lines in tables.items():
-        pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda m, lines=lines: f"{m[1]}\n{lines}\n\n{m[2]}", text, flags=re.DOTALL)
-    file.write_text(text)
 
 
 if __name__ == "__main__":

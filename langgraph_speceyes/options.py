@@ -15,6 +15,7 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.looks import Look, LookFunction, resolve_looks
 from langgraph_speceyes.models.given import Model
+from langgraph_speceyes.models.overview import FrontPixels, check_pixels
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.question import FOLLOW_UPS, FollowUps
 from langgraph_speceyes.scoring import FIRST_LOOKS, FirstLook, Gate
@@ -74,6 +75,7 @@ class Settings(TypedDict, total=False):
     agree: Any
     looks: Sequence[Look | LookFunction]
     first_look: FirstLook | None
+    front_pixels: FrontPixels
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,12 @@ class Options:
         first_look: ``"rejected"``: as said at `looks`; ``"always"``: a question comes to the first look at once, the
             answer from the whole image is not asked for, and the judge is asked about follow-ups only. The default is
             the gate file's, else ``"rejected"``.
+        front_pixels: Most pixels of an image that a hosted judge and speculator are sent: larger ones are shrunk, and
+            encoded once for both. ``"auto"`` goes by the model's family, 1.6 million where nothing else is known
+            (:data:`~langgraph_speceyes.models.overview.OVERVIEW`); None sends images as they are. A mapping sets
+            ``judge`` and ``speculator`` apart: ``{"judge": None}`` lets a judge that is the agent's own model read the
+            agent's bytes, so that a server's prefix cache serves both. Models in this process resize images
+            themselves, remote images stay URLs, and the agent is always given the original.
     """
 
     speculator: Model
@@ -151,6 +159,7 @@ class Options:
     agree: Any = None
     looks: Sequence[Look | LookFunction] = ()
     first_look: FirstLook | None = None
+    front_pixels: FrontPixels = "auto"
 
     @classmethod
     def of(cls, speculator: Model, settings: Mapping[str, Any]) -> Self:
@@ -175,6 +184,7 @@ class Options:
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ArgumentError("timeout_s", "more than 0 seconds, or None", self.timeout_s)
         check_prices(self.prices)
+        check_pixels(self.front_pixels)
         object.__setattr__(self, "looks", resolve_looks(self.looks))
         if self.first_look is not None:
             check_choice("first_look", self.first_look, FIRST_LOOKS)

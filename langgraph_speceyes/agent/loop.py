@@ -56,6 +56,7 @@ class VisualLoop:
         history: Whether it is shown the turns before the question.
         name: Name of the final message.
         least_side: Fewest pixels on a side of what the model is shown.
+        most_pixels: Most pixels of an image that is sent as base64; None for images as they are.
     """
 
     model: Runnable[Any, Any]
@@ -72,6 +73,7 @@ class VisualLoop:
     history: bool
     name: str
     least_side: int
+    most_pixels: int | None = None
 
     def begin(self, state: VisualAgentState) -> Update:
         """Find the question and forget the counts of an earlier run."""
@@ -169,7 +171,7 @@ class VisualLoop:
         final = state["tool_steps"] >= self.max_steps
         with in_force(self.policy):
             prompt = self.protocol.prompt(messages, question, tools=self.schemas, final=final)
-        return inline_images(prompt, self.policy) if self.inline else prompt
+        return inline_images(prompt, self.policy, most_pixels=self.most_pixels) if self.inline else prompt
 
     def _options(self, state: State, prompt: Sequence[BaseMessage]) -> dict[str, Any]:
         """How the model is called with a prompt."""
@@ -187,7 +189,8 @@ class VisualLoop:
         return question_images(messages[: question + 1])
 
     def _view(self, state: State) -> View:
-        return View(self._images(state), self.coordinates, self.resize, self.policy, self.reader, self.least_side)
+        settings = (self.coordinates, self.resize, self.policy, self.reader, self.least_side, self.most_pixels)
+        return View(self._images(state), *settings)
 
     def _block(self, tool: CodeBlocks, call: ToolCall, state: State) -> tuple[str, dict[str, Any]]:
         """A block of code as it is run, and what it is run with.

@@ -17,6 +17,7 @@ from langgraph_speceyes.images import (
     ResizeRule,
     check_image,
     crop_reference,
+    fitted_size,
     intern_reference,
     to_pixels,
 )
@@ -48,6 +49,7 @@ class View:
         reader: Reads text.
         least_side: Fewest pixels on a side of what the model is shown: the patches that its processor merges into a
             token.
+        most_pixels: Most pixels of an image as the model was sent it; None where it was sent the original.
     """
 
     images: Sequence[ImageRef]
@@ -56,6 +58,7 @@ class View:
     policy: ImagePolicy = DEFAULT_POLICY
     reader: TextReader = field(default_factory=Reader)
     least_side: int = LEAST_SIDE
+    most_pixels: int | None = None
 
     def image(self, index: int) -> ImageRef:
         """Return an image of the question.
@@ -89,8 +92,14 @@ class View:
             box = [value * side for value, side in zip(box, (*size, *size), strict=True)]
             pixels = to_pixels(box, space=CoordinateSpace.ABSOLUTE, original=size)
         else:
-            resized = None if self.resize is None else self.resize.size(*size)
-            pixels = to_pixels(list(box), space=self.coordinates, original=size, resized=resized)
+            space, resized = self.coordinates, None
+            # what a box counts are pixels of what the model was sent
+            sent = size if self.most_pixels is None else fitted_size(ref, self.most_pixels, self.policy)
+            if space is CoordinateSpace.ABSOLUTE and sent != size:
+                space, resized = CoordinateSpace.RESIZED, sent
+            elif self.resize is not None:
+                resized = self.resize.size(*sent)
+            pixels = to_pixels(list(box), space=space, original=size, resized=resized)
         width, height = pixels[2] - pixels[0], pixels[3] - pixels[1]
         if max(width, height) > MAX_ASPECT * min(width, height):
             shape = f"{width} x {height} pixels"

@@ -7,6 +7,7 @@ settings of the model calls are the same, and what a run needs to know is noted.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Any, NotRequired
@@ -19,6 +20,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.front.calling import logprob_content, usage
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images
+from langgraph_speceyes.models.overview import pixels_for
 from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS, Prompts, front_end_prompt, system_message
 from langgraph_speceyes.scoring import is_end_token
 from langgraph_speceyes.state import Decision
@@ -62,7 +64,9 @@ def create_cascade(
         assert isinstance(question, HumanMessage), "a question comes last"
         prompt = front_end_prompt(question, system, words.speculate)
         if not getattr(small, "accepts_image_references", False):
-            prompt = inline_images(prompt, policy)
+            # as the bypass sends them
+            most = pixels_for("auto", "speculator", [small])
+            prompt = await asyncio.to_thread(inline_images, prompt, policy, most_pixels=most)
         said = await small.ainvoke(prompt, **settings)
         score = mean_probability(said)
         noted = _noted(said, score, threshold, time.perf_counter() - began)

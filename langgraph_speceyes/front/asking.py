@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.adapter import StateAdapter
-from langgraph_speceyes.errors import PhaseError, describe_error
+from langgraph_speceyes.errors import ImageError, PhaseError, describe_error
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.calling import ModelCall, usage
@@ -27,7 +27,7 @@ class AskingPhase(ABC):
     """A phase that asks one model.
 
     Trouble of any kind becomes a record that sends the query to the agent, or, when `strict`, a
-    :class:`PhaseError` with its cause.
+    :class:`PhaseError` with its cause; an image that cannot be opened is its :class:`ImageError`.
 
     Args:
         call: The model.
@@ -94,6 +94,8 @@ class AskingPhase(ABC):
     def _failed(self, error: Exception, began: float, said: AIMessage | None, state: SpecEyesState) -> dict[str, Any]:
         says = explain(error, self.call.top_logprobs) or describe_error(error)
         if self.strict:
+            if isinstance(error, ImageError):
+                raise error
             raise PhaseError(f"{self.node}: {says}") from cleaned(error)
         # what was said costs what it costs, whatever it is good for
         return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began, state)

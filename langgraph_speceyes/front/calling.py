@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from langgraph_speceyes.images import (
     DEFAULT_POLICY,
     ImagePolicy,
     ImageRef,
+    fitted,
     images_as_urls,
     in_force,
     inline_images,
@@ -40,6 +41,9 @@ from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
 
+_MAKING = ThreadPoolExecutor(2, thread_name_prefix="speceyes-images")
+"""Makes what hosted models are sent. Few threads: a call whose image they have not come to makes it itself."""
+
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
 
 
@@ -52,6 +56,7 @@ class ModelCall:
         max_tokens: Most tokens of the answer.
         top_logprobs: Candidates to ask for, for each token; with 0 only the token's own log-probability.
         policy: Which images may be loaded, here and by the model.
+        most_pixels: Most pixels of an image for a model that takes no references; None for images as they are.
         timeout_s: Longest wait in seconds, or None. A local forward pass that is under way is not stopped by it.
         tools: Tools shown to the model, in OpenAI's format, for a prompt that begins like another one of it.
         retries: When the model is asked again, within the time limit.
@@ -68,13 +73,14 @@ class ModelCall:
         top_logprobs: int,
         policy: ImagePolicy,
         timeout_s: float | None,
+        most_pixels: int | None = None,
         tools: Sequence[dict[str, Any]] = (),
         retries: Sequence[RetryPolicy] = (),
         cache_policy: CachePolicy[Any] | None = None,
         cache: BaseCache[Any] | None = None,
     ) -> None:
         self.model, self.policy, self.timeout_s, self.top_logprobs = model, policy, timeout_s, top_logprobs
-        self.max_tokens = max_tokens
+        self.max_tokens, self.most_pixels = max_tokens, most_pixels
         self.models = chat_models(model)
         self._callee = with_tools(model, list(tools)) if tools else model
         self._settings: dict[str, Any] = {"logprobs": True, "max_tokens": max_tokens, "temperature": 0.0}
@@ -122,6 +128,19 @@ class ModelCall:
             return bool(load(image)) and not own
         return False
 
+    def prepare(self, image: ImageRef) -> None:
+        """Begin to make what a hosted model will be sent of an image, beside what goes on meanwhile."""
+        if self._references or self.most_pixels is None or image.kind == "remote":
+            return
+        most = self.most_pixels
+
+        def make() -> None:
+            # trouble is the call's, which comes to the same
+            with suppress(Exception), in_force(self.policy):
+                fitted(image, most, self.policy)
+
+        _MAKING.submit(contextvars.copy_context().run, make)
+
     def expect(self, key: str) -> None:
         """Tell a batching model that a call is on its way."""
         if self._batched:
@@ -157,7 +176,7 @@ class ModelCall:
 
     def _ask(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
         if not self._references:
-            messages = inline_images(messages, self.policy)
+            messages = self._inlined(messages)
         if self._cache is None or (cache := self._cache.open) is None:
             return self._tried(messages, key, until)
         asked = self._cache.key(messages)
@@ -170,7 +189,7 @@ class ModelCall:
 
     async def _aask(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
         if not self._references:
-            messages = await off_loop(inline_images, messages, self.policy)
+            messages = await off_loop(self._inlined, messages)
         if self._cache is None or (cache := self._cache.open) is None:
             return await self._atried(messages, key, until)
         asked = await off_loop(self._cache.key, messages)
@@ -180,6 +199,9 @@ class ModelCall:
         message = await self._atried(messages, key, until)
         await self._cache.aset(cache, asked, message)
         return message
+
+    def _inlined(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        return inline_images(messages, self.policy, most_pixels=self.most_pixels, check=False)
 
     def _tried(self, messages: Sequence[BaseMessage], key: str, until: float) -> AIMessage:
         given = self._given(messages)

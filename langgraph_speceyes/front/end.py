@@ -43,6 +43,7 @@ from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.looks import Look, look_id, resolve_looks
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, resolve_model
+from langgraph_speceyes.models.overview import pixels_for
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import OpensItself, Options
 from langgraph_speceyes.prompts import Prompts, system_message
@@ -95,12 +96,14 @@ class FrontEnd:
         prompts, policy = options.prompts or Prompts(), options.policy
         speculator, judge = options.speculator, options.judge
         again: Any = {"retries": options.retries, "cache_policy": options.cache_policy, "cache": options.cache}
+        small = resolve_model("speculator", speculator)
         self.small = ModelCall(
-            resolve_model("speculator", speculator),
+            small,
             name="speculator",
             max_tokens=options.max_answer_tokens,
             top_logprobs=self.gate.k,
             policy=policy,
+            most_pixels=pixels_for(options.front_pixels, "speculator", chat_models(small)),
             timeout_s=options.timeout_s,
             **again,
         )
@@ -116,6 +119,7 @@ class FrontEnd:
                 max_tokens=1,
                 top_logprobs=JUDGE_CANDIDATES,
                 policy=policy,
+                most_pixels=pixels_for(options.front_pixels, "judge", chat_models(large)),
                 timeout_s=options.timeout_s,
                 tools=tools,
                 **again,
@@ -153,6 +157,7 @@ class FrontEnd:
             RunReader(options.mode, self.gate, self.judge_threshold, options.audit),
             self.chooser or (order if judge is not None else None),
             [calls[name] for name in sorted(firsts)] or list(calls.values()) or [self.small],
+            [self.small, *([self.large] if self.large else [])],
             strict=options.strict or opens_images,
             given_up=given_up,
             looks=bool(self.looks),
@@ -194,7 +199,14 @@ class FrontEnd:
     def _deeper(self, depth: int, look: Look, prompts: Prompts) -> dict[str, Any]:
         options, strict = self.options, self.options.strict
         looking = Looking(
-            look, depth, self.adapter, self.scope, options.policy, timeout_s=options.timeout_s, strict=strict
+            look,
+            depth,
+            self.adapter,
+            self.scope,
+            options.policy,
+            front_pixels=options.front_pixels,
+            timeout_s=options.timeout_s,
+            strict=strict,
         )
         speculate = Speculate(self.small, prompts, self.adapter, self.gate, strict=strict, depth=depth)
         gate = GatePhase(self.gate, strict=strict, form=self.form, depth=depth)

@@ -16,7 +16,7 @@ from langgraph_speceyes.front.depth_choice import DepthChooser
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
-from langgraph_speceyes.images import ImagePolicy, check_count, check_image, off_loop
+from langgraph_speceyes.images import ImagePolicy, ImageRef, check_count, check_header, check_image, off_loop
 from langgraph_speceyes.question import Asked, FollowUps, read_question, reason_to_leave, seen
 from langgraph_speceyes.state import Query, RunSettings, Seen, SpecEyesState
 
@@ -38,9 +38,9 @@ class GivenUp(Protocol):
 class Intake:
     """Find the question, leave to the agent what the front end cannot know, check images, announce the calls to come.
 
-    Images are decoded here, within `policy`: what cannot be opened is the agent's. Local models that every question
-    comes to take their small copies at once, so that a crowd of large images is not decoded again and again. The
-    records of an earlier turn are cleared.
+    The headers of images are read here, within `policy`: what cannot be opened is the agent's. Local models that every
+    question comes to take their small copies at once, so that a crowd of large images is not decoded again and again;
+    what hosted models will be sent is begun beside what follows. The records of an earlier turn are cleared.
 
     Args:
         scope: The front end's announcements.
@@ -51,6 +51,7 @@ class Intake:
         settings: Reads the settings of a run.
         order: The fixed order, or what chooses it; None without a judge.
         first: The calls that every question comes to.
+        calls: All that a question may come to.
         strict: Raise where an image cannot be opened: the agent, this package's own, would fail on it as well, or the
             caller wants to know.
         given_up: What the agent had done in a run that nobody went on with; it becomes part of the state.
@@ -68,6 +69,7 @@ class Intake:
         settings: RunReader,
         order: str | OrderChooser | None = None,
         first: Sequence[ModelCall] = (),
+        calls: Sequence[ModelCall] = (),
         *,
         strict: bool = False,
         given_up: GivenUp | None = None,
@@ -75,7 +77,8 @@ class Intake:
         depths: DepthChooser | DepthChoice | None = None,
     ) -> None:
         self.scope, self.adapter, self.policy, self.strict = scope, adapter, policy, strict
-        self.follow_ups, self.judged, self.order, self.first = follow_ups, judged, order, first
+        self.follow_ups, self.judged, self.order = follow_ups, judged, order
+        self.first, self.calls = first, calls
         self.settings, self.given_up, self.looks = settings, given_up, looks
         self.depths = depths
         self.on_question: Callable[[Mapping[str, Any]], None] | None = None
@@ -172,12 +175,20 @@ class Intake:
                 with contained():
                     sound = [call.preload(image) for call in self.first]
                 if not any(sound):
-                    check_image(image, self.policy, argument=self.adapter.argument)
+                    self._check_image(image)
             except Exception as error:
                 if self.strict:
                     raise
                 return f"an image cannot be opened here ({describe_error(error)})"
+        for image in asked.images:
+            for call in self.calls:
+                call.prepare(image)
         return None
+
+    def _check_image(self, image: ImageRef) -> None:
+        # what is fetched from elsewhere is kept decoded, rather than fetched again
+        check = check_image if image.kind == "remote" else check_header
+        check(image, self.policy, argument=self.adapter.argument)
 
     def _update(
         self,

@@ -16,6 +16,7 @@ from langgraph_speceyes.front.calling import within
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.images import ImagePolicy, in_force, off_loop, question_text
 from langgraph_speceyes.looks import Block, Look, Sight, observed
+from langgraph_speceyes.models.overview import FrontPixels
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Depth, SpecEyesState, query_of
 
@@ -35,6 +36,7 @@ class Looking:
         adapter: Where the question is in the state.
         scope: The front end's announcements: the speculator's call follows a look that gives something.
         policy: Which images may be loaded.
+        front_pixels: How large images are that a look sends to a hosted model.
         timeout_s: Longest wait in seconds, or None. A thread that is at work is not stopped by it.
         strict: Raise instead of going on.
     """
@@ -47,11 +49,12 @@ class Looking:
         scope: CallScope,
         policy: ImagePolicy,
         *,
+        front_pixels: FrontPixels = None,
         timeout_s: float | None,
         strict: bool,
     ) -> None:
         self.look, self.depth, self.adapter, self.scope, self.policy = look, depth, adapter, scope, policy
-        self.timeout_s, self.strict = timeout_s, strict
+        self.timeout_s, self.strict, self.front_pixels = timeout_s, strict, front_pixels
 
     def __call__(self, state: SpecEyesState) -> dict[str, Any]:
         """Look at the newest question."""
@@ -86,7 +89,7 @@ class Looking:
         turn = query_of(state)["turn"]
         assert turn, "intake leaves what holds no question to the agent"
         asked = question_at(self.adapter.messages(state), turn)
-        return Sight(asked.images, question_text(asked.message), self.policy)
+        return Sight(asked.images, question_text(asked.message), self.policy, self.front_pixels)
 
     def _failed(self, error: Exception, began: float, state: SpecEyesState) -> dict[str, Any]:
         says = describe_error(error)

@@ -15,6 +15,7 @@ from langgraph_speceyes.images.channel import MessagesChannel
 from langgraph_speceyes.images.checkpoints import RestoredThread, restore_checkpoints
 from langgraph_speceyes.images.conversation import Conversation, check_count
 from langgraph_speceyes.images.coordinates import CoordinateSpace, from_pixels, resized_size, to_pixels
+from langgraph_speceyes.images.fitting import Fitted, check_header, clear_fitted, fitted, fitted_size
 from langgraph_speceyes.images.graph_store import GraphImageStore
 from langgraph_speceyes.images.inline import images_as_urls, inline_images, inline_local_images
 from langgraph_speceyes.images.intern import intern_images, intern_reference, restore_images, restore_thread
@@ -45,6 +46,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "Conversation",
     "CoordinateSpace",
+    "Fitted",
     "GraphImageStore",
     "ImageCache",
     "ImagePolicy",
@@ -59,15 +61,19 @@ __all__ = [
     "as_rule",
     "block_of",
     "check_count",
+    "check_header",
     "check_image",
     "check_region",
     "clear_cache",
+    "clear_fitted",
     "configure_cache",
     "crop_reference",
     "default_store",
     "effective",
     "encoded",
     "find_images",
+    "fitted",
+    "fitted_size",
     "from_pixels",
     "images_as_urls",
     "in_force",

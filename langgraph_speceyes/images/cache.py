@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
 
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError
+
+Value = TypeVar("Value")
 
 DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
 SMALL_BYTES = 1024 * 1024
@@ -127,8 +131,10 @@ class ImageCache:
             self._in_small -= _bytes_of(image) if small else 0
 
 
-class LatestBytes:
-    """The last few results of something slow. Thread-safe; what two threads ask for at once may be made twice.
+class Latest(Generic[Value]):
+    """The last few results of something slow. Thread-safe; what several threads ask for at once is made once.
+
+    What fails is not remembered: those who have waited for it try for themselves.
 
     Args:
         most: How many are kept.
@@ -137,24 +143,37 @@ class LatestBytes:
     def __init__(self, most: int) -> None:
         self._lock = threading.Lock()
         self._most = most
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Future[Value]] = OrderedDict()
 
     def clear(self) -> None:
         """Drop them all."""
         with self._lock:
             self._kept.clear()
 
-    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """Return what belongs to a key, making it if it is not kept."""
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what belongs to a key, making it if it is not kept; what that raises is passed on."""
         with self._lock:
-            if key in self._kept:
+            found = self._kept.get(key)
+            if found is None:
+                mine = self._kept[key] = Future()
+                if len(self._kept) > self._most:
+                    self._kept.popitem(last=False)
+            else:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        made = make()
-        with self._lock:
-            self._kept[key] = made
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+        if found is not None:
+            try:
+                return found.result()
+            except Exception:  # perhaps whoever made it was called off
+                return self.get(key, make)
+        try:
+            made = make()
+        except BaseException as error:
+            with self._lock:
+                if self._kept.get(key) is mine:
+                    del self._kept[key]
+            mine.set_exception(error)
+            raise
+        mine.set_result(made)
         return made
 
 

@@ -15,6 +15,7 @@ from langgraph_speceyes.images.block import field_of, find_payload, parse_block
 from langgraph_speceyes.images.conversation import Conversation
 from langgraph_speceyes.images.data_url import is_data_url
 from langgraph_speceyes.images.decode import is_turned
+from langgraph_speceyes.images.fitting import fitted
 from langgraph_speceyes.images.load import encoded
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy
 from langgraph_speceyes.images.reference import ImageRef, describe
@@ -41,6 +42,8 @@ def inline_images(
     *,
     argument: str = "messages",
     among: Sequence[object] = (),
+    most_pixels: int | None = None,
+    check: bool = True,
 ) -> list[BaseMessage]:
     """Return messages whose local images are inline, for models that cannot read this machine's files.
 
@@ -50,6 +53,9 @@ def inline_images(
         store: Where ``sha256:`` images are; ``None`` for the default store.
         argument: Name of the argument that errors blame.
         among: The conversation that they are from, where it is longer.
+        most_pixels: Most pixels of an image that is not remote; larger ones are shrunk (:func:`fitted`). None for
+            images as they are.
+        check: Whether images that are sent as they are, are decoded to see that they are sound.
 
     Returns:
         A list in which every image that is a local path, a ``file:`` URL, an interned image or a region has become
@@ -63,7 +69,11 @@ def inline_images(
     shown = Conversation(among or messages, policy)
     for message in messages:
         shown.check_count(message, argument)
-    return [_map_blocks(message, lambda block: _inlined(block, shown, store, argument)) for message in messages]
+
+    def inlined(block: Any) -> Any:
+        return _inlined(block, shown, store, argument, most_pixels, check)
+
+    return [_map_blocks(message, inlined) for message in messages]
 
 
 def inline_local_images(
@@ -150,7 +160,14 @@ def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:
     return message.model_copy(update={"content": content})
 
 
-def _inlined(block: Any, shown: Conversation, store: ImageStoreProtocol | None, argument: str) -> Any:
+def _inlined(
+    block: Any,
+    shown: Conversation,
+    store: ImageStoreProtocol | None,
+    argument: str,
+    most_pixels: int | None,
+    check: bool,
+) -> Any:
     ref, policy = parse_block(block, argument), shown.policy
     if ref is None:
         return block
@@ -158,11 +175,15 @@ def _inlined(block: Any, shown: Conversation, store: ImageStoreProtocol | None, 
         raise ImageError(argument, "no remote image (allow_remote is off)", describe(ref.source))
     if ref.region is None and ref.kind == "remote":
         return block
+    if most_pixels is not None:
+        made = fitted(shown.own(ref), most_pixels, policy, store, argument=argument)
+        if made is not None:
+            return _renewed(block, made.payload, made.mime_type)
     if ref.region is None and ref.kind == "inline":
         if _is_turned(block, ref, argument):
             return _encoded_block(block, ref, policy, store, argument)
         return block if _is_plain(block, ref) else _renewed(block, ref.payload, ref.mime_type)
-    return _encoded_block(block, shown.own(ref), policy, store, argument)
+    return _encoded_block(block, shown.own(ref), policy, store, argument, check)
 
 
 def _inlined_if_local(block: Any, shown: Conversation, store: ImageStoreProtocol | None) -> Any:
@@ -212,9 +233,14 @@ def _payload(block: Mapping[Any, Any]) -> str | bytes:
 
 
 def _encoded_block(
-    block: Mapping[Any, Any], ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str
+    block: Mapping[Any, Any],
+    ref: ImageRef,
+    policy: ImagePolicy,
+    store: ImageStoreProtocol | None,
+    argument: str,
+    check: bool = True,
 ) -> dict[Any, Any]:
-    data, mime = encoded(ref, policy, store, argument=argument)
+    data, mime = encoded(ref, policy, store, argument=argument, check=check)
     return _renewed(block, base64.b64encode(data).decode("ascii"), mime)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from langgraph_speceyes.errors import ImageError
 from langgraph_speceyes.images.block import parse_block
-from langgraph_speceyes.images.cache import ImageCache, LatestBytes
+from langgraph_speceyes.images.cache import ImageCache, Latest
 from langgraph_speceyes.images.decode import SMALLER, WHOLE, decode, is_turned, limits_of, read_size
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
 from langgraph_speceyes.images.off_loop import off_loop
@@ -24,7 +24,7 @@ from langgraph_speceyes.images.store import ImageStoreProtocol
 
 _CACHE = ImageCache()
 # photos written anew because of their orientation, which takes as long as decoding them, and happens at every call
-_UPRIGHT = LatestBytes(8)
+_UPRIGHT: Latest[bytes] = Latest(8)
 _QUALITY = 95
 # how much larger than wanted an image stays that is averaged down before it is resized
 _GAP = 3.0
@@ -161,7 +161,7 @@ def check_image(
     check_source(ref, policy, store, argument)
     if ref.region is not None:
         return load_image(ref, policy, store, argument=argument).size
-    return _size_of(_whole(ref, lambda size: True, policy, store, argument, None))
+    return _size_of(load_whole(ref, lambda size: True, policy, store, argument, None))
 
 
 def check_region(
@@ -187,7 +187,7 @@ def check_region(
     """
     ref, policy = as_reference(image, argument), effective(policy)
     size = check_image(ref.whole, policy, store, argument=argument)
-    return size if ref.region is None else _inside(ref.region, size, policy, argument, ref).size
+    return size if ref.region is None else region_inside(ref.region, size, policy, argument, ref).size
 
 
 def encoded(
@@ -196,6 +196,7 @@ def encoded(
     store: ImageStoreProtocol | None = None,
     *,
     argument: str = "messages",
+    check: bool = True,
 ) -> tuple[bytes, str]:
     """Return an image in a format hosted models take.
 
@@ -204,11 +205,12 @@ def encoded(
         policy: Limits.
         store: Where ``sha256:`` images are; ``None`` for the default store.
         argument: Name of the argument that errors blame.
+        check: Whether an image whose bytes are returned is decoded all the same, to see that it is sound.
 
     Returns:
         (bytes, media type): the original bytes of a whole PNG, JPEG, WebP or GIF, else the loaded pixels as PNG. An
         image that an orientation tag turns is written anew without the tag, a JPEG as JPEG: many servers ignore it,
-        and would count other pixels than tools cut. The image has been decoded, so it is sound and within the limits.
+        and would count other pixels than tools cut. The image is within the limits, and sound if that was checked.
 
     Raises:
         ImageError: As :func:`load_image`.
@@ -219,17 +221,21 @@ def encoded(
         mime = sniff_mime(data)
         turned = is_turned(data)
         if mime in PASSED_THROUGH and not turned:
-            _whole(ref, lambda size: True, policy, store, argument, data)
+            if check:
+                load_whole(ref, lambda size: True, policy, store, argument, data)
+            else:
+                read_size(data, policy, argument, _name(ref))
             return data, mime
         loaded = _load(ref, policy, store, argument, data)
         if turned and mime == "image/jpeg":
-            return _UPRIGHT.get(ref.source_key, lambda: _written(loaded, "JPEG", quality=_QUALITY)), mime
+            return _UPRIGHT.get(ref.source_key, lambda: written(loaded, "JPEG", quality=_QUALITY)), mime
     else:
         loaded = load_image(ref, policy, store, argument=argument)
-    return _written(loaded, "PNG"), "image/png"
+    return written(loaded, "PNG"), "image/png"
 
 
-def _written(image: Image.Image, form: str, **settings: Any) -> bytes:
+def written(image: Image.Image, form: str, **settings: Any) -> bytes:
+    """An image encoded in a format, with the settings that Pillow takes for it."""
     buffer = io.BytesIO()
     image.save(buffer, form, **settings)
     return buffer.getvalue()
@@ -272,7 +278,9 @@ def _seen(
     def wanted(whole: tuple[int, int]) -> tuple[Region, tuple[int, int]]:
         """The part that is seen, and the size at which it is."""
         try:
-            part = Region(0, 0, *whole) if ref.region is None else _inside(ref.region, whole, policy, argument, ref)
+            part = (
+                Region(0, 0, *whole) if ref.region is None else region_inside(ref.region, whole, policy, argument, ref)
+            )
             return part, rule.size(*part.size)
         except ImageError as error:
             raise ImageError(argument, error.expected, f"{error.found} in {_name(ref)}") from None
@@ -281,7 +289,7 @@ def _seen(
         part, size = wanted(whole)
         return min(part.width / size[0], part.height / size[1]) >= SMALLER * _ROOM
 
-    loaded = _whole(ref, smaller, policy, store, argument, None)
+    loaded = load_whole(ref, smaller, policy, store, argument, None)
     part, size = wanted(_size_of(loaded))
     if part.size != (part.width, part.height) and (size[0] > part.width or size[1] > part.height):
         return _cut(loaded, part).resize(size, Image.Resampling.BICUBIC, reducing_gap=_GAP)
@@ -296,7 +304,7 @@ def _seen(
     return loaded.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
 
 
-def _whole(
+def load_whole(
     ref: ImageRef,
     smaller: Callable[[tuple[int, int]], bool],
     policy: ImagePolicy,
@@ -331,12 +339,12 @@ def _find(
     ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str, data: bytes | None
 ) -> tuple[Image.Image, Region | None]:
     """The whole image, and what of the region lies inside it."""
-    original = _whole(ref, lambda size: False, policy, store, argument, data)
-    inside = None if ref.region is None else _inside(ref.region, original.size, policy, argument, ref)
+    original = load_whole(ref, lambda size: False, policy, store, argument, data)
+    inside = None if ref.region is None else region_inside(ref.region, original.size, policy, argument, ref)
     return original, inside
 
 
-def _inside(region: Region, whole: tuple[int, int], policy: ImagePolicy, argument: str, ref: ImageRef) -> Region:
+def region_inside(region: Region, whole: tuple[int, int], policy: ImagePolicy, argument: str, ref: ImageRef) -> Region:
     """What of a region lies inside an image of (width, height)."""
     width, height = min(region.width, whole[0] - region.x), min(region.height, whole[1] - region.y)
     if width < 1 or height < 1:

@@ -41,7 +41,9 @@ def check_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol |
         _resolve(ref, policy, argument)
 
 
-def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str) -> bytes:
+def read_source(
+    ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str, most: int | None = None
+) -> bytes:
     """Read the encoded bytes of the whole image.
 
     Args:
@@ -49,6 +51,7 @@ def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | 
         policy: Limits.
         store: Where ``sha256:`` images are; ``None`` for the default store.
         argument: Name of the argument that errors blame.
+        most: How many bytes of a file are read at most; None for all.
 
     Returns:
         1 to ``policy.max_bytes`` bytes.
@@ -69,7 +72,7 @@ def read_source(ref: ImageRef, policy: ImagePolicy, store: ImageStoreProtocol | 
         try:
             with open(path, "rb", opener=_open_only) as file:
                 # One byte more than allowed: the file may have grown since it was checked.
-                data = file.read(policy.max_bytes + 1)
+                data = file.read(policy.max_bytes + 1 if most is None else most)
         except OSError as error:
             found = f"{describe(ref.local_path(argument))} ({error.strerror})"
             raise ImageError(argument, "a file that can be read", found) from error

@@ -19,6 +19,7 @@ from langgraph_speceyes.images import (
     is_image_block,
     parse_block,
 )
+from langgraph_speceyes.models.overview import FrontPixels
 
 MOST_OBSERVATIONS = 64
 """Most observations of one look."""
@@ -40,11 +41,14 @@ class Sight:
         images: The question's images, in order; at least one.
         question: The question's text.
         policy: Limits of loading.
+        front_pixels: Most pixels of an image that a look sends to a hosted model
+            (:attr:`~langgraph_speceyes.options.Options.front_pixels`).
     """
 
     images: tuple[ImageRef, ...]
     question: str
     policy: ImagePolicy = DEFAULT_POLICY
+    front_pixels: FrontPixels = None
 
 
 @runtime_checkable

@@ -17,7 +17,8 @@ from langgraph_speceyes.errors import ArgumentError, LookError
 from langgraph_speceyes.images import block_of, off_loop, parse_reference
 from langgraph_speceyes.looks.look import Observation, Observations, Sight
 from langgraph_speceyes.models.endpoint import model_name
-from langgraph_speceyes.models.given import Model, resolve_model
+from langgraph_speceyes.models.given import Model, chat_models, resolve_model
+from langgraph_speceyes.models.overview import pixels_for
 
 _CONFIG = RunnableConfig(run_name="own calls", tags=["nostream"])
 _ID = "question"
@@ -48,7 +49,8 @@ class OwnCalls:
         question = HumanMessage([*blocks, {"type": "text", "text": sight.question}], id=_ID)
         state: dict[str, Any] = {"messages": [question], "question_id": _ID}
         counts = {"tool_steps": 0, "steps": [], "calls": [], "outcomes": []}
-        return replace(self.loop, policy=sight.policy), {**state, **counts}
+        most = pixels_for(sight.front_pixels, "speculator", chat_models(self.loop.model)) if self.loop.inline else None
+        return replace(self.loop, policy=sight.policy, most_pixels=most), {**state, **counts}
 
     @staticmethod
     def _run(loop: VisualLoop, state: dict[str, Any]) -> Observations:
@@ -82,6 +84,9 @@ def own_calls(
     reader: TextReader | None = None,
 ) -> OwnCalls:
     """A look that the small model directs: it is shown the question and tools, and may call them before it answers.
+
+    It is asked once. Where the front end sends hosted models smaller images, it is sent those, and its boxes count
+    their pixels; what is cut out is the original's.
 
     It is asked once. An output without a call gives nothing; calls beyond `calls` are not run. What it would answer
     here is not looked at: the answer is the next prompt's, as after any look. The tokens of this call are in no

@@ -26,7 +26,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
 NO_KEY = "-"
 """Sent to servers that want no key; OpenAI's client insists on one."""
-DEFAULTS: dict[str, Any] = {"max_retries": 2, "timeout": 120.0}
+DEFAULTS: dict[str, Any] = {"max_retries": 2, "timeout": 120.0, "stream_usage": True}
 
 _REFUSALS = (None, 400, 422)
 
@@ -40,7 +40,8 @@ def hosted_model(model: str, *, base_url: str | None = None, api_key: str | None
             `OPENAI_BASE_URL`, or OpenAI itself.
         api_key: The key; the default is `OPENAI_API_KEY`. Another server than OpenAI needs none: without either a
             placeholder is sent. Give `"-"` to keep a key that is in the environment from such a server.
-        options: Fields of `ChatOpenAI`, before this function's: two retries, and 120 seconds for a request.
+        options: Fields of `ChatOpenAI`, before this function's: two retries, 120 seconds for a request, and streams
+            that end with the tokens used (`stream_usage`).
 
     Returns:
         The model, never using the Responses API.

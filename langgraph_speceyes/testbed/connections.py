@@ -80,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Begin with a connection."""
         super().setup()
         self.server.lines.add(self.connection)
+        self._owner.link.connected()
 
     def finish(self) -> None:
         """End with it."""
@@ -196,7 +197,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._drop(int(length))
             raise Refusal(413, f"the request has {length} bytes, more than the {self._owner.max_body} allowed")
-        return self.rfile.read(int(length))
+        body = self._owner.link.through(self.rfile.read, int(length))
+        if len(body) < int(length):
+            raise ConnectionResetError("the client went away")
+        return body
 
     def _drop(self, length: int) -> None:
         """Read a body and keep nothing of it: a client that still sends would not see the refusal."""

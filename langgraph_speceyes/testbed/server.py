@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from langgraph_speceyes.errors import ArgumentError, ClosedError
 from langgraph_speceyes.images import ImagePolicy
 from langgraph_speceyes.testbed.connections import Listener
+from langgraph_speceyes.testbed.link import Link
 
 if TYPE_CHECKING:
     from langgraph_speceyes.models import LocalChatModel
@@ -39,6 +40,7 @@ class ModelServer:
         images_in_tool_messages: Accept images in messages of role `tool`, which OpenAI and others refuse.
         api_key: What requests must bring as a bearer token; None asks for none.
         max_body: Most bytes of a request.
+        link: What requests come through: it counts their bytes, and may be as slow as a line of so many Mbit/s.
 
     Raises:
         ArgumentError: An argument is out of its range.
@@ -60,6 +62,7 @@ class ModelServer:
         images_in_tool_messages: bool = False,
         api_key: str | None = None,
         max_body: int = MAX_BODY,
+        link: Link | None = None,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ArgumentError("port", "0 to 65535", port)
@@ -70,6 +73,7 @@ class ModelServer:
             raise ArgumentError("api_key", "a key or None", "empty text")
         self.host, self.port, self.max_logprobs, self.max_body = host, port, max_logprobs, max_body
         self.images_in_tool_messages, self.api_key = images_in_tool_messages, api_key
+        self.link = link or Link()
         self.started = int(time.time())
         self.models: dict[str, LocalChatModel] = {}
         self._pair = pair

@@ -15,7 +15,7 @@ from PIL import Image
 from langgraph_speceyes.agent import CROP, OCR, ZOOM, CoordinateSpace, ResizeRule, View
 from langgraph_speceyes.agent.boxes import are_fractions, grown, read_arguments, read_box
 from langgraph_speceyes.errors import ToolInputError
-from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.images import fitted_size, load_image, parse_reference
 
 NUMBERS = st.one_of(st.integers(-5000, 5000), st.floats(-5000, 5000, allow_nan=False).map(lambda x: round(x, 3)))
 BOXES = st.lists(NUMBERS, min_size=4, max_size=4)
@@ -151,3 +151,33 @@ def test_a_tiny_image_is_enlarged(tmp_path: Path) -> None:
     seen = CROP.run({"bbox_2d": [1, 1, 5, 5]}, View([parse_reference(str(tmp_path / "icon.png"))]))
     assert seen.box == (0, 0, 20, 7)
     assert load_image(seen.images[0]).size == (80, 28)
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.integers(100, 900), st.integers(100, 900)),
+    st.integers(3_000, 200_000),
+    st.tuples(*[st.floats(0.0, 1.0)] * 4),
+    st.sampled_from(list(CoordinateSpace)),
+)
+def test_boxes_on_a_smaller_picture_are_the_same_places_of_the_original(
+    tmp_path_factory: pytest.TempPathFactory,
+    size: tuple[int, int],
+    most: int,
+    at: tuple[float, ...],
+    space: CoordinateSpace,
+) -> None:
+    file = tmp_path_factory.mktemp("small") / "a.png"
+    Image.new("RGB", size).save(file)
+    ref, rule = parse_reference(str(file)), ResizeRule(28, 56 * 56, 28 * 28 * 200)
+    sent = fitted_size(ref, most)
+    # what the model's numbers count: pixels of what it was sent, of what its server made of that, or thousandths
+    frame = {CoordinateSpace.ABSOLUTE: sent, CoordinateSpace.RESIZED: rule.size(*sent)}.get(space, (1000, 1000))
+    (x1, x2), (y1, y2) = sorted(at[:2]), sorted(at[2:])
+    box = [x1 * frame[0], y1 * frame[1], x2 * frame[0] + 1, y2 * frame[1] + 1]
+    assume(not are_fractions(box) and box[0] < frame[0] - 1 and box[1] < frame[1] - 1)
+    assume(20 * min(box[2] - box[0], box[3] - box[1]) > max(box[2] - box[0], box[3] - box[1]))
+    view = View([ref], coordinates=space, resize=rule if space is CoordinateSpace.RESIZED else None, most_pixels=most)
+    _, found = view.locate(box, 0)
+    for value, number, counted, pixels in zip(found, box, (*frame, *frame), (*size, *size), strict=True):
+        assert abs(value - min(number, counted) * pixels / counted) <= 1

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from langgraph_speceyes import ImagePolicy, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError, ImageError, LookError
-from langgraph_speceyes.images import parse_reference
+from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.looks import Sight, observed, own_calls
 from tests.scripted import Agent, Scripted, peaked
 
@@ -162,3 +162,14 @@ def test_it_looks_no_oftener_than_there_are_looks(image: str) -> None:
     assert (decision["route"], len(decision["depths"]), len(agent.runs)) == ("fallback", 3, 1)
     # three answers asked for, two looks
     assert len(small.calls) == 5
+
+
+def test_a_hosted_model_calls_on_the_smaller_picture_and_is_shown_the_original(tmp_path: Path, take: Any) -> None:
+    Image.effect_noise((800, 600), 80).convert("RGB").save(tmp_path / "large.png")
+    model = Calling(wants=[CROP])
+    seen = Sight((parse_reference(str(tmp_path / "large.png")),), "What is there?", front_pixels=400 * 300)
+    (block,) = observed(take(own_calls(model), seen))
+    # it was sent half the width and height, and what it called for is the same place at twice that
+    assert block["url"].endswith("large.png#xywh=20,40,200,200")
+    ((messages, _),) = model.calls
+    assert load_image(messages[-1].content[0]).size == (400, 300)  # type: ignore[arg-type]
