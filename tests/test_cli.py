@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from langgraph_speceyes.agent import ThymeProtocol
 from langgraph_speceyes.answers.words import without_repeats
 from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.cli.picture import picture
+from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import GATE, LOOKS_GATE
 
@@ -170,6 +172,19 @@ def test_the_command_line_comes_before_the_configuration() -> None:
     # one way of naming models takes the place of the other
     assert configured.changed({"models": "my.models"}) == Chosen(models="my.models", batch_size=4)
     assert Chosen(models="my.models").changed({"speculator": "a", "agent": "b"}) == Chosen(speculator="a", agent="b")
+
+
+def test_the_agents_words_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "thyme.txt").write_text("Look closely.")
+    config = tmp_path / "speceyes.toml"
+    config.write_text('protocol = "thyme"\nagent_prompt = "thyme.txt"\nspeculator = "small"\nagent = "large"')
+    chosen = Chosen.from_file(config)
+    assert chosen.speaks() == ThymeProtocol(system="Look closely.")
+    assert replace(chosen, agent_prompt=None).speaks() == "thyme"
+    with pytest.raises(ArgumentError, match="agent-prompt"):
+        replace(chosen, agent_prompt=tmp_path / "other.txt").speaks()
+    with pytest.raises(ArgumentError, match="--agent-prompt"):
+        Chosen(agent_prompt=tmp_path / "thyme.txt").load()
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ class Chosen:
         if self._served:
             return replace(embedded_models(self._pair(small, large)), large=judge)
 
-        speaks = self._protocol()
+        speaks = self.speaks()
 
         def agent(over: BaseChatModel) -> Runnable[Any, Any]:
             resize = self.resize or getattr(large, "resize_rule", None)
@@ -172,8 +172,12 @@ class Chosen:
 
         return Models(small, judge, agent(large), chosen, Prompts(), agent)
 
-    def _protocol(self) -> str | AgentProtocol | GrowingProtocol:
-        """How the agent's model calls tools, in its own words where there is a file of them."""
+    def speaks(self) -> str | AgentProtocol | GrowingProtocol:
+        """How the agent's model calls tools: the protocol's name, or one with the words of the file.
+
+        Raises:
+            ArgumentError: The file cannot be used.
+        """
         if self.agent_prompt is None or self.protocol not in PROTOCOLS:
             return self.protocol
         return PROTOCOLS[self.protocol].from_file(self.agent_prompt)

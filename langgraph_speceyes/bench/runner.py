@@ -374,8 +374,7 @@ def _answer(result: dict[str, Any]) -> str:
 
 
 def _called(calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    failed = sum(call.get("error") is not None for call in calls)
-    return {"tools": [str(call.get("tool")) for call in calls], "failed": failed}
+    return {"tools": [str(c.get("tool")) for c in calls], "failed": sum(c.get("error") is not None for c in calls)}
 
 
 def _where(item: Item) -> str:

@@ -149,4 +149,4 @@ def test_repairs_take_time_that_is_linear_in_the_code() -> None:
 
     seconds(10)
     # 8 times the work may take 8 times as long, and the square of it 64 times
-    assert min(seconds(1600) for _ in range(2)) < 30 * min(seconds(200) for _ in range(3)) + 0.05
+    assert seconds(800) < 30 * min(seconds(100) for _ in range(3)) + 0.05
