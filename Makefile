@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # without byte code: Python makes that of the modules that are used
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo crawl newcomer upload local-models test test-vllm threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo crawl newcomer upload local-models test test-vllm postgres threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -56,6 +56,10 @@ soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and 
 journal: $(STAMP) ## Journals of traffic: 4 processes x 25,000 records, ten kill -9, every acknowledged record once; how fast they are
 	$(BIN)/python -m tests.traffic.campaign
 	$(BIN)/python -m tests.traffic.speed
+
+postgres: $(STAMP) ## All tests over a PostgreSQL server of their own (it must be installed), and its journal: 4 processes x 25,000 records, ten kill -9
+	SPECEYES_POSTGRES=1 $(BIN)/python -m pytest tests/postgres
+	$(BIN)/python -m tests.traffic.campaign --kinds postgres
 
 labels: $(STAMP) ## 1,000 simulated calibrations each, with all labels, few and none: promises broken, acceptance
 	$(BIN)/python tests/calibration/test_labels.py

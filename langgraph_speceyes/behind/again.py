@@ -79,14 +79,15 @@ class AgentAgain:
             AgentError: It stopped for a person.
         """
         with self.slots.hold() if self.slots else nullcontext():
-            return self._read(state, self.agent.invoke(self.agent.given_of(state, config).input, config))
+            return self.read(state, self.agent.invoke(self.agent.given_of(state, config).input, config))
 
     async def arun(self, state: Mapping[str, Any], config: RunnableConfig) -> tuple[Mapping[str, Any], Any]:
         """Run the agent; see :meth:`run`."""
         async with self.slots.ahold() if self.slots else nullcontext():
-            return self._read(state, await self.agent.ainvoke(self.agent.given_of(state, config).input, config))
+            return self.read(state, await self.agent.ainvoke(self.agent.given_of(state, config).input, config))
 
-    def _read(self, state: Mapping[str, Any], result: Result) -> tuple[Mapping[str, Any], Any]:
+    def read(self, state: Mapping[str, Any], result: Result) -> tuple[Mapping[str, Any], Any]:
+        """What a run returned, and the message among it that is its answer; see :meth:`run`."""
         if result.stopped:
             raise AgentError("the agent stopped for a person")
         return result.values, said_of(self.agent, state, result)

@@ -53,8 +53,8 @@ def calibrate_run(
     of the questions, by image, and certified on the other.
 
     Args:
-        source: The folder of a run of a bypass with `--full`, on calibration questions; or the file of a journal, of
-            which the records of mode ``"shadow"`` and of the newest record's gate count.
+        source: The folder of a run of a bypass with `--full`, on calibration questions; or a journal (file or
+            ``postgresql://`` URL), of which the records of mode ``"shadow"`` and of the newest record's gate count.
         method: `guarantee`, or `paper` (:func:`fastest`), for a run with all labels.
         max_loss: Most to lose against the agent, a share of all questions; of a guarantee.
         confidence: How surely; of a guarantee.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,7 @@ from langgraph_speceyes.bench.depth_answers import (
     depth_key,
     labelled_record,
 )
+from langgraph_speceyes.bench.journals import is_journal, journal_at, public_name, records_of
 from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, label_of, read_labels
 from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
@@ -28,7 +30,6 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.files import append_line
 from langgraph_speceyes.scoring import Gate, check_score
 from langgraph_speceyes.traffic.record import Record
-from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
 BY_RUN, BY_JOURNAL = ("split", "group", "rule", "expected"), ("group",)
 """Columns that are fixed before anything is answered, so that a promise for each of their values holds."""
@@ -56,7 +57,7 @@ class Evidence:
     """Questions that both sides have answered, ``[n]`` each, in their order.
 
     Attributes:
-        source: The run's folder or the journal's file.
+        source: The run's folder, or the journal as a command names it.
         ids: Of the questions.
         images: What tells the questions' images apart; the id where there is none.
         columns: Scores, probabilities and seconds; `speculator_right` and `agent_right` are false without a label.
@@ -75,7 +76,7 @@ class Evidence:
         deeper: The answers after each look; empty without.
     """
 
-    source: Path
+    source: str | PathLike[str]
     ids: tuple[str, ...]
     images: tuple[str, ...]
     columns: Table
@@ -125,7 +126,7 @@ class Evidence:
 def read_evidence(
     source: str | PathLike[str], *, splits: Sequence[str] | None = None, people: bool = False
 ) -> Evidence:
-    """The evidence of a run's folder or a journal's file.
+    """The evidence of a run's folder, or of a journal: a file or a ``postgresql://`` URL.
 
     Args:
         source: Either of them.
@@ -136,12 +137,11 @@ def read_evidence(
         ArgumentError: It is neither, lacks a side, was made on test questions, or holds no shadow records.
         JournalError: The file is no journal.
     """
-    path = Path(source)
-    if path.is_file():
+    if is_journal(source):
         if splits:
             raise ArgumentError("split", "none for a journal", splits[0])
-        return _from_journal(path)
-    return _from_run(path, splits, people)
+        return _from_journal(source)
+    return _from_run(Path(source), splits, people)
 
 
 # --- runs ---
@@ -275,19 +275,16 @@ def _failed(outcome: Outcome) -> Outcome:
 # --- journals ---
 
 
-def _from_journal(file: Path) -> Evidence:
-    journal = SQLiteJournal(file, texts=True)
-    try:
+def _from_journal(source: str | PathLike[str]) -> Evidence:
+    with closing(journal_at(source)) as journal:
         records = list(records_of(journal))
         over = set((journal.load(PASSED_OVER) or {}).get("ids", ()))
-    finally:
-        journal.close()
     shadow = [record for record in records if record["mode"] == "shadow"]
     if not shadow:
         raise ArgumentError(
             "journal",
             'records of mode "shadow", in which every question has both answers',
-            f"{len(records)} records, none of them, in {file}",
+            f"{len(records)} records, none of them, in {public_name(source)}",
         )
     gate = shadow[-1]["gate"]
     kept = [record for record in shadow if record["gate"] == gate]
@@ -295,7 +292,7 @@ def _from_journal(file: Path) -> Evidence:
     judges = {record["judge_threshold"] for record in kept} - {None}
     columns, deeper = answers_of_journal(kept, over)
     return Evidence(
-        source=file,
+        source=source,
         ids=tuple(record["id"] for record in kept),
         images=tuple(record["images"][0] if record["images"] else record["id"] for record in kept),
         columns=replace(_table(kept), deeper=columns),
@@ -325,14 +322,6 @@ def _looks(records: Sequence[Record], depths: int) -> tuple[str, ...]:
     """Names of the looks; a journal knows nothing of their settings but that they were the same for one gate."""
     names = {one["depth"]: one["look"] for record in records for one in record.get("depths", ())}
     return tuple(names.get(depth) or f"look {depth}" for depth in range(1, depths + 1))
-
-
-def records_of(journal: SQLiteJournal) -> Iterable[Record]:
-    """Every record of a journal, in order."""
-    after = None
-    while page := journal.read(after):
-        yield from (record for _, record in page)
-        after = page[-1][0]
 
 
 def _table(records: Sequence[Record]) -> Table:
@@ -378,10 +367,9 @@ def keep_label(evidence: Evidence, id: str, label: Label | None, *, depth: int =
     if not evidence.is_journal:
         line: dict[str, Any] = {"id": id, "speculator_right": small, "agent_right": large, "undone": label is None}
         line |= {"depth": depth} if depth else {}
-        append_line(evidence.source / LABELS_FILE, json.dumps({**line, "at": time.time() if at is None else at}))
+        append_line(Path(evidence.source) / LABELS_FILE, json.dumps({**line, "at": time.time() if at is None else at}))
         return
-    journal = SQLiteJournal(evidence.source, texts=True)
-    try:
+    with closing(journal_at(evidence.source)) as journal:
         record = journal.get(id)
         if record is None:
             raise ArgumentError("id", "a record of the journal", repr(id))
@@ -391,5 +379,3 @@ def keep_label(evidence: Evidence, id: str, label: Label | None, *, depth: int =
         changed = over | {key} if label == (None, None) else over - {key}
         if changed != over:
             journal.save(PASSED_OVER, {"ids": sorted(changed)})
-    finally:
-        journal.close()

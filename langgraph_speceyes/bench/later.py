@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from sys import maxsize
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -17,6 +14,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.behind.history import answer_of
+from langgraph_speceyes.bench.journals import journal_at, records_of
 from langgraph_speceyes.bench.statistics import Estimate, share
 from langgraph_speceyes.calibration.detector import Detector
 from langgraph_speceyes.errors import ArgumentError, describe_error
@@ -25,7 +23,6 @@ from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opener import Opener, saved_openings
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.records import agreed, answers_in, returned_differs
-from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
 COMPARED = ("agree", "agreed_by", "agree_probability", "error", "depths")
 """What of a record a comparison changes."""
@@ -81,37 +78,6 @@ class Audited:
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return asdict(self)
-
-
-def journal_at(name: str) -> Journal:
-    """The journal that a command names.
-
-    Args:
-        name: The path of a file, or the dotted name of a function of the user's that returns a journal.
-
-    Raises:
-        ArgumentError: There is neither.
-    """
-    path = Path(name)
-    if path.is_file():
-        # what another process keeps is not to be cut down, neither its texts nor its records
-        return SQLiteJournal(path, texts=True, limit=maxsize)
-    module, _, function = name.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module), function)() if module and "/" not in name else None
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError("journal", "a file, or the dotted name of a function", f"{name!r} ({error})") from None
-    if not isinstance(made, Journal):
-        raise ArgumentError("journal", "a journal's file, or a function that returns a journal", repr(name))
-    return made
-
-
-def records_of(journal: Journal) -> Iterator[Record]:
-    """Every record of a journal, in order."""
-    after = None
-    while page := journal.read(after):
-        yield from (record for _, record in page)
-        after = page[-1][0]
 
 
 async def audit_later(
@@ -198,7 +164,7 @@ def gate_status(name: str, *, gate: str | None = None, reset: str | None = None,
     """The gates of a journal that open themselves, and what a person does to one of them.
 
     Args:
-        name: The journal, as :func:`journal_at` takes it.
+        name: The journal, as :func:`~langgraph_speceyes.bench.journals.journal_at` takes it.
         gate: Only this one: its id in records, or its name in the status.
         reset: Discard its evidence and begin anew, for this reason.
         reopen: Take back the detector's last close, for this reason.

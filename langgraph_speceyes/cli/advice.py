@@ -14,9 +14,11 @@ from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 
 def advise(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A journal with shadow records, or the folder of a run of speceyes with --full.", show_default=False
+            help="A journal with shadow records (file or postgresql:// URL), or the folder of a run of speceyes with "
+            "--full.",
+            show_default=False,
         ),
     ],
     out: Annotated[

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from langgraph_speceyes.bench.labelling import Labelling
 
 Source = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="Folder of a run of speceyes with --full, on calibration questions; or the SQLite file of a journal.",
+        help="Folder of a run of speceyes with --full, on calibration questions; or a journal, by its "
+        "SQLite file or postgresql:// URL.",
         show_default=False,
     ),
 ]

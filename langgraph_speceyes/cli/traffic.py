@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from langgraph_speceyes.bench.opening.live import Live, Point
 
 JournalName = Annotated[
-    str, typer.Argument(help="The journal's file, or a function of yours that returns one.", show_default=False)
+    str,
+    typer.Argument(
+        help="The journal: its file, a postgresql:// URL, or a function of yours that returns one.", show_default=False
+    ),
 ]
 
 
@@ -47,7 +50,8 @@ def audit(
 ) -> None:
     """Have the agent answer the audits that a process could not, and show how often accepted answers differ."""
     with one_line_errors():
-        from langgraph_speceyes.bench.later import audit_later, journal_at
+        from langgraph_speceyes.bench.journals import journal_at
+        from langgraph_speceyes.bench.later import audit_later
         from langgraph_speceyes.bench.methods import named
 
         quiet_libraries()

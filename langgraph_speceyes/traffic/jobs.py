@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 
 from langgraph_speceyes.answers.agreement import Agreement
+from langgraph_speceyes.behind.again import AgentAgain
+from langgraph_speceyes.behind.own_run import OwnRun
 from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide
-from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.errors import AgentError, describe_error
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.records import agreed, answers_in, record_of
 
@@ -122,16 +124,24 @@ class ShadowRun(Comparison):
 
 @dataclass
 class Audit:
-    """Asks the agent as well, after the speculation was the answer, and compares the two."""
+    """Asks the agent as well, after the speculation was the answer, and compares the two.
+
+    On a LangGraph Server that is a run of its own, where there can be one.
+    """
 
     traffic: Traffic
     record: Record
     state: Mapping[str, Any]
     config: RunnableConfig
+    own: OwnRun | None = None
 
     def run(self) -> None:
         """Run the agent."""
         assert self.traffic.again is not None, "an audit needs the agent"
+        if self.own is not None and self.own.begun:
+            # its event loop came to an end; the agent's tools are not to be used a second time
+            self._failed(AgentError("the server stopped before the audit's run was done"))
+            return
         began = time.perf_counter()
         try:
             with contained():
@@ -147,11 +157,19 @@ class Audit:
         began = time.perf_counter()
         try:
             with contained():
-                values, answer = await self.traffic.again.arun(self.state, self.config)
+                values, answer = await self._answered(self.traffic.again)
         except Exception as error:
             self._failed(error)
         else:
             await Comparison(self.traffic, self._timed(began), self.state, values, answer).arun()
+
+    async def _answered(self, again: AgentAgain) -> tuple[Mapping[str, Any], Any]:
+        if self.own is not None:
+            try:
+                return again.read(self.state, await self.own.result())
+            except TypeError:  # what cannot be sent as JSON is asked about here
+                self.own = None
+        return await again.arun(self.state, self.config)
 
     def _timed(self, began: float) -> Record:
         """The record with what the agent took, which was no part of the run."""

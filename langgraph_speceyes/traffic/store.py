@@ -175,8 +175,12 @@ class StoreJournal:
         self._in_doubt: dict[str, None] = {}
         self._checked: BaseStore | None = None
 
+    def _opened(self) -> BaseStore | None:
+        """The store, if there is one yet."""
+        return self._store
+
     def _call(self, ops: Sequence[Op]) -> list[Any]:
-        store = self._store
+        store = self._opened()
         if store is None:
             raise JournalError(f"{self!r} has no store yet: give one, or call bind() within a run")
         return call_store(store, ops, self.timeout_s) if ops else []
@@ -184,7 +188,7 @@ class StoreJournal:
     def _check(self) -> None:
         if self._closed:
             raise ClosedError(f"{self!r} is closed")
-        store = self._store
+        store = self._opened()
         if store is None or store is self._checked:
             return
         (item,) = self._call([self._layout.get("meta", "schema")])

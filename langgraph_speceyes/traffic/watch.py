@@ -14,6 +14,7 @@ from langgraph.runtime import get_runtime
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.behind.again import AgentAgain
+from langgraph_speceyes.behind.own_run import own_run
 from langgraph_speceyes.decision import decide
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.front.settings import Standing
@@ -115,7 +116,8 @@ class Traffic:
             record = self._record(state, decision)
             self.note(record)
             if decision["audited"] and self.again is not None:
-                self.background.do(Audit(self, record, state, self.again.config(state)))
+                own = own_run(self.again.agent, state, record["id"])
+                self.background.do(Audit(self, record, state, self.again.config(state), own))
             elif decision["audited"] and not self._warned:
                 self._warned = True
                 _logger.warning("audits wait for an agent to ask: give it to SpecEyesMiddleware.audit_with(agent)")

@@ -14,6 +14,7 @@ from langgraph_speceyes.traffic import SQLiteJournal
 from tests.deploy.server import DevServer, dev_server, inline
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+FAILING = {"type": "text", "text": "Does it fail?"}
 EACH = 10
 """Questions in shadow, and as many that are audited; more than are worked on at once."""
 
@@ -43,6 +44,39 @@ def check(records: list[dict[str, Any]]) -> None:
 async def test_shadow_runs_and_audits_land_in_the_journal(watched: DevServer, easy: Any, tmp_path: Path) -> None:
     async with get_client(url=watched.url) as client:
         await check_both(client, easy, tmp_path)
+
+
+def runs_of_agent(folder: Path) -> list[list[str]]:
+    """Of each run of the agent its id, the record that it audits, if any, and the group of its question."""
+    return [line.split(" ") for line in (folder / "journal.sqlite.runs").read_text().splitlines()]
+
+
+async def test_an_audit_is_a_run_of_its_own(easy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHED_JOURNAL", str(tmp_path / "journal.sqlite"))
+    source = Path(__file__).parent / "watched"
+    given = {"messages": [inline(easy[1])]}
+    failing = {"messages": [{**given["messages"][0], "content": [*given["messages"][0]["content"][:1], FAILING]}]}
+    # one run at a time: an audit waits in the queue like everybody
+    with dev_server(tmp_path, "--n-jobs-per-worker", "1", scenes=tmp_path, source=source) as running:
+        async with get_client(url=running.url) as client:
+            for input in (given, given, failing):
+                found: Any = await client.runs.wait(None, "file", input=input, context={"speceyes_group": "mine"})
+                assert (found["messages"][-1]["content"], found["decision"]["route"]) == ("blue", "bypass")
+            journal = SQLiteJournal(tmp_path / "journal.sqlite")
+            for _ in range(600):
+                records = [record for _, record in await asyncio.to_thread(journal.read)]
+                if len(records) == 3 and all(record["settled"] or record["error"] for record in records):
+                    break
+                await asyncio.sleep(0.1)
+            journal.close()
+            assert await client.threads.search() == []
+    settled = {record["id"]: (record["settled"], record["agree"]) for record in records}
+    assert list(settled.values()) == [(True, True), (True, True), (False, None)]
+    assert "the tools are down" in str(records[-1]["error"]) or "RuntimeError" in str(records[-1]["error"])
+    runs = runs_of_agent(tmp_path)
+    assert len({run for run, _, _ in runs}) == len(runs) == 3
+    assert sorted(audited for _, audited, _ in runs) == sorted(settled)
+    assert {group for _, _, group in runs} == {"mine"}
 
 
 async def test_a_server_that_stops_leaves_every_audit_settled_or_open(

@@ -1,6 +1,6 @@
 """Is every acknowledged record kept, once, while the processes that write are killed with -9?
 
-`make journal` runs it at full size, `python -m tests.traffic.campaign --help` any other. Each process writes records,
+`make journal` runs it at full size (`make postgres` over a PostgreSQL server of its own), `python -m tests.traffic.campaign --help` any other. Each process writes records,
 one at a time and in batches, writes some again, and notes what was acknowledged in a file of its own; those that are
 killed are started again, and go on behind what they had noted. A reader reads on all the while. The in-memory store,
 which is one process's, is written by threads that nobody kills. It ends with status 1 when something is missing, is
@@ -19,18 +19,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from langgraph.store.memory import InMemoryStore
 
 from langgraph_speceyes.errors import JournalError
-from langgraph_speceyes.traffic import Journal, Record, SQLiteJournal, StoreJournal
+from langgraph_speceyes.traffic import Journal, PostgresJournal, Record, SQLiteJournal, StoreJournal
 from tests.traffic.conftest import sqlite_store
 from tests.traffic.records import made
 
 LIMIT = 10**7
+KINDS = ("file", "store", "memory")
+URL = "url"
+"""The file with the database's URL."""
 PATIENCE_S = 30.0
 """After so long without a record that was not read before, no more will come."""
 
@@ -39,6 +42,8 @@ def open_in(kind: str, folder: Path) -> Journal:
     """A journal as each process opens it."""
     if kind == "file":
         return SQLiteJournal(folder / "traffic.db", limit=LIMIT, timeout_s=30)
+    if kind == "postgres":
+        return PostgresJournal((folder / URL).read_text(), limit=LIMIT, timeout_s=30)
     return StoreJournal(sqlite_store(folder / "store.db"), limit=LIMIT)
 
 
@@ -239,7 +244,7 @@ def wait_for(reader: Reader, versions: dict[str, int]) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the campaign over each kind."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kinds", nargs="+", choices=["file", "store", "memory"], default=["file", "store", "memory"])
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "postgres"], default=KINDS)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--records", type=int, default=25_000, help="by each process")
     parser.add_argument("--kills", type=int, default=10)
@@ -247,7 +252,11 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
     failed = False
     for kind in asked.kinds:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+            if kind == "postgres":
+                from tests.postgres.server import postgres
+
+                Path(folder, URL).write_text(running.enter_context(postgres()))
             if kind == "memory":
                 outcome = with_threads(asked.processes, asked.records, Path(folder))
             else:

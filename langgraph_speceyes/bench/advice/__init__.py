@@ -20,13 +20,13 @@ from langgraph_speceyes.bench.advice.verdict import WORTH, Verdict, judged, sent
 from langgraph_speceyes.bench.calibrate import calibrated, choose_composition, terms_of
 from langgraph_speceyes.bench.calibrated import Calibrated, Tried
 from langgraph_speceyes.bench.compositions import Composition, Terms, available, certify, halves
-from langgraph_speceyes.bench.evidence import Evidence, read_evidence, records_of
+from langgraph_speceyes.bench.evidence import Evidence, read_evidence
+from langgraph_speceyes.bench.journals import is_journal, public_name, read_journal
 from langgraph_speceyes.calibration import Guarantee, smallest_sample
 from langgraph_speceyes.calibration.watched import AUDIT_FLOOR
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.options import Prices
 from langgraph_speceyes.traffic.record import Record
-from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
 __all__ = ["Advice", "advise"]
 
@@ -39,7 +39,7 @@ class Advice:
     """What to do, and what it rests on.
 
     Attributes:
-        source: The run's folder or the journal's file.
+        source: The run's folder or the journal, as it may be shown.
         is_journal: Whether it is a journal.
         labels: Which questions have labels; `none` measures agreement with the agent.
         verdict: ``"use"``, ``"trade_off"``, ``"not_yet"`` or ``"do_not"``.
@@ -91,6 +91,7 @@ class Material:
         composition: The one that was to be certified; None likewise.
         terms: What was to be promised.
         records: The journal's, in order; empty for a run.
+        source: The run's folder or the journal, as it was named.
     """
 
     advice: Advice
@@ -99,6 +100,7 @@ class Material:
     composition: Composition | None
     terms: Terms
     records: tuple[Record, ...]
+    source: str | PathLike[str]
 
 
 def advise(source: str | PathLike[str], **options: Any) -> Advice:
@@ -131,8 +133,8 @@ def material(
     certified and measured on the other. With too few questions for two halves it is the recorded one, on all of them.
 
     Args:
-        source: The folder of a run of a bypass with `--full` on calibration questions, or the file of a journal with
-            shadow records.
+        source: The folder of a run of a bypass with `--full` on calibration questions; or a journal with shadow
+            records, by its file or its ``postgresql://`` URL.
         max_loss: Most to lose against the agent, a share of all questions.
         confidence: How surely.
         counted: What counts as lost, `net` or `harm`; the default is `harm` without labels, where nothing can be
@@ -150,28 +152,28 @@ def material(
         JournalError: The file is no journal.
         MissingExtraError: SciPy is not installed.
     """
-    path = Path(source)
-    if not path.exists():
-        raise ArgumentError("source", "the file of a journal or the folder of a run", f"nothing at {path}")
-    labels = labels or ("none" if path.is_file() else "all")
+    of_journal = is_journal(source)
+    if not of_journal and not Path(source).exists():
+        raise ArgumentError("source", "the file of a journal or the folder of a run", f"nothing at {Path(source)}")
+    labels = labels or ("none" if of_journal else "all")
     terms = terms_of(max_loss, confidence, counted or ("harm" if labels == "none" else "net"), labels, None)
     audit = (AUDIT_FLOOR if labels == "none" else 0.0) if audit is None else audit
     for name, value, low, high in (("audit", audit, 0.0, 1.0), ("worth", worth, 1.0, float("inf"))):
         if isinstance(value, bool) or not low <= value <= high:
             raise ArgumentError(name, f"a number from {low:g}" + (f" to {high:g}" if high == 1 else " on"), value)
-    records = _records(path)
+    records = read_journal(source) if of_journal else ()
     by_id = {record["id"]: record for record in records}
     seen = live(records)
-    if path.is_file() and not any(record["mode"] == "shadow" for record in records):
-        return _nothing(path, terms, records, seen)
-    evidence = read_evidence(path, splits=splits)
+    if of_journal and not any(record["mode"] == "shadow" for record in records):
+        return _nothing(source, terms, records, seen)
+    evidence = read_evidence(source, splits=splits)
     left_out = {reason: count for reason, count in evidence.left_out.items() if count}
     known = evidence.columns.agent_s > 0
     if not known.all():
         left_out["without the agent's seconds, as it failed"] = int((~known).sum())
         evidence = evidence.part(known)
     if not evidence.ids:
-        return _nothing(path, terms, records, seen, left_out)
+        return _nothing(source, terms, records, seen, left_out)
     by = by or _by(evidence)
     if by is not None and by not in evidence.by:
         raise ArgumentError("by", "one of " + ", ".join(evidence.by), repr(by))
@@ -189,7 +191,7 @@ def material(
         chosen = any(one.taken for one in tried)
         verdict, why, more = judged(stands, composition, gate.guarantee, numbers, worth, chosen=chosen)
     advice = Advice(
-        source=str(path),
+        source=public_name(source),
         is_journal=evidence.is_journal,
         labels=labels,
         verdict=verdict,
@@ -208,18 +210,7 @@ def material(
         figures=numbers,
         live=seen,
     )
-    return Material(advice, evidence, measured if numbers else None, composition, terms, records)
-
-
-def _records(path: Path) -> tuple[Record, ...]:
-    """The records of a journal; none of a run."""
-    if not path.is_file():
-        return ()
-    journal = SQLiteJournal(path)
-    try:
-        return tuple(records_of(journal))
-    finally:
-        journal.close()
+    return Material(advice, evidence, measured if numbers else None, composition, terms, records, source)
 
 
 def _by(evidence: Evidence) -> str | None:
@@ -253,14 +244,18 @@ def _no_guarantee(terms: Terms, n: int) -> Guarantee:
 
 
 def _nothing(
-    path: Path, terms: Terms, records: tuple[Record, ...], seen: Live | None, left_out: Mapping[str, int] | None = None
+    source: str | PathLike[str],
+    terms: Terms,
+    records: tuple[Record, ...],
+    seen: Live | None,
+    left_out: Mapping[str, int] | None = None,
 ) -> Material:
     """Advice where no question has both answers."""
     least = smallest_sample(terms.max_loss, terms.confidence, terms.counted)
     what = f"none of the journal's {len(records)} records is" if records else "the journal holds no record"
     why = (f'{what} of mode "shadow" with the agent\'s answer: {least} such questions are the least it takes',)
     advice = Advice(
-        source=str(path),
+        source=public_name(source),
         is_journal=True,
         labels=terms.labels,
         verdict="not_yet",
@@ -279,4 +274,4 @@ def _nothing(
         figures=None,
         live=seen,
     )
-    return Material(advice, None, None, None, terms, records)
+    return Material(advice, None, None, None, terms, records, source)

@@ -90,7 +90,7 @@ def _over_time(found: Material, drawing: Drawing) -> list[Block]:
     if not records:
         return []
     blocks: list[Block] = []
-    course = replay(found.advice.source, records)
+    course = replay(found.source, records)
     if course is not None:
         times = [record["at"] for record in records if record["gate"] == records[-1]["gate"]]
         blocks += _plot(drawn.opening(drawing, course, times))

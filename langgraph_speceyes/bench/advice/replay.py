@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from langgraph.store.memory import InMemoryStore
 
+from langgraph_speceyes.bench.journals import journal_at
 from langgraph_speceyes.traffic.opener import Opener, saved_openings
 from langgraph_speceyes.traffic.opening import OpeningEvent, SelfOpening
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.records import returned_differs
-from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 from langgraph_speceyes.traffic.store import StoreJournal
 
 POINTS = 150
@@ -49,13 +50,15 @@ class Replay:
     words: str
 
 
-def replay(file: str | PathLike[str], records: Sequence[Record], settings: SelfOpening | None = None) -> Replay | None:
+def replay(
+    source: str | PathLike[str], records: Sequence[Record], settings: SelfOpening | None = None
+) -> Replay | None:
     """Fold the records of the newest gate in their order; nothing is written into the journal.
 
     Records that the journal has dropped, and what a person did (`reset`, `reopen`), are no part of it.
 
     Args:
-        file: The journal's, which may hold the settings of a gate that opens itself.
+        source: The journal as a command names it, which may hold the settings of a gate that opens itself.
         records: Its records, in order.
         settings: Others, to see what a gate with them would have done.
 
@@ -68,7 +71,7 @@ def replay(file: str | PathLike[str], records: Sequence[Record], settings: SelfO
     used = [record for record in records if record["gate"] == gate]
     judged = [record["judge_threshold"] for record in used if record["judge_threshold"] is not None]
     at = judged[-1] if judged else None
-    saved = _saved(file, gate) if settings is None else []
+    saved = _saved(source, gate) if settings is None else []
     if saved:
         settings, at = saved[-1].settings, saved[-1].judge_threshold
     settings = settings or SelfOpening(score=used[-1]["score_name"])
@@ -113,9 +116,6 @@ def replay(file: str | PathLike[str], records: Sequence[Record], settings: SelfO
     )
 
 
-def _saved(file: str | PathLike[str], gate: str) -> list[Opener]:
-    journal = SQLiteJournal(file)
-    try:
+def _saved(source: str | PathLike[str], gate: str) -> list[Opener]:
+    with closing(journal_at(source)) as journal:
         return saved_openings(journal, gate)
-    finally:
-        journal.close()
