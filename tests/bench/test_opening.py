@@ -26,7 +26,7 @@ def outcomes() -> Outcomes:
 
 def test_outcomes_are_what_the_table_says(outcomes: Outcomes, tmp_path: Path) -> None:
     assert outcomes.scores.shape == outcomes.differs.shape == outcomes.lost.shape == (1500,)
-    # two wrong answers may be the same, and count as differing
+    # two wrong answers may differ too
     assert outcomes.differs.sum() > (outcomes.lost != 0).sum()
     assert np.all(outcomes.differs[outcomes.lost != 0])
     assert outcomes.accepted(None) == outcomes.loss(None) == 0

@@ -1,21 +1,25 @@
 """Write `embedded_outcomes.csv`: what the embedded pair said to each of its 1,500 test questions, without a gate.
 
-    speceyes eval embedded --part test --limit 300 --full --method speceyes --concurrency 16 --out runs/recorded
+    speceyes eval embedded --part test --limit 300 --full --method speceyes --look pair --concurrency 16 --out runs/deep
     speceyes eval embedded --part test --limit 300 --method speculator:k=64 --concurrency 16 --out runs/wide
-    python tests/calibration/record.py runs/recorded runs/wide
+    python tests/calibration/record.py runs/wide runs/deep
 
-The first run has judge, speculator at K = 20 and agent of every question, the second the speculator at K = 64. Columns:
-`split`; `tool_need`, the judge's probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the score at K = 64;
-`speculator_right` and `agent_right`. Of a run with looks (`--look`) also, for each depth n from 1 on, `odds_n`,
-`log_n`, `min_20_n` and `speculator_right_n`; `recorded` of `simulated_depths` takes them in place of simulated ones.
+The first run has judge, speculator at K = 20, its answers after each look and agent of every question; it may be made
+in parts, each with its own splits (`--split`), and all of them be named. The second has the speculator at K = 64. The
+five families of `SPLITS` are kept, on which the issue's figures are. Columns: `split`; `tool_need`, the judge's
+probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the score at K = 64; `speculator_right`,
+`agent_right`; `agree`, whether the strict rule calls the two answers the same, as it does in shadow runs and audits.
+Of a run with looks also, for each depth n from 1 on, `odds_n`, `log_n`, `min_20_n`, `speculator_right_n` and `agree_n`.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from langgraph_speceyes.answers.agreement import agree
 from langgraph_speceyes.bench.runs import Outcome, Run
 
 FILE = Path(__file__).parent / "embedded_outcomes.csv"
@@ -35,6 +39,7 @@ def row(outcome: Outcome, wide: Outcome) -> dict[str, str]:
     if need is None or small is None or large is None:
         sys.exit(f"{outcome['id']} lacks a side")
     rights = {"speculator_right": str(int(small["right"])), "agent_right": str(int(large["right"]))}
+    rights["agree"] = agreed(outcome, small["answer"])
     for depth, part in enumerate(outcome.get("depths", [])):
         if not depth:
             continue
@@ -42,17 +47,27 @@ def row(outcome: Outcome, wide: Outcome) -> dict[str, str]:
             sys.exit(f"{outcome['id']} is not scored at K = 20 at depth {depth}")
         found |= {f"{name}_{depth}": f"{part['scores'][score]:.6g}" for name, k, score in SCORES if k == 20}
         rights[f"speculator_right_{depth}"] = str(int(part["right"]))
+        rights[f"agree_{depth}"] = agreed(outcome, part["answer"])
     return {"split": outcome["split"], "tool_need": f"{need:.6g}", **found, **rights}
 
 
-def main(recorded: str, wide: str) -> None:
+def agreed(outcome: Outcome, said: str) -> str:
+    """Whether an answer agrees with the agent's; what cannot be decided does not."""
+    assert outcome["agent"] is not None, "checked by `row`"
+    return str(int(agree(outcome["question"], said, outcome["agent"]["answer"]).agree is True))
+
+
+def found_in(folders: Sequence[str], method: str) -> dict[str, Outcome]:
+    """The outcomes of a method by question."""
+    return {o["id"]: o for folder in folders for o in Run(folder).outcomes() if o["method"] == method}
+
+
+def main(wide: str, *recorded: str) -> None:
     """Read the runs, write the file."""
-    outcomes, at_64 = (
-        {o["id"]: o for o in Run(folder).outcomes() if o["method"] in ("speceyes", "speculator:k=64")}
-        for folder in (recorded, wide)
-    )
-    rows = [row(outcome, at_64[id]) for id, outcome in outcomes.items()]
-    rows.sort(key=lambda one: SPLITS.index(one["split"]))  # stable: the order of the questions of a split stays
+    outcomes, at_64 = found_in(recorded, "speceyes"), found_in([wide], "speculator:k=64")
+    kept = [outcome for outcome in outcomes.values() if outcome["split"] in SPLITS]
+    kept.sort(key=lambda one: (SPLITS.index(one["split"]), int(one["id"].rpartition("/")[2])))
+    rows = [row(outcome, at_64[outcome["id"]]) for outcome in kept]
     with FILE.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -34,12 +34,13 @@ class Case:
 
 
 def recorded() -> Case:
-    """What the embedded pair did on its test part; two wrong answers count as differing, which loses nothing."""
+    """What the embedded pair did on its test part, with the strict rule's word on whether two answers agree."""
     with (Path(__file__).parent / "embedded_outcomes.csv").open() as lines:
         rows = list(csv.DictReader(lines))
-    score = "odds" if "odds" in rows[0] else "min"
-    small, large = (np.array([row[name] == "1" for row in rows]) for name in ("speculator_right", "agent_right"))
-    return Case(np.array([float(row[score]) for row in rows]), small & large, small, large)
+    agree, small, large = (
+        np.array([row[name] == "1" for row in rows]) for name in ("agree", "speculator_right", "agent_right")
+    )
+    return Case(np.array([float(row["odds"]) for row in rows]), agree, small, large)
 
 
 def found(case: Case, labels: Labels, method: Method, most: int = 10**6) -> tuple[Labelled, int]:

@@ -1,10 +1,11 @@
 """Is every acknowledged record kept, once, while the processes that write are killed with -9?
 
-`make journal` runs it at full size (`make postgres` over a PostgreSQL server of its own), `python -m tests.traffic.campaign --help` any other. Each process writes records,
-one at a time and in batches, writes some again, and notes what was acknowledged in a file of its own; those that are
-killed are started again, and go on behind what they had noted. A reader reads on all the while. The in-memory store,
-which is one process's, is written by threads that nobody kills. It ends with status 1 when something is missing, is
-there twice, or is older than what was acknowledged.
+`make journal` runs it at full size, `make postgres` over a PostgreSQL server of its own,
+`python -m tests.traffic.campaign --help` any other. Each process writes records, one at a time and in batches, writes
+some again, and notes what was acknowledged in a file of its own; those that are killed are started again, and go on
+behind what they had noted. A reader reads on all the while. The in-memory store, which is one process's, is written by
+threads that nobody kills. It ends with status 1 when something is missing, is there twice, or is older than what was
+acknowledged.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Outcomes:
 
     Attributes:
         scores: Answer scores, ``[n]``.
-        differs: Whether the answers differ, ``[n]``; two wrong answers count as differing.
+        differs: Whether the answers differ, ``[n]``; what nobody can tell counts as differing.
         lost: The agent's correctness less the speculator's, ``[n]``, in {-1, 0, 1}.
         splits: The kind of each question, ``[n]``.
     """
@@ -47,7 +47,7 @@ def read_outcomes(path: str | os.PathLike[str], score: str) -> Outcomes:
     """Read a table of outcomes.
 
     Args:
-        path: A CSV file with the columns ``split``, ``speculator_right``, ``agent_right`` and the score's.
+        path: A CSV file with the columns ``split``, ``speculator_right``, ``agent_right``, ``agree`` and the score's.
         score: Which score.
 
     Raises:
@@ -55,13 +55,13 @@ def read_outcomes(path: str | os.PathLike[str], score: str) -> Outcomes:
     """
     with Path(path).open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    for name in ("split", "speculator_right", "agent_right", score):
+    for name in ("split", "speculator_right", "agent_right", "agree", score):
         if not rows or name not in rows[0]:
             raise ArgumentError("path", f"a table with the column {name!r}", os.fspath(path))
     small, large = (np.array([row[name] == "1" for row in rows]) for name in ("speculator_right", "agent_right"))
     return Outcomes(
         scores=np.array([float(row[score]) for row in rows]),
-        differs=~(small & large),
+        differs=np.array([row["agree"] != "1" for row in rows]),
         lost=large.astype(np.int8) - small.astype(np.int8),
         splits=np.array([row["split"] for row in rows]),
     )
