@@ -56,13 +56,14 @@ def test_easy_questions_come_first_and_splits_one_after_the_other(outcomes: Outc
 
 
 def test_sampled_it_opens_soon_and_stays_within_the_limit(outcomes: Outcomes) -> None:
-    found = campaign(outcomes, SETTINGS, runs=8, questions=1200)
+    found = campaign(outcomes, SETTINGS, runs=8)
     assert found["opens_median"] <= 200
+    assert found["accepts_mean"] >= 0.48
     assert found["above"] <= 0.25  # two of eight; a tenth is promised
     assert found["ever_closed"] == 0
     assert found["accuracy_lost"] < 0.02
     assert 0.1 < found["bypassed"] < found["could_accept"]
-    assert found["audits"] < 1200
+    assert found["audits"] < 1250
 
 
 def test_sampled_a_stream_that_was_easy_at_first_is_found_out(outcomes: Outcomes) -> None:

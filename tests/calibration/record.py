@@ -9,7 +9,9 @@ in parts, each with its own splits (`--split`), and all of them be named. The se
 five families of `SPLITS` are kept, on which the issue's figures are. Columns: `split`; `tool_need`, the judge's
 probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the score at K = 64; `speculator_right`,
 `agent_right`; `agree`, whether the strict rule calls the two answers the same, as it does in shadow runs and audits.
-Of a run with looks also, for each depth n from 1 on, `odds_n`, `log_n`, `min_20_n`, `speculator_right_n` and `agree_n`.
+Of a run with looks also, for each depth n from 1 on, `odds_n`, `log_n`, `min_20_n`, `speculator_right_n` and `agree_n`;
+scores are empty where the look gave nothing. The runs of `make results` do as well as the first: the answers are the
+same and the scores, too, to 2e-6.
 """
 
 from __future__ import annotations
@@ -43,7 +45,12 @@ def row(outcome: Outcome, wide: Outcome) -> dict[str, str]:
     for depth, part in enumerate(outcome.get("depths", [])):
         if not depth:
             continue
-        if part is None or part["k"] != 20:
+        if part is None or not part.get("scores"):
+            # the look gave nothing, and nothing was asked
+            found |= {f"{name}_{depth}": "" for name, k, _ in SCORES if k == 20}
+            rights |= {f"speculator_right_{depth}": "0", f"agree_{depth}": "0"}
+            continue
+        if part["k"] != 20:
             sys.exit(f"{outcome['id']} is not scored at K = 20 at depth {depth}")
         found |= {f"{name}_{depth}": f"{part['scores'][score]:.6g}" for name, k, score in SCORES if k == 20}
         rights[f"speculator_right_{depth}"] = str(int(part["right"]))

@@ -80,6 +80,8 @@ def resampled(labels: Labels, method: Method, draws: int) -> tuple[float, float,
     whole, rng = recorded(), np.random.default_rng(5)
     lost = whole.large.astype(int) - whole.small
     lost = np.maximum(lost, 0) if method == "harm" else lost
+    if labels == "none":  # what is promised is that no more than this differs
+        lost = (~whole.agree).astype(int)
     broken, accepted, asked = 0, 0.0, []
     for _ in range(draws):
         end, count = found(whole.at(rng.integers(0, whole.scores.size, QUESTIONS)), labels, method, MOST_LABELS)
@@ -99,15 +101,17 @@ def test_few_labels_do_for_the_promise_that_all_of_them_make(method: Method) -> 
     assert accepted >= 0.95 * most
     # 10 % and four standard deviations
     assert broken <= 0.1 + 4 * np.sqrt(0.09 / draws)
-    assert np.median(asked) <= MOST_LABELS
-    assert min(asked) > 0
+    assert max(asked) <= MOST_LABELS
+    assert np.median(asked) > 0
 
 
-def test_no_labels_do_for_less() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_where_the_agent_is_nearly_always_right_no_labels_do_nearly_as_much(method: Method) -> None:
     draws = 100
+    _, most, _ = resampled("all", method, draws)
     broken, accepted, asked = resampled("none", "harm", draws)
     assert broken <= 0.1 + 4 * np.sqrt(0.09 / draws)
-    assert accepted > 0.1
+    assert accepted >= 0.95 * most
     assert set(asked) == {0}
 
 
