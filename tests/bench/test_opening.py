@@ -31,7 +31,7 @@ def test_outcomes_are_what_the_table_says(outcomes: Outcomes, tmp_path: Path) ->
     assert np.all(outcomes.differs[outcomes.lost != 0])
     assert outcomes.accepted(None) == outcomes.loss(None) == 0
     assert 0 < outcomes.loss(0.5) < outcomes.accepted(0.5) < 1
-    (tmp_path / "table.csv").write_text("split,speculator_right,agent_right\na,1,1\n")
+    (tmp_path / "table.csv").write_text("split,speculator_right,agent_right,agree\na,1,1,1\n")
     with pytest.raises(ArgumentError, match="odds"):
         read_outcomes(tmp_path / "table.csv", "odds")
 
