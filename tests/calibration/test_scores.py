@@ -48,7 +48,7 @@ def certified(column: str, n: int, max_loss: float, confidence: float, draws: in
 
 def test_odds_tell_right_from_wrong_at_a_third_of_the_candidates() -> None:
     found = {column: auroc(*recorded(column)[:2]) for column in COLUMNS.values()}
-    assert found["odds"] > found["min"] > found["min_20"] + 0.06
+    assert found["odds"] > found["min"] + 0.01 > found["min_20"] + 0.07
     assert found["odds"] >= 0.94
     # the first 256 questions of each split, on which the score was chosen
     first = np.arange(1500) % 300 < 256
