@@ -96,7 +96,7 @@ class Steps:
     """An agent that uses a model and a tool, waits, and then takes another step."""
 
     def __init__(self, first: Callable[[], Any] = lambda: None) -> None:
-        self.begun, self.go, self.steps, self.cancelled = threading.Event(), threading.Event(), list[str](), False
+        self.sent, self.go, self.steps, self.cancelled = threading.Event(), threading.Event(), list[str](), False
         self.model = Scripted(answer="thinking")
 
         def use(state: Notes) -> dict[str, Any]:
@@ -107,12 +107,12 @@ class Steps:
             return {"messages": [AIMessage("half done")], "notes": ["half done"]}
 
         def wait(state: Notes) -> dict[str, Any]:
-            self.begun.set()
+            self.sent.set()
             assert self.go.wait(PATIENCE_S)
             return {}
 
         async def await_(state: Notes) -> dict[str, Any]:
-            self.begun.set()
+            self.sent.set()
             try:
                 while not self.go.is_set():
                     await asyncio.sleep(0.005)
@@ -177,7 +177,7 @@ async def test_routes_answers_and_records_are_those_without_hedge(
 async def test_what_the_gate_accepts_cancels_the_agent_and_nothing_of_it_is_left(image: str, call: Any) -> None:
     slots, agent = Slots(1), Steps()
     graph = create_speceyes(
-        agent.graph, speculator=after(agent.begun), judge=judge(0.1), hedge=True, max_concurrent_agents=slots
+        agent.graph, speculator=after(agent.sent), judge=judge(0.1), hedge=True, max_concurrent_agents=slots
     ).compile(checkpointer=InMemorySaver())
     result = await call(graph, {**asked(image), "notes": ["given"]}, CONFIG)
     decision = result["decision"]
@@ -268,7 +268,7 @@ async def test_a_question_that_falls_back_gains_what_the_agent_did_by_then(
             agent.go.set()
             return made
 
-    small = Late(content=[peaked("blue", 64, REJECTED)], event=agent.begun)
+    small = Late(content=[peaked("blue", 64, REJECTED)], event=agent.sent)
     graph = create_speceyes(agent.graph, speculator=small, judge=judge(0.1), hedge=True, max_concurrent_agents=2)
     decision = (await call(graph.compile(), asked(image)))["decision"]
     assert decision["route"] == "fallback"
@@ -311,7 +311,7 @@ async def test_an_agents_failure_counts_only_when_the_question_is_its_own(image:
 async def test_trouble_in_front_falls_back_and_strict_cancels_the_agent(image: str, call: Any) -> None:
     for strict in (False, True):
         agent, slots = Steps(), Slots(1)
-        small = After(error="refused", event=agent.begun)
+        small = After(error="refused", event=agent.sent)
         graph = create_speceyes(
             agent.graph, speculator=small, hedge=True, strict=strict, max_concurrent_agents=slots
         ).compile()
@@ -322,7 +322,7 @@ async def test_trouble_in_front_falls_back_and_strict_cancels_the_agent(image: s
             with slots.hold():
                 assert agent.steps == ["first"]
         else:
-            agent.begun.set()
+            agent.sent.set()
             agent.go.set()
             decision = (await call(graph, asked(image)))["decision"]
             assert (decision["route"], decision["decided_by"]) == ("fallback", "speculate")
@@ -406,7 +406,7 @@ async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resu
 
 async def test_an_agent_begins_anew_on_the_next_turn_of_a_thread(image: str, call: Any) -> None:
     agent = Steps()
-    small = after(agent.begun)
+    small = after(agent.sent)
     graph = create_speceyes(agent.graph, speculator=small, hedge=True, follow_ups="bypass").compile(
         checkpointer=InMemorySaver()
     )
@@ -521,7 +521,7 @@ async def test_a_run_that_is_cancelled_takes_its_agent_along(image: str) -> None
     agent, never = Steps(), threading.Event()
     graph = create_speceyes(agent.graph, speculator=after(never), hedge=True).compile()
     run = asyncio.create_task(graph.ainvoke(asked(image)))
-    await auntil(agent.begun.is_set)
+    await auntil(agent.sent.is_set)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

@@ -36,7 +36,7 @@ class OwnRun:
         context: The settings of the run that it repeats, with the mode ``off``.
         metadata: What tells such runs apart.
         recursion_limit: That of the run that it repeats.
-        begun: Whether the server was asked.
+        sent: Whether the server was asked.
     """
 
     assistant: str
@@ -44,14 +44,14 @@ class OwnRun:
     context: dict[str, Any]
     metadata: dict[str, str]
     recursion_limit: int | None = None
-    begun: bool = field(default=False, init=False)
+    sent: bool = field(default=False, init=False)
 
     async def result(self) -> Result:
         """Have the server run it, and wait.
 
         Raises:
             AgentError: The run failed, or took too long.
-            TypeError: Something in it cannot be sent as JSON; nothing was begun.
+            TypeError: Something in it cannot be sent as JSON; nothing was sent.
         """
         from langgraph_sdk import get_client
 
@@ -60,7 +60,7 @@ class OwnRun:
             config["recursion_limit"] = self.recursion_limit
         # without a URL it is this very server, asked within the process and past its authentication
         async with get_client(url=None, api_key=None, timeout=LONGEST_S) as client:
-            self.begun = True
+            self.sent = True
             try:
                 values = await asyncio.wait_for(
                     client.runs.wait(
@@ -76,7 +76,7 @@ class OwnRun:
                     LONGEST_S,
                 )
             except TypeError:
-                self.begun = False
+                self.sent = False
                 raise
             except TimeoutError as error:
                 raise AgentError(f"the server had no answer within {LONGEST_S:g} s") from error

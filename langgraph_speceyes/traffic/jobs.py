@@ -138,7 +138,7 @@ class Audit:
     def run(self) -> None:
         """Run the agent."""
         assert self.traffic.again is not None, "an audit needs the agent"
-        if self.own is not None and self.own.begun:
+        if self.own is not None and self.own.sent:
             # its event loop came to an end; the agent's tools are not to be used a second time
             self._failed(AgentError("the server stopped before the audit's run was done"))
             return

@@ -50,7 +50,7 @@ def test_it_is_the_same_question_to_the_same_assistant_with_the_mode_off(image: 
     graph = ask(image, HERE, context={"speceyes_mode": "on", "speceyes_group": "mine"})
     (own,) = made
     assert own is not None
-    assert (own.assistant, own.recursion_limit, own.begun) == ("assistant", 40, False)
+    assert (own.assistant, own.recursion_limit, own.sent) == ("assistant", 40, False)
     assert [message.content for message in own.input["messages"]] == [asked(image)["messages"][0].content]
     assert own.context == {"colour": "blue", "speceyes_mode": "off", "speceyes_group": "mine"}
     (record,) = records(graph.traffic.journal)
@@ -113,12 +113,12 @@ async def test_trouble_leaves_the_audit_open_and_what_cannot_be_sent_is_asked_he
         async def result(self) -> Any:
             if trouble == "json":
                 raise TypeError("bytes are no JSON")
-            self.begun = True
+            self.sent = True
             raise module.AgentError("its run on the server failed: down")
 
     def own(*_: Any) -> OwnRun:
         made = Own("assistant", {}, {}, {})
-        made.begun = trouble == "stopped"
+        made.sent = trouble == "stopped"
         return made
 
     monkeypatch.setattr(watch, "own_run", own)

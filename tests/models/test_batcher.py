@@ -250,7 +250,7 @@ class Stepper:
     """Serves items of so many steps each, letting others join between steps, and writes down who began when."""
 
     def __init__(self) -> None:
-        self.begun: list[tuple[str, int]] = []
+        self.sent: list[tuple[str, int]] = []
         self.most = 0
         self.steps = threading.Semaphore(0)
 
@@ -261,7 +261,7 @@ class Stepper:
         def take(new: Sequence[tuple[str, int]]) -> None:
             nonlocal count
             for name, steps in new:
-                self.begun.append((name, steps))
+                self.sent.append((name, steps))
                 left[count] = [name, steps]
                 count += 1
             self.most = max(self.most, len(left))
@@ -289,14 +289,14 @@ def test_who_joins_is_first_come_first_served(asked: list[tuple[int, int]], most
     )
     # the first one holds the batch open until everybody waits
     futures = [batcher.submit(("first 0", 1))]
-    until(lambda: run.begun)
+    until(lambda: run.sent)
     futures += [batcher.submit((f"{k} {group}", steps)) for k, (steps, group) in enumerate(asked)]
     run.steps.release(200)
     for future in futures:
         future.result(PATIENCE_S)
     batcher.close()
     assert run.most <= most
-    order = [name for name, _ in run.begun[1:]]
+    order = [name for name, _ in run.sent[1:]]
     for k, (_, group) in enumerate(asked):
         mine = order.index(f"{k} {group}")
         # of one group nobody is overtaken; of another one by at most one batch's worth
@@ -308,7 +308,7 @@ def test_newcomers_do_not_wait_for_the_longest_answer() -> None:
     run = Stepper()
     batcher: MicroBatcher[tuple[str, int], str] = MicroBatcher(run, max_batch=2)
     long, bad = batcher.submit(("long", 50)), batcher.submit(("bad", 1))
-    until(lambda: run.begun)
+    until(lambda: run.sent)
     short = batcher.submit(("short", 1))
     run.steps.release(5)
     with pytest.raises(ValueError, match="bad"):

@@ -98,13 +98,13 @@ class Held:
     """The large model, which never ends an answer by itself and takes no step that it was not let take."""
 
     def __init__(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun = self.steps = 0
+        self.sent = self.steps = 0
         self._let, self._step = threading.Semaphore(0), model._engine.decoder._step
         monkeypatch.setattr(model._engine, "end_ids", frozenset())
         monkeypatch.setattr(model._engine.decoder, "_step", self)
 
     def __call__(self, rows: Any) -> Any:
-        self.begun += 1
+        self.sent += 1
         assert self._let.acquire(timeout=PATIENCE_S)
         self.steps += 1
         return self._step(rows)
@@ -116,7 +116,7 @@ class Held:
         """Let it take steps until it stands before the next one."""
         before = self.steps
         self.let(steps)
-        await auntil(lambda: self.begun == before + steps + 1)
+        await auntil(lambda: self.sent == before + steps + 1)
 
 
 async def test_a_judgment_joins_a_longer_answer_and_leaves(
@@ -127,7 +127,7 @@ async def test_a_judgment_joins_a_longer_answer_and_leaves(
     held = Held(model, monkeypatch)
     held.let(39)
     alone = [await model.ainvoke(one, max_tokens=40), await model.ainvoke(other, max_tokens=1)]
-    held.begun = held.steps = 0
+    held.sent = held.steps = 0
     long = asyncio.create_task(model.ainvoke(one, max_tokens=40))
     await held.take(3)
     joining = asyncio.create_task(model.ainvoke(other, max_tokens=1))

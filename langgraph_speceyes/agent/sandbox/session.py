@@ -81,7 +81,7 @@ class Place:
 
 
 def setup_of(limits: CodeLimits, place: Place, count: int, *, ocr: bool, fences: Fences) -> dict[str, Any]:
-    """What a worker is told before it starts.
+    """What a worker gets before it starts.
 
     Args:
         limits: What it may use.
