@@ -23,11 +23,12 @@ class contained:
 
     A `CancelledError` of its own, `SystemExit`, `GeneratorExit` and the like become :class:`EscapeError`, and so does
     `StopIteration`, which no future takes; else one query would end the event loop, a worker thread or the program, or
-    wait for ever. What is meant for the program passes: the
-    cancellation of the task, Ctrl-C, the exit that a signal's handler asks for, and a coroutine that is closed.
+    wait for ever. What is meant for the program passes: the cancellation of the task, Ctrl-C, the exit that a signal's
+    handler asks for, and a coroutine that is closed.
 
     asyncio lets `SystemExit` out of its loop from whichever task raises it, and LangChain runs models in tasks of its
-    own. So tasks that are begun within the block raise :class:`EscapeError` instead.
+    own; a `GeneratorExit` closes the coroutines that await the task. So tasks that are begun within the block raise
+    :class:`EscapeError` instead of either.
     """
 
     def __enter__(self) -> None:
@@ -45,7 +46,11 @@ class contained:
         """End the block."""
         if self._token is not None:
             _CONTAINED.reset(self._token)
-        if error is None or (isinstance(error, Exception) and not isinstance(error, StopIteration)) or _is_meant(error):
+        if error is None:
+            return
+        if (stop := _stop_in(error)) is not None:
+            raise EscapeError(describe_error(stop)) from error
+        if isinstance(error, Exception) or _is_meant(error):
             return
         raise EscapeError(describe_error(error)) from error
 
@@ -70,24 +75,20 @@ class _Tasks:
 
 
 class _Task(Coroutine[Any, Any, Any]):
-    """A task's coroutine, which raises no `SystemExit` that nobody outside has asked for."""
+    """A task's coroutine, which raises no `GeneratorExit`, and no `SystemExit` that nobody outside has asked for."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self._coro = coro
 
     def send(self, value: Any) -> Any:
         """Go on."""
-        try:
+        with _held():
             return self._coro.send(value)
-        except SystemExit as error:
-            raise _held(error) from error
 
     def throw(self, *error: Any) -> Any:
         """Go on with an error."""
-        try:
+        with _held():
             return self._coro.throw(*error)
-        except SystemExit as raised:
-            raise _held(raised) from raised
 
     def close(self) -> None:
         """End."""
@@ -102,8 +103,29 @@ class _Task(Coroutine[Any, Any, Any]):
         return getattr(self._coro, name)
 
 
-def _held(error: SystemExit) -> BaseException:
-    return error if _is_meant(error) else EscapeError(describe_error(error))
+class _held:
+    """Nothing within raises `GeneratorExit`, or a `SystemExit` that nobody outside has asked for."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (SystemExit, GeneratorExit)) and not _is_meant(error):
+            raise EscapeError(describe_error(error)) from error
+
+
+_STOPPED = ("", "coroutine raised StopIteration", "generator raised StopIteration")
+
+
+def _stop_in(error: BaseException) -> StopIteration | None:
+    """The `StopIteration` that an error is or stands for.
+
+    Python turns one that leaves a coroutine or generator into a `RuntimeError` (PEP 479), and LangChain's
+    `run_in_executor` makes one without a message.
+    """
+    if type(error) is RuntimeError and str(error) in _STOPPED:
+        error = error.__cause__ or error
+    return error if isinstance(error, StopIteration) else None
 
 
 def _is_meant(error: BaseException) -> bool:

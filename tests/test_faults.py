@@ -13,15 +13,18 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool
+from langgraph.errors import NodeCancelledError
 from langgraph.graph import START, MessagesState, StateGraph
 from PIL import Image
+from pydantic import BaseModel
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, create_visual_agent
+from langgraph_speceyes.agent.tools import ToolSpec
 from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import EscapeError
 from langgraph_speceyes.front.calling import on_thread
-from tests.hostile.faults import AROUND, FORMS, KINDS, asked, at_rest, run, wrong
+from tests.hostile.faults import AROUND, FORMS, KINDS, asked, at_rest, number_of, run, wrong
 from tests.scripted import Scripted, judge, speculator
 from tests.waiting import PATIENCE_S, auntil
 
@@ -121,42 +124,97 @@ async def test_tasks_begun_within_raise_no_system_exit_out_of_the_loop() -> None
     assert never.cancelled()
 
 
-@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, ValueError])
+ESCAPING = [SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration]
+
+
+class Calls(Scripted):
+    """Calls the tool for the question with the number 0, and answers the others."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        call = '<tool_call>{"name": "boom", "arguments": {"what": "x"}}</tool_call>'
+        return Scripted(answer="from the agent" if number_of(messages) else call)._generate(messages)
+
+
+class What(BaseModel):
+    """What the tool takes."""
+
+    what: str
+
+
+@pytest.mark.parametrize("kind", [*ESCAPING, ValueError])
 @pytest.mark.parametrize("form", ["invoke", "ainvoke", "astream"])
-async def test_tools_and_nodes_of_agents(image: str, kind: type[BaseException], form: str) -> None:
-    @tool
+@pytest.mark.parametrize("made", ["sync", "async", "spec"])
+async def test_what_a_tool_raises_is_its_querys_outcome(
+    image: str, kind: type[BaseException], form: str, made: str
+) -> None:
     def boom(what: str) -> str:
         """Fail."""
         raise kind("the tool")
 
-    calls = Scripted(answer='<tool_call>{"name": "boom", "arguments": {"what": "x"}}</tool_call>')
-    own = create_visual_agent(calls, tools=[boom], protocol="deepeyes")
+    async def aboom(what: str) -> str:
+        raise kind("the tool")
 
+    def look(arguments: Any, view: Any) -> Any:
+        raise kind("the tool")
+
+    tools: dict[str, Any] = {
+        "sync": StructuredTool.from_function(boom),
+        "async": StructuredTool.from_function(boom, aboom),
+        "spec": ToolSpec("boom", "Fail.", What, look),
+    }
+    slots, agent = Slots(2), create_visual_agent(Calls(), tools=[tools[made]], protocol="deepeyes")
+    graph = create_speceyes(agent, speculator=speculator(0.01), max_concurrent_agents=slots).compile()
+    error = await meets(graph, form, image)
+    assert type(error) is (EscapeError if kind in ESCAPING else kind)
+    assert str(error) == (f"{kind.__name__}: the tool" if kind in ESCAPING else "the tool")
+    assert (slots._held, len(slots._queue)) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [*ESCAPING, ValueError])
+@pytest.mark.parametrize("form", ["invoke", "ainvoke", "astream"])
+async def test_what_a_node_of_another_agent_raises_is_its_querys_outcome(
+    image: str, kind: type[BaseException], form: str
+) -> None:
     async def act(state: MessagesState) -> dict[str, Any]:
         await asyncio.sleep(0)
-        raise kind("a node")
+        return sync_act(state)
 
     def sync_act(state: MessagesState) -> dict[str, Any]:
-        raise kind("a node")
+        if number_of(state["messages"]) == 0:
+            raise kind("a node")
+        return {"messages": [AIMessage("from the agent")]}
 
     beside: Any = StateGraph(MessagesState)
     for name in ("first", "second"):  # two at once: LangGraph runs each in a task or thread of its own
         beside.add_node(name, sync_act if form == "invoke" else act)
         beside.add_edge(START, name)
-    for agent in (own, beside):
-        graph = create_speceyes(agent, speculator=speculator(0.01)).compile()
-        with pytest.raises(Exception, match=r"the tool|a node|StopIteration|GeneratorExit"):
-            await asks(graph, form, image)
-
-
-async def asks(graph: Any, form: str, image: str) -> None:
-    if form == "invoke":
-        await asyncio.to_thread(graph.invoke, asked(image, 0))
-    elif form == "ainvoke":
-        await graph.ainvoke(asked(image, 0))
+    slots = Slots(2)
+    graph = create_speceyes(beside, speculator=speculator(0.01), max_concurrent_agents=slots).compile()
+    error = await meets(graph, form, image)
+    if kind is asyncio.CancelledError:  # LangGraph has an error of its own for it, which names the node
+        assert isinstance(error, NodeCancelledError)
     else:
-        async for _ in graph.astream(asked(image, 0), stream_mode=["messages", "values"]):
-            pass
+        assert type(error) is (EscapeError if kind in ESCAPING else kind)
+        assert str(error) == (f"{kind.__name__}: a node" if kind in ESCAPING else "a node")
+    assert (slots._held, len(slots._queue)) == (0, 0)
+
+
+async def meets(graph: Any, form: str, image: str) -> BaseException:
+    """The error of question 0; question 1, asked at the same time, has its answer."""
+    error, other = await asyncio.gather(*(asks(graph, form, image, n) for n in range(2)), return_exceptions=True)
+    assert not isinstance(other, BaseException), other
+    assert other["messages"][-1].text == "from the agent"
+    assert isinstance(error, BaseException), error
+    return error
+
+
+async def asks(graph: Any, form: str, image: str, number: int) -> Any:
+    given = asked(image, number)
+    if form == "invoke":
+        return await asyncio.to_thread(graph.invoke, given)
+    if form == "ainvoke":
+        return await graph.ainvoke(given)
+    return [state async for mode, state in graph.astream(given, stream_mode=["messages", "values"]) if mode == "values"][-1]
 
 
 class Held:
