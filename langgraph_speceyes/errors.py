@@ -160,7 +160,7 @@ class PhaseError(SpecEyesError, RuntimeError):
 class EscapeError(SpecEyesError, RuntimeError):
     """A model, tool, agent or function raised what ends tasks or programs; the cause is chained.
 
-    `SystemExit`, a `CancelledError` of its own, `GeneratorExit` and other exceptions that are no `Exception`.
+    `SystemExit`, a `CancelledError` of its own, `GeneratorExit`, `StopIteration`, and others that are no `Exception`.
     """
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import types
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,8 @@ from pydantic import BaseModel
 
 from langgraph_speceyes import Slots, create_funnel, create_speceyes, create_visual_agent
 from langgraph_speceyes.agent.tools import ToolSpec
-from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import EscapeError
-from langgraph_speceyes.front.calling import on_thread
-from tests.hostile.faults import AROUND, FORMS, KINDS, asked, at_rest, number_of, run, wrong
+from tests.hostile.faults import AROUND, FORMS, Odd, asked, at_rest, number_of, run, wrong
 from tests.scripted import Scripted, judge, speculator
 from tests.waiting import PATIENCE_S, auntil
 
@@ -50,81 +47,7 @@ def test_each_query_has_one_outcome(image: str, around: str, form: str) -> None:
     assert at_rest(threads + 2) <= threads + 2
 
 
-@pytest.mark.parametrize("kind", [*KINDS, KeyboardInterrupt])
-async def test_what_is_contained(kind: type[BaseException]) -> None:
-    def fails() -> None:
-        with contained():
-            raise kind("own")
-
-    async def afails() -> None:
-        with contained():
-            raise kind("own")
-
-    with pytest.raises(Exception, match="own"):
-        on_thread(fails).result(PATIENCE_S)
-    if kind is not KeyboardInterrupt:
-        with pytest.raises(Exception, match="own"):
-            await afails()
-        with pytest.raises(Exception, match="own"):
-            await asyncio.create_task(afails())
-
-
-async def test_what_is_meant_for_the_task_passes() -> None:
-    begun = asyncio.Event()
-
-    async def waits() -> None:
-        with contained():
-            begun.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(waits())
-    await begun.wait()
-    task.cancel()
-    await asyncio.wait({task})
-    assert task.cancelled()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(waits(), 0.01)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await waits()
-
-
-def test_a_coroutine_that_is_closed_is_no_fault() -> None:
-    @types.coroutine
-    def ready() -> Any:
-        yield
-
-    async def waits() -> None:
-        with contained():
-            await ready()
-
-    alone = waits()
-    alone.send(None)
-    alone.close()  # raises nothing
-
-
-async def test_tasks_begun_within_raise_no_system_exit_out_of_the_loop() -> None:
-    """LangChain asks models in tasks of its own, and LangGraph runs nodes in some."""
-
-    async def ends() -> None:
-        await asyncio.sleep(0)
-        raise SystemExit(3)
-
-    async def own_cancelled() -> None:
-        raise asyncio.CancelledError
-
-    with contained():
-        task, other = asyncio.create_task(ends()), asyncio.create_task(own_cancelled())
-        await asyncio.wait({task, other})
-        never = asyncio.create_task(ends())
-    assert isinstance(task.exception(), EscapeError)
-    assert other.cancelled()
-    never.cancel()  # before it has begun
-    await asyncio.wait({never})
-    assert never.cancelled()
-
-
-ESCAPING = [SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration]
+ESCAPING = [SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration, Odd]
 
 
 class Calls(Scripted):
@@ -171,9 +94,11 @@ async def test_what_a_tool_raises_is_its_querys_outcome(
 
 
 @pytest.mark.parametrize("kind", [*ESCAPING, ValueError])
-@pytest.mark.parametrize("form", ["invoke", "ainvoke", "astream"])
+@pytest.mark.parametrize(
+    ("form", "waits"), [("invoke", False), ("ainvoke", False), ("ainvoke", True), ("astream", False), ("astream", True)]
+)
 async def test_what_a_node_of_another_agent_raises_is_its_querys_outcome(
-    image: str, kind: type[BaseException], form: str
+    image: str, kind: type[BaseException], form: str, waits: bool
 ) -> None:
     async def act(state: MessagesState) -> dict[str, Any]:
         await asyncio.sleep(0)
@@ -186,7 +111,7 @@ async def test_what_a_node_of_another_agent_raises_is_its_querys_outcome(
 
     beside: Any = StateGraph(MessagesState)
     for name in ("first", "second"):  # two at once: LangGraph runs each in a task or thread of its own
-        beside.add_node(name, sync_act if form == "invoke" else act)
+        beside.add_node(name, act if waits else sync_act)
         beside.add_edge(START, name)
     slots = Slots(2)
     graph = create_speceyes(beside, speculator=speculator(0.01), max_concurrent_agents=slots).compile()
@@ -214,7 +139,9 @@ async def asks(graph: Any, form: str, image: str, number: int) -> Any:
         return await asyncio.to_thread(graph.invoke, given)
     if form == "ainvoke":
         return await graph.ainvoke(given)
-    return [state async for mode, state in graph.astream(given, stream_mode=["messages", "values"]) if mode == "values"][-1]
+    return [
+        state async for mode, state in graph.astream(given, stream_mode=["messages", "values"]) if mode == "values"
+    ][-1]
 
 
 class Held:

@@ -164,7 +164,7 @@ def run(around: str, form: str, queries: int, image: str, slots: Slots, seed: in
         seed: Of the plan.
     """
     plan = Plan(queries, seed)
-    _PLANS.append(plan)
+    _PLANS[:] = [plan]
 
     def look(image: str, question: str) -> None:
         """Finds nothing, so that the question is the agent's."""
@@ -186,7 +186,7 @@ def run(around: str, form: str, queries: int, image: str, slots: Slots, seed: in
         graph: Any = create_agent(Faulty(plan=plan, role="agent"), middleware=[bypass])
         traffic = bypass.traffic
     else:
-        built = create_speceyes(
+        built: Any = create_speceyes(
             agent(plan), speculator=small, max_concurrent_agents=slots, hedge=around == "hedge", **settings
         )
         graph, traffic = built.compile(), built.traffic
