@@ -35,6 +35,14 @@ async def test_what_is_contained(kind: type[BaseException]) -> None:
             await asyncio.create_task(afails())
 
 
+@pytest.mark.parametrize("error", [RuntimeError(), RuntimeError("in its own words")])
+def test_a_runtime_error_of_others_stays_as_it_is(error: RuntimeError) -> None:
+    cause = StopIteration("own") if error.args else ValueError("own")
+    with pytest.raises(RuntimeError) as raised, contained():
+        raise error from cause
+    assert raised.value is error
+
+
 async def test_what_is_meant_for_the_task_passes() -> None:
     begun = asyncio.Event()
 
