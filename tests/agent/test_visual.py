@@ -207,7 +207,7 @@ async def test_images_are_encoded_in_a_thread(
 
     threads = []
 
-    def encode(messages: Any, policy: Any) -> Any:
+    def encode(messages: Any, policy: Any, most_pixels: int | None = None) -> Any:
         threads.append(threading.get_ident())
         return messages
 
