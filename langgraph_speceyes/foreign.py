@@ -40,6 +40,7 @@ _LINES = re.compile(
 _URL = re.compile(r"\bdata:[^\s,:\"'<>\\]{0,200},(?:[^\s\"'<>(){}\\]|\\/){32,}", re.I)
 _CHANGES = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
 _SEGMENT = re.compile(r"[A-Za-z0-9]{64}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 # bytes as numbers: a printed list or array, or pairs of hexadecimal digits
 _NUMBERS = re.compile(r"(?<![\w.])(?:-?\d{1,3}(?:\.0?)?(?![\w.])[\s,;\[\]()]{1,64}){63,}+-?\d{0,3}")
@@ -47,9 +48,9 @@ _FRACTIONS = re.compile(r"(?<![\w.])(?:-?\d{1,3}\.\d{1,20}(?:[eE][+-]?\d{1,3})?[
 _PAIRS = re.compile(r"(?<!\w)(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:]{1,3}){31,}+(?:(?:0x)?[0-9A-Fa-f]{2})?")
 # bytes as text: escaped, percent-encoded, or decoded by whatever came to hand
 _NO_TEXT = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\udc80-\udcff"
-_ESCAPED = re.compile(
-    rf"(?:(?:\\+(?:x[0-9A-Fa-f]{{2}}|u00[0-9A-Fa-f]{{2}})?|%|[{_NO_TEXT}])[^\\%{_NO_TEXT}]{{0,60}}+){{32,}}+"
-)
+_ESCAPE = rf"(?:\\{{1,8}}+(?:x[0-9A-Fa-f]{{2}}|u00[0-9A-Fa-f]{{2}})?+|%|[{_NO_TEXT}])"
+_ESCAPED = re.compile(rf"(?:{_ESCAPE}[^\\%{_NO_TEXT}]{{0,60}}+){{31,}}{_ESCAPE}")
+"""It ends with an escape: what stands behind the last one may be words again."""
 _HIGH = re.compile(r"(?<![\x80-\xff])[\x80-\xff]{64,}+")
 _BYTE = re.compile(rf"\\(?:x[0-9A-Fa-f]{{2}}|u00[0-9A-Fa-f]{{2}})|%[0189A-Fa-f][0-9A-Fa-f]|[{_NO_TEXT}]")
 
@@ -273,7 +274,10 @@ def _clean(error: BaseException) -> None:
 
 
 def _is_data(match: re.Match[str]) -> bool:
-    run = match[0].rstrip("=")
+    # ids are made of UUIDs
+    run = _UUID.sub("", match[0].rstrip("="))
+    if len(run) < _SHORTEST_LINE:
+        return False
     if _HEX.fullmatch(run):
         before = match.string[max(0, match.start() - 7) : match.start()]
         return len(run) >= _SHORTEST and not (len(run) == 64 and before.endswith("sha256:"))

@@ -9,8 +9,10 @@ from langsmith import Client
 from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text
 from langgraph_speceyes.tracing.mask import mask_images
 
-_LEFT = frozenset({"attachments"})
-"""What is sent as it is: files that somebody attached to a run on purpose."""
+_LEFT = frozenset(
+    {"attachments", "dotted_order", "id", "parent_run_id", "reference_example_id", "session_id", "trace_id"}
+)
+"""What is sent as it is: files that somebody attached to a run on purpose, and the tracer's own names of runs."""
 
 
 class _MaskingClient(Client):

@@ -287,7 +287,9 @@ async def test_trouble_is_noted(traced: Traced, path: str) -> None:
 async def test_images_are_sent_when_asked_for(traced: Traced, image: bytes, path: str, mode: str) -> None:
     captured = traced()
     agent, _ = looking(trace_images=True)
-    graph = create_speceyes(agent, speculator=speculator(0.01), judge=judge(0.1), trace_images=True).compile()
+    graph = create_speceyes(
+        agent, speculator=speculator(0.01), judge=judge(0.1), trace_images=True, front_pixels=None
+    ).compile()
     await run(graph, asked({"type": "image", "url": path}), mode)
     sent(captured)
     text = base64.b64encode(image).decode()

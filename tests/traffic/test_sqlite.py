@@ -135,14 +135,14 @@ acknowledged = []
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 for number in range(10_000):
     try:
-        journal.write(made(str(number), question="x" * 1000))
+        journal.write(made(str(number), question="word " * 200))
     except JournalError:
         break
     acknowledged.append(str(number))
 assert 10 < len(acknowledged) < 10_000, len(acknowledged)
 assert [record["id"] for _, record in journal.read()] == acknowledged
 try:
-    journal.write_many([made(f"more {{number}}", question="x" * 9000) for number in range(50)])
+    journal.write_many([made(f"more {{number}}", question="word " * 1800) for number in range(50)])
 except JournalError:
     pass
 else:

@@ -70,7 +70,8 @@ class World:
 @contextlib.contextmanager
 def world() -> Iterator[World]:
     """Make the world."""
-    folder = Path(tempfile.mkdtemp(prefix="escapes-"))
+    # in the sandbox /tmp is a link: a folder of the host could not be shown there
+    folder = Path(tempfile.mkdtemp(prefix="escapes-", dir="/var/tmp"))
     os.chmod(folder, 0o755)
     secret, picture, opened = folder / "secret.txt", folder / "picture.png", folder / "open"
     secret.write_text(SECRET)
@@ -163,7 +164,9 @@ assert LAX != session.PROGRAM
 
 
 def _shared(world: World) -> tuple[tuple[str, str, str], ...]:
-    return ("--ro-bind", "/etc", "/etc"), ("--ro-bind", str(world.folder), str(world.folder))
+    # a folder at the top: bubblewrap makes the folders above others for nobody but root
+    top = f"/{world.folder.parts[1]}"
+    return ("--ro-bind", "/etc", "/etc"), ("--ro-bind", top, top)
 
 
 def _opens_names(self: CodeTool, ran: Ran) -> tuple[list[ImageRef], list[str]]:
