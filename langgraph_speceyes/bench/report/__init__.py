@@ -189,9 +189,9 @@ def _without_looks(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _near(folder: Path) -> str:
-    """A folder as seen from here, where it is below: a report is read on other machines."""
+    """A folder as seen from here, where it is below, else its name: a report is read on other machines."""
     here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else folder.name
 
 
 def _finite(value: Any) -> Any:
