@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import textwrap
 import time
 from typing import Any
@@ -143,10 +144,18 @@ def test_whatever_the_code_it_is_repaired_once_and_for_all(code: str) -> None:
 def test_repairs_take_time_that_is_linear_in_the_code() -> None:
     def seconds(lines: int) -> float:
         code = "image = Image.open('x.png')\n" + "a = cv.f(image.crop((0, 0, 3, 3)))\n" * lines
-        began = time.process_time()
-        assert "cv2" in repaired(code, [PATH], FOLDER, lambda: SIZE)
-        return time.process_time() - began
+        took = []
+        for _ in range(3):
+            began = time.thread_time()
+            assert "cv2" in repaired(code, [PATH], FOLDER, lambda: SIZE)
+            took.append(time.thread_time() - began)
+        return min(took)
 
     seconds(10)
-    # 8 times the work may take 8 times as long, and the square of it 64 times
-    assert seconds(800) < 30 * min(seconds(100) for _ in range(3)) + 0.05
+    # what other tests have left in memory is not to be searched for rubbish here
+    gc.disable()
+    try:
+        # 8 times the work may take 8 times as long, and the square of it 64 times
+        assert seconds(800) < 30 * seconds(100) + 0.05
+    finally:
+        gc.enable()
