@@ -231,6 +231,8 @@ from langchain_core.messages import HumanMessage
 from langgraph_speceyes import create_speceyes
 from tests.scripted import Agent, speculator
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+# what a shell starts in the background ignores Ctrl-C, and so does what that starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def before():
     print("asked", flush=True)
     time.sleep(600)
