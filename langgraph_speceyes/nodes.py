@@ -17,6 +17,18 @@ State = Mapping[str, Any]
 Update = dict[str, Any]
 
 
+class _Cleaning:
+    """Errors leave the block without image data and credentials; LangGraph's own signals as they are."""
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """End the block."""
+        if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
+            cleaned(error)
+
+
 class DualNode(Runnable[Any, Any]):
     """Two functions as one node; unlike ``RunnableLambda`` it adds no run of its own to a trace.
 
@@ -39,25 +51,13 @@ class DualNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the sync form."""
-        with contained(), self._beneath(config or {}) as inner:
-            try:
-                return self._sync(input, inner)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                cleaned(error)
-                raise
+        with contained(), self._beneath(config or {}) as inner, _Cleaning():
+            return self._sync(input, inner)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the async form."""
-        with contained(), self._beneath(config or {}) as inner:
-            try:
-                return await self._async(input, inner)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                cleaned(error)
-                raise
+        with contained(), self._beneath(config or {}) as inner, _Cleaning():
+            return await self._async(input, inner)
 
 
 class Route(Runnable[Any, Any]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import io
 import json
 import secrets
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 
 from langgraph_speceyes.bench.labelling import KEYS, Labelling
 from langgraph_speceyes.errors import ImageError, SpecEyesError, describe_error
-from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, load_image, parse_reference
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, encode_image, load_image, parse_reference
 
 HOST = "127.0.0.1"
 LARGEST_SIDE = 1600
@@ -105,9 +104,7 @@ class LabelPage:
         reference = shown[number]
         image = load_image(parse_reference(reference), self.policy).convert("RGB")
         image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-        data = io.BytesIO()
-        image.save(data, "JPEG", quality=90)
-        return data.getvalue()
+        return encode_image(image, "JPEG", quality=90)
 
     def act(self, said: Any) -> dict[str, Any]:
         """Do what a key says.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
 from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.files import is_whole_jpeg, write_whole
-from langgraph_speceyes.images import block_of, clear_cache, load_image
+from langgraph_speceyes.images import block_of, clear_cache, encode_image, load_image
 from langgraph_speceyes.models.scope import cache_scope
 from langgraph_speceyes.state import Decision, DepthDecision
 
@@ -396,5 +395,4 @@ def _keep_picture(item: Item, folder: Path) -> None:
     except Exception:
         return  # an unreadable image has an outcome that says so
     picture.thumbnail((_PICTURE, _PICTURE), reducing_gap=2.0)
-    picture.save(data := io.BytesIO(), "JPEG", quality=85)
-    write_whole(file, data.getvalue())
+    write_whole(file, encode_image(picture, "JPEG", quality=85))

@@ -13,7 +13,7 @@ from PIL import Image
 from langgraph_speceyes.images.cache import Latest
 from langgraph_speceyes.images.data_url import decode_base64
 from langgraph_speceyes.images.decode import SMALLER, is_turned, read_size
-from langgraph_speceyes.images.load import LARGE, as_reference, load_image, load_whole, region_inside, written
+from langgraph_speceyes.images.load import LARGE, as_reference, encode_image, load_image, load_whole, region_inside
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective
 from langgraph_speceyes.images.reference import ImageRef, describe
@@ -201,12 +201,12 @@ def _encoded(image: Image.Image, most: int) -> tuple[bytes, str]:
     # the colours of small things are what questions are about: none is averaged away (4:4:4)
     settings: dict[str, Any] = {"quality": _QUALITY, "subsampling": 0}
     if _is_flat(image):
-        png = written(image, "PNG")
+        png = encode_image(image, "PNG")
         if len(png) <= max(_LEAST_BYTES, most // _PIXELS_A_BYTE):
             return png, "image/png"
-        jpeg = written(image, "JPEG", **settings)
+        jpeg = encode_image(image, "JPEG", **settings)
         return (png, "image/png") if len(png) <= len(jpeg) else (jpeg, "image/jpeg")
-    return written(image, "JPEG", **settings), "image/jpeg"
+    return encode_image(image, "JPEG", **settings), "image/jpeg"
 
 
 def _is_flat(image: Image.Image) -> bool:

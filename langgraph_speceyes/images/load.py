@@ -228,13 +228,13 @@ def encoded(
             return data, mime
         loaded = _load(ref, policy, store, argument, data)
         if turned and mime == "image/jpeg":
-            return _UPRIGHT.get(ref.source_key, lambda: written(loaded, "JPEG", quality=_QUALITY)), mime
+            return _UPRIGHT.get(ref.source_key, lambda: encode_image(loaded, "JPEG", quality=_QUALITY)), mime
     else:
         loaded = load_image(ref, policy, store, argument=argument)
-    return written(loaded, "PNG"), "image/png"
+    return encode_image(loaded, "PNG"), "image/png"
 
 
-def written(image: Image.Image, form: str, **settings: Any) -> bytes:
+def encode_image(image: Image.Image, form: str, **settings: Any) -> bytes:
     """An image encoded in a format, with the settings that Pillow takes for it."""
     buffer = io.BytesIO()
     image.save(buffer, form, **settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.files import is_whole_jpeg, write_whole
+from langgraph_speceyes.images import encode_image
 from langgraph_speceyes.prompts import image_question
 from langgraph_speceyes.testbed.questions import Question, Split
 from langgraph_speceyes.testbed.world import Thing
@@ -70,9 +70,7 @@ def write_vstar(asked: Sequence[Question], folder: Path) -> Iterator[Path]:
 
 
 def _save(question: Question, path: Path) -> None:
-    data = io.BytesIO()
-    question.render().save(data, "JPEG", quality=95, subsampling=0)
-    write_whole(path, data.getvalue())
+    write_whole(path, encode_image(question.render(), "JPEG", quality=95, subsampling=0))
 
 
 def _pixels(thing: Thing, cell: int) -> list[int]:

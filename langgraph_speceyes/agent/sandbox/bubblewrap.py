@@ -102,7 +102,7 @@ class Bubblewrap:
     @property
     def libraries(self) -> Sequence[str]:
         """Which libraries a block finds: those that are installed here."""
-        return [name for name in LIBRARIES if folder_of(name) is not None]
+        return installed_libraries()
 
     @property
     def asks(self) -> bool:
@@ -290,6 +290,11 @@ def folder_of(name: str) -> str | None:
     """The folder of an installed package."""
     spec = importlib.util.find_spec(name)
     return None if spec is None or not spec.origin else os.path.dirname(spec.origin)
+
+
+def installed_libraries() -> list[str]:
+    """Those of :data:`LIBRARIES` that are installed here."""
+    return [name for name in LIBRARIES if folder_of(name) is not None]
 
 
 @cache

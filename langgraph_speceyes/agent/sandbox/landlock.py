@@ -17,7 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, Ask, Root, Session, image_path
-from langgraph_speceyes.agent.sandbox.bubblewrap import ENVIRONMENT, LIBRARIES, executable, folder_of, own_user
+from langgraph_speceyes.agent.sandbox.bubblewrap import (
+    ENVIRONMENT,
+    executable,
+    folder_of,
+    installed_libraries,
+    own_user,
+)
 from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
@@ -55,7 +61,7 @@ class Landlock:
     @property
     def libraries(self) -> Sequence[str]:
         """Which libraries a block finds: those that are installed here."""
-        return [name for name in LIBRARIES if folder_of(name) is not None]
+        return installed_libraries()
 
     def start(self, images: Sequence[bytes], ask: Ask | None) -> Session:
         """Start a trajectory; see :class:`~langgraph_speceyes.agent.sandbox.backend.Backend`."""

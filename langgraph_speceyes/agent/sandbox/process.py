@@ -167,6 +167,10 @@ class WorkerProcess:
         self._check_files()
         return reply
 
+    def forget_output(self) -> None:
+        """Begin anew with what is printed: the next block or command has its own."""
+        self.printed = Printed(self.limits.output)
+
     def stop(self) -> None:
         """Stop the process until it goes on: what a block left behind costs nothing meanwhile."""
         self._signal(signal.SIGSTOP, self._pidfd)

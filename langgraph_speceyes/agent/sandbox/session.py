@@ -179,7 +179,7 @@ class WorkerSession:
         if len(code) > MOST_CODE:
             return Ran("", error=f"the code has {len(code)} characters, more than {MOST_CODE}", failure="exception")
         process, start = self.process, time.monotonic()
-        process.printed = type(process.printed)(self._limits.output)
+        process.forget_output()
         deadline = start + self._limits.seconds
         try:
             process.go_on()

@@ -114,7 +114,7 @@ class BubblewrapSandbox:
             self._end()
             self._process = self._started()
         process = self._process
-        process.printed = type(process.printed)(self._limits.output)
+        process.forget_output()
         # the sandbox ends the command itself; this is for one that has ended the sandbox's own program
         deadline = time.monotonic() + seconds + 1.0
         process.send(asked, deadline)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from langgraph_speceyes.bench.report.cases import Mistake
 from langgraph_speceyes.files import write_whole
+from langgraph_speceyes.images import encode_image
 
 _TILE = 256
 _TEXT = 78
@@ -23,9 +23,8 @@ def inlined(file: str | None) -> str | None:
     picture = _small(file)
     if picture is None:
         return None
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    data = encode_image(picture, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 def contact_sheet(mistakes: Sequence[Mistake], file: Path) -> None:
@@ -51,9 +50,7 @@ def contact_sheet(mistakes: Sequence[Mistake], file: Path) -> None:
         ]
         for row, line in enumerate(lines):
             pen.text((x, y + _TILE + 4 + 18 * row), _fitting(pen, line, font), fill="black", font=font)
-    data = io.BytesIO()
-    sheet.save(data, "JPEG", quality=_QUALITY, optimize=True)
-    write_whole(file, data.getvalue())
+    write_whole(file, encode_image(sheet, "JPEG", quality=_QUALITY, optimize=True))
 
 
 def _small(file: str | None) -> Image.Image | None:

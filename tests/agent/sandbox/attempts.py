@@ -195,10 +195,10 @@ if made: escaped(len(made))
         16,
         "spin",
         "seconds",
-        "end = time.time() + 4\nwhile time.time() < end: pass\nescaped()",
+        "end = time.time() + 20\nwhile time.time() < end: pass\nescaped()",
         ends=True,
     ),
-    Attempt(17, "sleep", "seconds", "time.sleep(4)\nescaped()", ends=True),
+    Attempt(17, "sleep", "seconds", "time.sleep(20)\nescaped()", ends=True),
     Attempt(
         18,
         "ignore every signal, then spin",
@@ -207,7 +207,7 @@ if made: escaped(len(made))
 for n in range(1, 65):
     try: signal.signal(n, signal.SIG_IGN)
     except (OSError, ValueError): pass
-end = time.time() + 4
+end = time.time() + 20
 while time.time() < end: pass
 escaped()
 """,
@@ -575,7 +575,7 @@ for name, wanted in (('NOFILE', 4096), ('FSIZE', 1 << 40), ('CORE', 1 << 30), ('
         62,
         "a loop inside a C function, which no Python signal ends",
         "seconds",
-        "import re\nend = time.time() + 4\nwhile time.time() < end: re.match('(a+)+$', 'a' * 24 + 'b')\nescaped()",
+        "import re\nend = time.time() + 20\nwhile time.time() < end: re.match('(a+)+$', 'a' * 24 + 'b')\nescaped()",
         ends=True,
     ),
     Attempt(
