@@ -25,6 +25,7 @@ class Benchmark:
     Attributes:
         name: `embedded`, another reader's name, or a path whose content tells which it is.
         data: Where a named benchmark's files are.
+        images: The folder of images that POPE's original files name.
         splits: Only these; all without it.
         limit: Most questions of each split; all without it, of the embedded world 40.
         shuffle: Seed of the options' order; None leaves them as they are. The rotations of a question, which are
@@ -43,6 +44,7 @@ class Benchmark:
     part: str | None = None
     seed: int = 0
     skip_bad: bool = False
+    images: Path | None = None
 
     def __post_init__(self) -> None:
         """Check what does not need the files."""
@@ -65,6 +67,7 @@ class Benchmark:
             "data": self.data and str(self.data),
             "shuffle": self.shuffle,
             "skip_bad": self.skip_bad,
+            **({"images": str(self.images)} if self.images else {}),
         }
 
     def rows(self, folder: Path, leave_out: Collection[str] = ()) -> Iterator[Row]:
@@ -84,7 +87,8 @@ class Benchmark:
             return
         places = [self.name] if self.data is None else [self.name, str(self.data)]
         taken: Counter[str] = Counter()
-        for row in open_benchmark(*places, skip_bad=self.skip_bad):
+        images = {"images": self.images} if self.images else {}
+        for row in open_benchmark(*places, skip_bad=self.skip_bad, **images):
             if self.splits is not None and row.split not in self.splits:
                 continue
             if self.part is not None and part_of(row) != self.part:

@@ -12,6 +12,7 @@ from langgraph_speceyes.cli.answers import ask, demo
 from langgraph_speceyes.cli.calibration import calibrate, label
 from langgraph_speceyes.cli.endpoint import probe
 from langgraph_speceyes.cli.models import with_models
+from langgraph_speceyes.cli.reproduce import reproduce
 from langgraph_speceyes.cli.restore import restore
 from langgraph_speceyes.cli.runs import evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
@@ -44,6 +45,7 @@ app.command()(demo)
 app.command()(with_models(ask))
 app.command("eval")(with_models(evaluate))
 app.command("report")(report_runs)
+app.command()(reproduce)
 app.command("bench")(with_models(measure_speed))
 app.command()(calibrate)
 app.command()(label)

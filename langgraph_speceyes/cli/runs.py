@@ -29,7 +29,12 @@ def evaluate(
             "colon: speceyes:score=mean,threshold=0.9. May be given several times; the default is agent and speceyes."
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where a named benchmark's files are.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where a named benchmark's files are; by default in the folder of its name.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Where the images are that POPE's original files name; by default val2014 near.")
+    ] = None,
     split: Splits = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each split.")] = None,
     part: Annotated[
@@ -71,6 +76,7 @@ def evaluate(
             part,
             seed,
             skip_bad,
+            images,
         )
         with console.status("Loading the models"):
             found = chosen.load()

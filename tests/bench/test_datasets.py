@@ -597,9 +597,17 @@ def test_bad_pope_lines(pope_folder: Path, row: Any, text: str, id: str | None) 
     assert text in bad.reason
 
 
+def test_the_images_that_popes_own_files_name_are_found_near_them(pope_folder: Path) -> None:
+    given = read(pope(pope_folder / "coco", images=pope_folder / "val2014"))
+    assert read(pope(pope_folder / "coco")) == given
+    assert read(pope(pope_folder / "coco" / "coco_pope_random.json")) == given[4:]
+
+
 def test_what_pope_needs(pope_folder: Path) -> None:
     file = pope_folder / "coco" / "coco_pope_random.json"
+    (pope_folder / "val2014").rename(pope_folder / "images")
     assert refused(lambda: pope(file), "the folder of the COCO images", str(file)).argument == "images"
+    (pope_folder / "images").rename(pope_folder / "val2014")
     refused(lambda: pope(file, images=pope_folder / "gone"), "no folder at", "gone")
     refused(lambda: pope(pope_folder / "val2014"), "parquet files or POPE's JSON files")
     file.write_text("\n\n")
@@ -861,13 +869,25 @@ def test_benchmarks_are_opened_by_name_or_content(pope_folder: Path, vstar_jsonl
     assert isinstance(bad, BadRow)
 
 
+@pytest.mark.parametrize("name", ["vstar", "vstar_bench", "V-Star"])
+def test_a_named_benchmark_is_found_in_the_working_directory(
+    name: str, vstar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = read(open_benchmark("vstar", vstar_folder))
+    vstar_folder.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert [(one.id, one.image.source) for one in read(open_benchmark("vstar"))] == [
+        (one.id, one.image.source.replace("/vstar_bench/", f"/{name}/")) for one in there
+    ]
+
+
 def test_what_cannot_be_opened(tmp_path: Path, vstar_folder: Path) -> None:
     def fails(text: str, *arguments: Any, **options: Any) -> None:
         with pytest.raises(ArgumentError) as caught:
             open_benchmark(*arguments, **options)
         assert text in str(caught.value)
 
-    fails("path: expected where the files of vstar are, found nothing", "vstar")
+    fails("path: expected where the files of pope are, found nothing", "pope")
     fails("name_or_path: expected one of vstar, hrbench", "vstarr", vstar_folder)
     fails("nothing at", tmp_path / "gone")
     fails("skip: expected an option of vstar: splits, skip_bad", vstar_folder, skip=True)

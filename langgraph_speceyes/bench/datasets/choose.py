@@ -29,7 +29,8 @@ def open_benchmark(name_or_path: AnyPath, path: AnyPath | None = None, /, **opti
     Args:
         name_or_path: One of :data:`NAMES`, or a path whose content tells which one it is (`./own` for a path of such a
             name; the embedded world has no files, so it needs its name).
-        path: Where the named benchmark's files are; for `embedded` where its images go.
+        path: Where the named benchmark's files are, by default in the working directory under its name, as `vstar`,
+            `vstar_bench` or `HR-Bench`; for `embedded` where its images go.
         **options: Further arguments of the reader, such as `skip_bad`.
 
     Returns:
@@ -43,12 +44,13 @@ def open_benchmark(name_or_path: AnyPath, path: AnyPath | None = None, /, **opti
     """
     name = fspath(name_or_path)
     if name in _READERS:
+        path = path if path is not None or name == "embedded" else _here(name)
         if path is None:
-            raise ArgumentError("path", f"where the files of {name} are", "nothing")
+            raise ArgumentError("path", f"where the files of {name} are", f"nothing, and no {name} in {Path.cwd()}")
     elif path is not None:
         raise ArgumentError("name_or_path", f"one of {', '.join(NAMES)} before a path", repr(name))
     else:
-        path, name = name_or_path, _sniffed(existing(name_or_path))
+        path, name = name_or_path, sniffed(existing(name_or_path))
     reader = _READERS[name]
     known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
@@ -57,7 +59,17 @@ def open_benchmark(name_or_path: AnyPath, path: AnyPath | None = None, /, **opti
     return reader(path, **options)
 
 
-def _sniffed(path: Path) -> str:
+def _here(name: str) -> Path | None:
+    """What lies in the working directory under a benchmark's name."""
+    found = [path for path in sorted(Path.cwd().iterdir()) if _letters(path.name) in (name, f"{name}bench")]
+    return found[0] if found else None
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def sniffed(path: Path) -> str:
     """The name of the benchmark that lies at a path."""
     if path.is_dir():
         if (path / QUESTIONS).is_file() or any((path / split).is_dir() for split in SPLITS):

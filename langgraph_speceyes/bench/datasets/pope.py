@@ -21,6 +21,7 @@ from langgraph_speceyes.bench.datasets.rows import (
 from langgraph_speceyes.errors import ArgumentError
 
 _COLUMNS = ("question_id", "question", "answer", "image", "category")
+IMAGES = "val2014"
 _SPLIT = re.compile(r"random|popular|adversarial")
 
 
@@ -32,7 +33,8 @@ def pope(path: AnyPath, *, images: AnyPath | None = None, skip_bad: bool = False
             with a JSON object a line (`question_id`, `image`, `text`, `label`), whose name holds the split; or a
             folder of either, of which `Full/` is taken if it has one: the Hugging Face repository holds every question
             a second time under `data/`.
-        images: The folder of COCO images (val2014) that the original files name; parquet files hold theirs.
+        images: The folder of COCO images that the original files name, by default `val2014` beside them or up to two
+            folders above; parquet files hold theirs.
         skip_bad: Yield a :class:`BadRow` where a row is bad, instead of raising.
 
     Yields:
@@ -52,11 +54,17 @@ def pope(path: AnyPath, *, images: AnyPath | None = None, skip_bad: bool = False
         raise ArgumentError("path", "parquet files or POPE's JSON files", f"none in {place}")
     folder = None
     if any(file.suffix != ".parquet" for file in files):
-        if images is None or not Path(images).is_dir():
-            found = "nothing" if images is None else f"no folder at {images}"
+        folder = _beside(files[0]) if images is None else Path(images)
+        if folder is None or not folder.is_dir():
+            found = f"no {IMAGES} beside it or above" if folder is None else f"no folder at {folder}"
             raise ArgumentError("images", f"the folder of the COCO images that {files[0]} names", found)
-        folder = Path(images)
     yield from items(_rows(files), partial(_item, folder), skip_bad=skip_bad)
+
+
+def _beside(file: Path) -> Path | None:
+    """The folder of images by the name that COCO gives it, near a file of questions."""
+    above = file.absolute().parents[:3]
+    return next((found for place in above if (found := place / IMAGES).is_dir()), None)
 
 
 def _rows(files: list[Path]) -> Iterator[Row]:

@@ -128,7 +128,7 @@ def _replayed(rows: Sequence[Outcome]) -> list[_Took]:
     if judge is not None:
         tried.append(("judge, depth 0", at, judge, []))
         tried += [(f"judge, depths 0 to {end}", at, judge, deeper[:end]) for end in range(1, last + 1)]
-    beyond = _beyond(rows)
+    beyond = beyond_phases(rows)
     found = []
     for name, threshold, judged, depths in tried:
         one = swept(columns, score=score, threshold=threshold, judge_threshold=judged, depths=depths)
@@ -142,7 +142,7 @@ def _threshold(rows: Sequence[Outcome], depth: int, default: float) -> float:
     return next((part["threshold"] for part in parts if part and part["threshold"] is not None), default)
 
 
-def _beyond(rows: Sequence[Outcome]) -> Floats:
+def beyond_phases(rows: Sequence[Outcome]) -> Floats:
     """Seconds of each question's intake, and of the graph on the mean, ``[n]``."""
     intake = np.array([o["seconds"].get("intake", 0.0) for o in rows])
     phases = [sum(value for phase, value in o["seconds"].items() if phase != "total") for o in rows]
