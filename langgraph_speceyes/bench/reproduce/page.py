@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PAGE, MARKDOWN, FIGURES = "table.html", "table.md", "table.json"
 TITLE = "The paper's Table 1"
 _METHODS = (DRAFT, AGENT, SPECREASON, *SCORE_ORDER)
+_GREY = "#808080"
 _MEAN, _ALL = "mean of the columns", "all, total time"
 
 
@@ -207,4 +208,5 @@ def _plot(drawing: Drawing, backbone: str, rows: Sequence[Row]) -> Plot:
 def _style(row: Row) -> tuple[str, str]:
     """Colour and mark of a method, the same before every backbone."""
     k = _METHODS.index(row.method)
-    return (INK if row.method == AGENT else COLOURS[k % len(COLOURS)]), MARKERS[k % len(MARKERS)]
+    colour = {AGENT: INK, DRAFT: _GREY}.get(row.method, COLOURS[k % len(COLOURS)])
+    return colour, MARKERS[k % len(MARKERS)]
