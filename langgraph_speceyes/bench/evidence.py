@@ -262,6 +262,7 @@ def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[in
         judge_threshold=next(iter(judges)) if len(judges) == 1 else None,
         prompts=manifest.get("prompts"),
         max_answer_tokens=manifest.get("max_answer_tokens"),
+        front_pixels=manifest.get("front_pixels"),
     )
 
 

@@ -19,6 +19,8 @@ from langchain_core.language_models import BaseChatModel
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.runs import FORMAT
 from langgraph_speceyes.looks import look_id
+from langgraph_speceyes.models.given import chat_models
+from langgraph_speceyes.models.overview import pixels_for, pixels_sent
 from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS
 
 _PACKAGES = (
@@ -61,12 +63,19 @@ def manifest(
         "gate": gate,
         "prompts": models.prompts.digest,
         "max_answer_tokens": MAX_ANSWER_TOKENS,
+        "front_pixels": _front_pixels(models.speculator),
         "concurrency": concurrency,
         "batch_size": getattr(models.speculator, "batch_size", None),
         "full": full,
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
     }
+
+
+def _front_pixels(speculator: BaseChatModel) -> int | None:
+    """How large images are that the bypass of a run sends to the small model."""
+    small = chat_models(speculator)
+    return pixels_sent(pixels_for("auto", "speculator", small), small)
 
 
 def hardware() -> dict[str, Any]:

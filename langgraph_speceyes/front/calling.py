@@ -36,6 +36,7 @@ from langgraph_speceyes.images import (
 )
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
+from langgraph_speceyes.models.overview import pixels_sent
 from langgraph_speceyes.models.waiting import deadline
 from langgraph_speceyes.scoring import Gate
 
@@ -107,6 +108,11 @@ class ModelCall:
     def model_ids(self) -> list[str | None]:
         """The names of all models that may answer."""
         return [model_name(one) for one in self.models]
+
+    @property
+    def pixels_sent(self) -> int | None:
+        """Most pixels of an image that a hosted model is sent, 0 for images as they are; None for a local one."""
+        return pixels_sent(self.most_pixels, self.models)
 
     @property
     def vocabulary(self) -> int | None:

@@ -134,6 +134,7 @@ class FrontEnd:
             judge_threshold=self.judge_threshold,
             prompts=prompts.digest,
             max_answer_tokens=options.max_answer_tokens,
+            front_pixels=self.small.pixels_sent,
         )
         warn_if_uncalibrated(self.gate, stacklevel=3)  # at the line that calls create_speceyes or SpecEyesMiddleware
         at_once = self.first_look == "always"

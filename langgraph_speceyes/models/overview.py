@@ -53,6 +53,21 @@ def pixels_for(given: FrontPixels, role: str, models: Sequence[Any]) -> int | No
     return one if one is None or isinstance(one, int) else max(map(_family, models), default=OVERVIEW)
 
 
+def pixels_sent(most: int | None, models: Sequence[Any]) -> int | None:
+    """How large images are that models are sent, as a gate keeps it.
+
+    Args:
+        most: What :func:`pixels_for` returned.
+        models: The models that may answer.
+
+    Returns:
+        The number, 0 for images as they are; None for models that read images themselves.
+    """
+    if all(getattr(model, "accepts_image_references", False) for model in models):
+        return None
+    return most or 0
+
+
 def _family(model: object) -> int:
     name = model_name(model) or ""
     return next((pixels for family, pixels in FAMILIES if family.search(name)), OVERVIEW)

@@ -30,9 +30,9 @@ FORMAT = 1
 
 _REQUIRED = ("score", "threshold", "k")
 
-# Attributes that a file has only where they differ from the default: without looks it is as it was before there were
+# Attributes that a file has only where they differ from the default: without them it is as it was before there were
 # any, for the versions that know none.
-_OF_LOOKS = ("depths", "looks", "first_look")
+_OPTIONAL = ("depths", "looks", "first_look", "front_pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Gate:
             :func:`~langgraph_speceyes.looks.look_id` tells them apart.
         first_look: ``"always"`` for a gate that was calibrated without the answer before the first look: that answer is
             not asked for, and `threshold`, which then is that of the first look, is compared with nothing at depth 0.
+        front_pixels: Most pixels of an image that the speculator was sent, if it is a hosted one; 0 for images as they
+            are; None where it is not known, or the model reads images itself.
 
     Raises:
         ArgumentError: An attribute is out of its range; the error names it.
@@ -78,6 +80,7 @@ class Gate:
     depths: tuple[float, ...] | None = None
     looks: tuple[str, ...] | None = None
     first_look: FirstLook = "rejected"
+    front_pixels: int | None = None
 
     def __post_init__(self) -> None:
         """Check every attribute and bring numbers to plain Python types."""
@@ -102,6 +105,9 @@ class Gate:
         most = self.max_answer_tokens
         if most is not None and (type(most) is not int or most < 1):
             raise ArgumentError("max_answer_tokens", "a whole number of at least 1, or None", repr(most))
+        pixels = self.front_pixels
+        if pixels is not None and (type(pixels) is not int or pixels < 0):
+            raise ArgumentError("front_pixels", "a whole number of at least 0, or None", repr(pixels))
         if self.calibration is not None:
             object.__setattr__(self, "calibration", _plain(self.calibration))
 
@@ -220,7 +226,12 @@ class Gate:
             raise GateMismatchError("judge", "none, as the gate was calibrated without one", "a judge")
 
     def check_settings(
-        self, *, judge_threshold: float | None, prompts: str | None = None, max_answer_tokens: int | None = None
+        self,
+        *,
+        judge_threshold: float | None,
+        prompts: str | None = None,
+        max_answer_tokens: int | None = None,
+        front_pixels: int | None = None,
     ) -> None:
         """Check that the gate is used as it was calibrated. What either side does not know is not compared.
 
@@ -228,10 +239,11 @@ class Gate:
             judge_threshold: The judge's threshold in use; None where there is no judge.
             prompts: Digest of the instructions in use.
             max_answer_tokens: How long answers may get.
+            front_pixels: Most pixels of an image that the speculator is sent; 0 for images as they are.
 
         Raises:
             GateMismatchError: It was calibrated behind a judge, and there is none or one with another threshold; or
-                with other instructions or another length of answers.
+                with other instructions, another length of answers or another size of images.
         """
         if self.calibration is not None and self.judge_threshold is not None:
             calibrated = f"{self.judge_threshold}, behind which the gate was calibrated"
@@ -246,6 +258,11 @@ class Gate:
         if most is not None and max_answer_tokens is not None and most != max_answer_tokens:
             expected = f"{most}, which the gate was calibrated with"
             raise GateMismatchError("max_answer_tokens", expected, max_answer_tokens)
+        pixels = self.front_pixels
+        if pixels is not None and front_pixels is not None and pixels != front_pixels:
+            size = f"{pixels} pixels" if pixels else "images as they are (None)"
+            expected = f"{size} for the speculator, which the gate was calibrated with"
+            raise GateMismatchError("front_pixels", expected, front_pixels or "images as they are")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a gate file: a JSON object of the attributes and ``"format": 1``; of looks only where there are any.
@@ -258,7 +275,7 @@ class Gate:
         """
         content = {"format": FORMAT, **{item.name: getattr(self, item.name) for item in fields(self)}}
         for item in fields(self):
-            if item.name in _OF_LOOKS and content[item.name] == item.default:
+            if item.name in _OPTIONAL and content[item.name] == item.default:
                 del content[item.name]
         write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 

@@ -43,7 +43,15 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
     models = {"speculator": front.small.model_id, "judge": front.large.model_id if front.large else None}
     prompts = options.prompts or Prompts()
     looks = [look_id(look) for look in front.looks]
-    digest = gate_digest(front.gate, models, prompts.digest, options.max_answer_tokens, looks, front.first_look)
+    digest = gate_digest(
+        front.gate,
+        models,
+        prompts.digest,
+        options.max_answer_tokens,
+        looks,
+        front.first_look,
+        front.small.pixels_sent,
+    )
     journal: Journal | None = None if options.journal is None else open_journal(options.journal)
     opener, opening = None, options.gate
     if isinstance(opening, SelfOpening):

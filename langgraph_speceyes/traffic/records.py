@@ -23,6 +23,7 @@ def gate_digest(
     max_answer_tokens: int,
     looks: Sequence[str] = (),
     first_look: FirstLook = "rejected",
+    front_pixels: int | None = None,
 ) -> str:
     """What scores and judgments depend on, in 16 hexadecimal digits: evidence for one such gate is none for another.
 
@@ -35,10 +36,13 @@ def gate_digest(
         max_answer_tokens: How long a speculation may get.
         looks: What tells the looks from others.
         first_look: When the first one is taken.
+        front_pixels: Most pixels of an image that a hosted speculator is sent.
     """
     parts: list[Any] = [gate.score, gate.k, sorted(models.items(), key=str), prompts, max_answer_tokens]
     if looks:
         parts += [list(looks), first_look]
+    if front_pixels is not None:
+        parts.append({"front_pixels": front_pixels})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from PIL import Image
 
 from langgraph_speceyes import create_speceyes, create_visual_agent, image_question
-from langgraph_speceyes.errors import ArgumentError, ImageError
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError, ImageError
 from langgraph_speceyes.images import clear_fitted, fitting, inline_images
 from langgraph_speceyes.models.overview import OVERVIEW, pixels_for
+from langgraph_speceyes.scoring import Gate
 from tests.images.pictures import encode, picture
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 
@@ -103,6 +105,21 @@ def test_families() -> None:
     assert pixels_for({"speculator": 1000}, "judge", [claude]) < OVERVIEW
     assert pixels_for({"speculator": 1000}, "speculator", [claude]) == 1000
     assert pixels_for(None, "judge", [gpt]) is None
+
+
+def test_a_gate_knows_the_size_it_was_calibrated_with() -> None:
+    def build(gate: Gate, **options: Any) -> None:
+        create_speceyes(Agent().graph, speculator=speculator(), gate=gate, **options)
+
+    small = Gate(score="min", threshold=0.5, k=64, front_pixels=90_000)
+    build(small, front_pixels=90_000)
+    for used in ("auto", None, 1000):
+        with pytest.raises(GateMismatchError, match="front_pixels: expected 90000 pixels"):
+            build(small, front_pixels=used)
+    build(replace(small, front_pixels=0), front_pixels=None)
+    with pytest.raises(GateMismatchError, match="images as they are"):
+        build(replace(small, front_pixels=0))
+    build(replace(small, front_pixels=None), front_pixels=1000)
 
 
 @pytest.mark.parametrize("wrong", [0, 100, True, "large", 1e6, {"agent": 1000}, {"judge": 10}])

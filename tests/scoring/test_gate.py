@@ -115,6 +115,7 @@ def test_the_default_gate_refuses_every_tie(data: st.DataObject) -> None:
         *(("judge_threshold", value) for value in (-0.1, 1.1, math.nan, True, "x")),
         *(("prompts", value) for value in ("", 3)),
         *(("max_answer_tokens", value) for value in (0, -1, True, 64.0, "64")),
+        *(("front_pixels", value) for value in (-1, True, 64.0, "64")),
         *(("calibration", value) for value in ([1], {"x": math.nan}, {"x": object()}, {"x": np.zeros(2)})),
     ],
 )
@@ -163,19 +164,22 @@ def test_check_settings() -> None:
         ("judge_threshold", {"judge_threshold": 0.5}),
         ("prompts", {"prompts": "other"}),
         ("max_answer_tokens", {"max_answer_tokens": 256}),
+        ("front_pixels", {"front_pixels": 0}),
+        ("front_pixels", {"front_pixels": 1_150_000}),
     ):
         used: Any = {"judge_threshold": 0.4, "prompts": FULL.prompts, "max_answer_tokens": 64} | changed
         with pytest.raises(GateMismatchError) as caught:
-            FULL.check_settings(**used)
+            dataclasses.replace(FULL, front_pixels=90_000).check_settings(**used)
         assert caught.value.argument == named
     # nothing was calibrated behind a judge, or nothing at all
     for gate in (Gate(), dataclasses.replace(FULL, calibration=None), dataclasses.replace(FULL, judge_threshold=None)):
         for at in (None, 0.9):
             gate.check_settings(judge_threshold=at)
-    Gate().check_settings(judge_threshold=None, prompts="any", max_answer_tokens=1)
+    Gate().check_settings(judge_threshold=None, prompts="any", max_answer_tokens=1, front_pixels=0)
+    dataclasses.replace(FULL, front_pixels=0).check_settings(judge_threshold=0.4, front_pixels=None)
 
 
-@pytest.mark.parametrize("gate", [Gate(), FULL, dataclasses.replace(FULL, depths=(0.5, 0.75))])
+@pytest.mark.parametrize("gate", [Gate(), FULL, dataclasses.replace(FULL, depths=(0.5, 0.75)), Gate(front_pixels=0)])
 def test_file_round_trip(gate: Gate, tmp_path: Path) -> None:
     path = tmp_path / "gate.json"
     gate.save(path)

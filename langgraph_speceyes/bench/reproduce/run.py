@@ -22,6 +22,7 @@ CALIBRATION, TEST = "calibration", "test"
 GATES = "gates"
 BYPASS, SPECREASON = "speceyes", "specreason"
 TEST_METHODS = ("agent", BYPASS, SPECREASON)
+PAPER_K = 64
 LIVE: ScoreName = "odds"
 """The score of the bypass that runs; the other scores' rows are replayed from what it and `--full` recorded."""
 
@@ -39,7 +40,7 @@ class Backbone:
     chosen: Chosen
 
     def models(self) -> Models:
-        """The models as the paper has them: no looks, and a judge that asks which of yes and no is likelier.
+        """The models as the paper has them: no looks, K = 64, and a judge that asks which of yes and no is likelier.
 
         Raises:
             ArgumentError: A model cannot be made, or nothing judges.
@@ -47,7 +48,10 @@ class Backbone:
         models = self.chosen.load()
         if models.large is None or models.agent_over is None:
             raise ArgumentError("agent", "an agent over a model, which judges and rates", self.name)
-        gate = replace(models.gate.of_looks(0), score=LIVE, judge_threshold=JUDGE_THRESHOLD, calibration=None)
+        # an endpoint gives 20 candidates, as a rule
+        local = getattr(models.speculator, "accepts_image_references", False)
+        k = PAPER_K if local else models.gate.k
+        gate = replace(models.gate.of_looks(0), score=LIVE, k=k, judge_threshold=JUDGE_THRESHOLD, calibration=None)
         return replace(models, looks=(), gate=gate)
 
 
