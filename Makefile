@@ -40,8 +40,9 @@ properties: $(STAMP) ## Every property test on new random examples
 local-models: $(STAMP) ## Measure families of local models against transformers; rewrite the table in docs/local-models.md
 	SPECEYES_WRITE=1 $(BIN)/python -m pytest tests/models/test_families.py
 
-faults: $(STAMP) ## 5,000 queries with faults of every kind at every place: outcomes, slots, threads, memory
+faults: $(STAMP) ## 5,000 queries with faults of every kind at every place; what is kept of 40 that quote a 5 MB image and a key
 	$(BIN)/python -W ignore -m tests.hostile.faults 5000
+	$(BIN)/python -W ignore -m tests.hostile.records
 
 sandbox: $(STAMP) ## 66 attempts to get out of the code sandbox; then one fence after the other taken away; what it costs
 	$(BIN)/python -m tests.agent.sandbox.campaign

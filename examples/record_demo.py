@@ -17,7 +17,7 @@ from rich.console import Console
 from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.bench.demo import side_by_side, summary
 from langgraph_speceyes.cli.display import Questions, show_summary
-from langgraph_speceyes.cli.terminal import quiet_libraries
+from langgraph_speceyes.models.quiet import quiet_libraries
 
 
 def main() -> None:

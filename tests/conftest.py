@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from langchain_core.messages import HumanMessage
 
-from langgraph_speceyes.cli.terminal import quiet_libraries
+from langgraph_speceyes.models.quiet import quiet_libraries
 from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.pair import Pair, load_pair
 from langgraph_speceyes.testbed.questions import Question, Split, questions

@@ -14,8 +14,9 @@ from langgraph_speceyes import image_question
 from langgraph_speceyes.cli.display import Questions, save_regions, show_answer, show_summary
 from langgraph_speceyes.cli.options import AsJson, Queries, Threshold
 from langgraph_speceyes.cli.progress import progress_bar
-from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen

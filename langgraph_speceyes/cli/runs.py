@@ -11,7 +11,8 @@ import typer
 from langgraph_speceyes.cli.display import show_overview
 from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.progress import run_evaluation
-from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
+from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen

@@ -11,8 +11,9 @@ import typer
 
 from langgraph_speceyes.cli.display import show_bench
 from langgraph_speceyes.cli.options import AsJson, Splits
-from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 from langgraph_speceyes.errors import MissingExtraError
+from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen

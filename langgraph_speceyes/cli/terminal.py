@@ -1,4 +1,4 @@
-"""What all commands share of the terminal: the consoles, errors as one line, no bars of other libraries."""
+"""What all commands share of the terminal: the consoles, errors as one line."""
 
 from __future__ import annotations
 
@@ -23,13 +23,3 @@ class one_line_errors:
             said = escape(f"{type(error).__name__}: {error}")
             ERR.print(f"[bold red]error[/] {said}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
-
-
-def quiet_libraries() -> None:
-    """Keep transformers' loading bars out of the terminal."""
-    try:
-        from transformers.utils import logging
-    except ModuleNotFoundError:
-        return  # the models' own import names the extra to install
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

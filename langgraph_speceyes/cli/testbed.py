@@ -12,8 +12,9 @@ import typer
 from langgraph_speceyes.cli.display import show_check
 from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.progress import progress_bar, run_evaluation
-from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from langgraph_speceyes.testbed.questions import Part, Split

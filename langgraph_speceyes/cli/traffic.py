@@ -17,8 +17,9 @@ from rich.table import Table
 
 from langgraph_speceyes.cli.options import AsJson, BatchSize
 from langgraph_speceyes.cli.progress import progress_bar
-from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors, quiet_libraries
+from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 from langgraph_speceyes.files import write_whole
+from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from langgraph_speceyes.bench.chosen import Chosen

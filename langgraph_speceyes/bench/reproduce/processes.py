@@ -69,7 +69,7 @@ def _check(running: dict[str, BaseProcess]) -> None:
 
 def _run(plan: Plan, backbone: Backbone, said: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from langgraph_speceyes.cli.terminal import quiet_libraries
+    from langgraph_speceyes.models.quiet import quiet_libraries
 
     quiet_libraries()
     try:
