@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # without byte code: Python makes that of the modules that are used
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo crawl newcomer upload local-models test test-vllm postgres threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo ray crawl newcomer upload local-models test test-vllm postgres threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -25,11 +25,14 @@ $(STAMP): $(DEMO)
 demo: $(DEMO) ## Embedded questions through the agent alone and through SpecEyes, side by side
 	$(BIN)/speceyes demo
 
-test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run the tests, in as many processes as there are cores, at most four
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-vllm: $(STAMP) ## The tests of hosted models against a real vLLM server on this CPU, in .vllm (3.5 GB)
 	$(BIN)/python tests/hosted/vllm_server.py
+
+ray: ## 2,000 questions through examples/ray_batch.py, a worker and then the command killed, in .ray (600 MB)
+	$(PYTHON) tests/scale/ray_rows.py
 
 threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
 	SPECEYES_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_threads.py -s --timeout 7200

@@ -28,7 +28,7 @@ settings.load_profile(os.environ.get("SPECEYES_PROPERTIES", "suite"))
 
 @pytest.fixture(scope="session")
 def pair() -> Pair:
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     quiet_libraries()
     return load_pair()
 

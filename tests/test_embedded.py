@@ -7,18 +7,24 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from PIL import Image
 
 from langgraph_speceyes import create_funnel
 from langgraph_speceyes.agent import DeepEyesProtocol
 from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.looks import own_calls, tiles
 from langgraph_speceyes.models import batcher as batcher_module
+from langgraph_speceyes.models.hosted import hosted_model
 from langgraph_speceyes.testbed import prompts
-from langgraph_speceyes.testbed.pair import Pair, load_pair
+from langgraph_speceyes.testbed.pair import AGENT_NAME, SPECULATOR_NAME, Pair, load_pair
+from langgraph_speceyes.testbed.server import ModelServer
+from tests.images.pictures import encode, stored
 from tests.waiting import auntil
 
 Ask = Callable[[str, int], list[Any]]
@@ -214,3 +220,38 @@ def test_a_model_that_knows_its_tools_directs_a_look(pair: Pair, ask: Ask) -> No
         assert decision["depths"][1]["images"] + decision["depths"][1]["characters"] > 0
         assert (decision["route"], decision["depth"]) == ("bypass", 1)
         assert [block["type"] for block in result["messages"][0].content] == [b["type"] for b in message.content]
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_photo_held_any_way_is_answered_as_the_upright_one(
+    pair: Pair, ask: Ask, tmp_path: Path, orientation: int
+) -> None:
+    """Judge, speculator, agent and its crops, in this process and behind a server that knows nothing of the tag."""
+    upright = [(question, message) for split in ("existence", "attributes") for question, message in ask(split, 1)]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    held = []
+    for k, (_, message) in enumerate(upright):
+        scene = load_image(parse_reference(message.content[0]["url"]))
+        path = tmp_path / f"{k}.png"
+        path.write_bytes(encode(stored(scene, orientation), "PNG", exif=exif))
+        held.append(HumanMessage([{"type": "image", "url": str(path)}, message.content[1]]))
+    with ModelServer(pair, max_logprobs=64) as server:
+        names = (SPECULATOR_NAME, AGENT_NAME)
+        small, large = (hosted_model(name, base_url=server.url, temperature=0.0) for name in names)
+        graphs = [pair.speceyes().compile(), replace(pair, speculator=small, large=large).speceyes().compile()]
+        for (_, message), photo in zip(upright, held, strict=True):
+            expected = graphs[0].invoke({"messages": [message]})
+            for graph in graphs:
+                found = graph.invoke({"messages": [photo]})
+                assert found["messages"][-1].text == expected["messages"][-1].text
+                for key in ("route", "speculation", "tool_steps"):
+                    assert found["decision"][key] == expected["decision"][key]
+                assert found["decision"]["tool_need"] == pytest.approx(expected["decision"]["tool_need"], abs=1e-3)
+                calls = [one["decision"]["tool_calls"] for one in (found, expected)]
+                for mine, other in zip(*calls, strict=True):
+                    assert mine["box"] == other["box"]
+                    if mine["image"]:
+                        shown, wanted = (load_image(parse_reference(one["image"])) for one in (mine, other))
+                        assert shown.tobytes() == wanted.tobytes()

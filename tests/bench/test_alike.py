@@ -56,7 +56,7 @@ def recorded(count: int, seed: int = 0, *, judged: bool = True, harmless: bool =
 
 @pytest.mark.parametrize("rule", ["guarantee", "paper"])
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_each_threshold_is_that_of_its_own_way_and_keeps_the_rule(rule: str, seed: int) -> None:
     outcomes = recorded(400, seed)
     alike = calibrate_alike(outcomes, GATE, judging=True, rule=rule)

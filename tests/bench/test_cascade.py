@@ -45,7 +45,7 @@ def models(pair: Pair) -> Models:
 
 @pytest.fixture(scope="module")
 def folder(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    benchmark = Benchmark(EMBEDDED, part="calibration", limit=4)
+    benchmark = Benchmark(EMBEDDED, part="calibration", limit=2)
     out = tmp_path_factory.mktemp("cascade") / "run"
     asyncio.run(Evaluation(benchmark, METHODS_RUN, models, out, full=True).run())
     return out

@@ -1,7 +1,8 @@
-"""One server for the tests of a module."""
+"""One server for the tests of a module; tests of HAProxy where it is installed."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,13 @@ from typing import Any
 import pytest
 
 from tests.deploy.server import DevServer, dev_server
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if shutil.which("haproxy") else [item for item in items if item.get_closest_marker("haproxy")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="module")

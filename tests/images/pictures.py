@@ -18,3 +18,9 @@ def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def stored(scene: Image.Image, orientation: int) -> Image.Image:
+    """A scene as a camera stores it that was held some way."""
+    undone = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how Pillow numbers what undoes it
+    return scene.transpose(Image.Transpose(undone[orientation])) if orientation in undone else scene

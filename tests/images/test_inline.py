@@ -29,7 +29,7 @@ from langgraph_speceyes.images import (
     load_resized,
 )
 from tests.images.blocks import B64, NO_IMAGES, UNLOADABLE, UNREADABLE
-from tests.images.pictures import encode, picture
+from tests.images.pictures import encode, picture, stored
 from tests.images.test_block import BLOCKS, JSON
 
 
@@ -269,7 +269,7 @@ def test_a_photo_is_the_same_for_models_servers_agents_and_tools(form: str, orie
     exif[0x0112] = orientation
     scene = Image.new("RGB", (320, 200), "white")
     scene.paste("red", (240, 20, 300, 60))
-    data = encode(_stored(scene, orientation), form, exif=exif)
+    data = encode(stored(scene, orientation), form, exif=exif)
     block = {"type": "image", "base64": base64.b64encode(data).decode()}
     message = HumanMessage([block, {"type": "text", "text": "?"}])
     box = (242, 22, 298, 58)
@@ -288,9 +288,3 @@ def test_a_photo_is_the_same_for_models_servers_agents_and_tools(form: str, orie
         assert image.size == ((56, 36) if name == "tool" else (320, 200)), name
         assert red[0] > 200, name
         assert max(green[1], blue[1]) < 60, name
-
-
-def _stored(scene: Image.Image, orientation: int) -> Image.Image:
-    """A scene as a camera stores it that was held some way."""
-    undone = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how Pillow numbers what undoes it
-    return scene.transpose(Image.Transpose(undone[orientation])) if orientation in undone else scene
