@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from langchain_core.language_models import BaseChatModel
 
+from langgraph_speceyes.answers.words import normalised, unwrapped
 from langgraph_speceyes.bench.benchmark import Benchmark
 from langgraph_speceyes.bench.chosen import made
 from langgraph_speceyes.bench.datasets import Item
@@ -124,7 +125,8 @@ def overview(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[str, Any]]
 
     Returns:
         By split, `overall` last, and method: `n`, `accuracy` with `accuracy_low` and `accuracy_high` (Wilson, 95 %),
-        `seconds_mean`, `errors`; for a bypass `bypassed`, the share of questions the speculator answered; beside the
+        `seconds_mean`, `errors`, `contained` (open-ended answers that count as wrong and hold the expected one among
+        other words); for a bypass `bypassed`, the share of questions the speculator answered; beside the
         method `agent`, `speedup` over it in total time on the questions both have, and in `overall` `speedup_mean`, the
         unweighted mean of the splits' speed-ups.
     """
@@ -157,10 +159,19 @@ def _figures(rows: Sequence[Outcome]) -> dict[str, Any]:
         "accuracy_high": right.high,
         "seconds_mean": float(np.mean([o["seconds"].get("total", 0.0) for o in rows])),
         "errors": sum(o["error"] is not None for o in rows),
+        "contained": sum(map(_contains, rows)),
     }
     if any(o["route"] for o in rows):
         figures["bypassed"] = sum(o["route"] == "bypass" for o in rows) / len(rows)
     return figures
+
+
+def _contains(outcome: Outcome) -> bool:
+    """Whether an answer that counts as wrong holds the expected one among other words."""
+    if outcome["right"] or outcome["rule"] != "free_form" or not outcome["answer"]:
+        return False
+    said, expected = (f" {normalised(text)} " for text in (unwrapped(outcome["answer"]), outcome["expected"]))
+    return bool(expected.strip()) and expected in said
 
 
 def _seconds(rows: Sequence[Outcome], agent: dict[str, float]) -> Floats:

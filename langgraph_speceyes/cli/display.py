@@ -61,8 +61,17 @@ def show_summary(console: Console, figures: dict[str, Any]) -> None:
     )
 
 
-def show_overview(console: Console, figures: dict[str, dict[str, dict[str, Any]]], out: Path) -> None:
-    """A run's closing table, a line a split and method."""
+def show_overview(
+    console: Console, figures: dict[str, dict[str, dict[str, Any]]], out: Path, *, calibrates: bool = False
+) -> None:
+    """A run's closing table, a line a split and method, and what to do with the run.
+
+    Args:
+        console: Where to.
+        figures: What :func:`~langgraph_speceyes.bench.evaluation.overview` returned.
+        out: The run's folder.
+        calibrates: Whether a gate can be calibrated on the run.
+    """
     table = Table(title=f"{out}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=16)
     for name in ("n", "right %", "(95 %)", "latency", "speed-up", "bypass", "failed"):
@@ -89,6 +98,22 @@ def show_overview(console: Console, figures: dict[str, dict[str, dict[str, Any]]
         if one.get("speedup_mean") is not None:
             count = len(figures) - 1
             console.print(f"{escape(method)}: mean of {count} splits {one['speedup_mean']:.2f} x", highlight=False)
+    contained, wrong = _contained(figures)
+    if contained:
+        console.print(
+            f"{contained} of {wrong} wrong answers hold the expected one among other words: give the questions options, "
+            "or let a model of yours compare (--scorer).",
+            highlight=False,
+        )
+    step = f"calibrate {out} --out gate.json" if calibrates else f"report {out} --out report"
+    console.print(f"next: speceyes {step}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _contained(figures: dict[str, dict[str, dict[str, Any]]]) -> tuple[int, int]:
+    """Wrong answers that hold the expected one, and all wrong answers, of the method that has most of the former."""
+    methods = figures.get("overall") or next(iter(figures.values()), {})
+    counts = [(one["contained"], round(one["n"] * (1 - one["accuracy"]))) for one in methods.values()]
+    return max(counts, default=(0, 0))
 
 
 _CHECKED = (

@@ -89,7 +89,8 @@ def evaluate(
     if as_json:
         print(json.dumps(figures))
     else:
-        show_overview(OUT, figures, out)
+        deciding = any(outcome["route"] for outcome in outcomes)
+        show_overview(OUT, figures, out, calibrates=full and deciding and part == "calibration")
 
 
 def report_runs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import random
@@ -19,20 +20,23 @@ import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark, Row
 from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.evaluation import Evaluation
+from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.bench.methods import Models, build
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome, Run, picture_name
 from langgraph_speceyes.bench.sweep import sweep, sweepable
 from langgraph_speceyes.cli import app
+from langgraph_speceyes.cli.display import show_overview
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import parse_reference
 from langgraph_speceyes.testbed.pair import Pair
+from tests.runs import outcome
 from tests.waiting import PATIENCE_S, auntil
 
 Graph = Runnable[Any, Any]
@@ -423,3 +427,33 @@ def test_bad_rows_are_counted_and_listed(questions_file: Path, monkeypatch: pyte
     assert run.exit_code == 0, run.output
     figures = json.loads(run.stdout)["own"]["agent"]
     assert (figures["n"], figures["errors"], figures["accuracy"]) == (3, 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "rule", "contained"),
+    [
+        ("The square is yellow.", "yellow", "free_form", 1),
+        ("It says STOP HERE", "stop here", "free_form", 1),
+        ("yellowish", "yellow", "free_form", 0),
+        ("2.5", "2", "free_form", 0),
+        ("", "yellow", "free_form", 0),
+        (None, "yellow", "free_form", 0),
+        ("no yes", "yes", "yes_no", 0),
+    ],
+)
+def test_the_closing_lines_say_what_wrong_answers_hold_and_what_is_next(
+    answer: str | None, expected: str, rule: str, contained: int
+) -> None:
+    one = outcome(0) | {"answer": answer, "expected": expected, "rule": rule, "right": False}
+    figures = overview([one])  # type: ignore[list-item]
+    assert figures["one"]["speceyes"]["contained"] == contained
+    for calibrates, step in ((True, "calibrate runs/a --out gate.json"), (False, "report runs/a --out report")):
+        console = Console(file=io.StringIO(), width=200)
+        show_overview(console, figures, Path("runs/a"), calibrates=calibrates)
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert f"next: speceyes {step}" in shown
+        assert ("1 of 1 wrong answers hold the expected one" in shown) == bool(contained)
+
+
+def test_a_right_answer_holds_nothing_to_say() -> None:
+    assert overview([outcome(0) | {"answer": "It is red", "right": True}])["one"]["speceyes"]["contained"] == 0  # type: ignore[list-item]
