@@ -101,8 +101,8 @@ def show_overview(
     contained, wrong = _contained(figures)
     if contained:
         console.print(
-            f"{contained} of {wrong} wrong answers hold the expected one among other words: give the questions options, "
-            "or let a model of yours compare (--scorer).",
+            f"{contained} of {wrong} wrong answers hold the expected one among other words: give the questions "
+            "options, or let a model of yours compare (--scorer).",
             highlight=False,
         )
     step = f"calibrate {out} --out gate.json" if calibrates else f"report {out} --out report"

@@ -36,7 +36,7 @@ from langgraph_speceyes.cli.display import show_overview
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import parse_reference
 from langgraph_speceyes.testbed.pair import Pair
-from tests.runs import outcome
+from tests.runs import outcome as recorded
 from tests.waiting import PATIENCE_S, auntil
 
 Graph = Runnable[Any, Any]
@@ -444,7 +444,7 @@ def test_bad_rows_are_counted_and_listed(questions_file: Path, monkeypatch: pyte
 def test_the_closing_lines_say_what_wrong_answers_hold_and_what_is_next(
     answer: str | None, expected: str, rule: str, contained: int
 ) -> None:
-    one = outcome(0) | {"answer": answer, "expected": expected, "rule": rule, "right": False}
+    one = recorded(0) | {"answer": answer, "expected": expected, "rule": rule, "right": False}
     figures = overview([one])  # type: ignore[list-item]
     assert figures["one"]["speceyes"]["contained"] == contained
     for calibrates, step in ((True, "calibrate runs/a --out gate.json"), (False, "report runs/a --out report")):
@@ -456,4 +456,4 @@ def test_the_closing_lines_say_what_wrong_answers_hold_and_what_is_next(
 
 
 def test_a_right_answer_holds_nothing_to_say() -> None:
-    assert overview([outcome(0) | {"answer": "It is red", "right": True}])["one"]["speceyes"]["contained"] == 0  # type: ignore[list-item]
+    assert overview([recorded(0) | {"answer": "It is red", "right": True}])["one"]["speceyes"]["contained"] == 0  # type: ignore[list-item]
