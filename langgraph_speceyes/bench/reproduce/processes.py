@@ -11,7 +11,7 @@ from queue import Empty
 from typing import Any
 
 from langgraph_speceyes.bench.reproduce.run import Backbone, Plan, run_backbone
-from langgraph_speceyes.errors import AgentError, SpecEyesError, describe_error
+from langgraph_speceyes.errors import SpecEyesError, describe_error
 
 Report = Callable[[dict[str, tuple[int, int]]], None]
 """Takes, by backbone, how many outcomes are there and how many there will be."""
@@ -62,7 +62,7 @@ def run_all(plan: Plan, at_once: int = 1, report: Report = lambda counts: None) 
 def _check(running: dict[str, BaseProcess]) -> None:
     for name, process in running.items():
         if not process.is_alive() and process.exitcode:
-            raise AgentError(
+            raise SpecEyesError(
                 f"the process of {name} ended with code {process.exitcode}; run the command again to go on"
             )
 
@@ -77,7 +77,7 @@ def _run(plan: Plan, backbone: Backbone, said: Any) -> None:
     except SpecEyesError as error:
         said.put((backbone.name, error))
     except Exception as error:
-        said.put((backbone.name, AgentError(f"{backbone.name}: {describe_error(error)}")))
+        said.put((backbone.name, SpecEyesError(f"{backbone.name}: {describe_error(error)}")))
     else:
         said.put((backbone.name, None))
 
