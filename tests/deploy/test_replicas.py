@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -47,6 +48,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def port_of(server: ModelServer) -> int:
+    return int(urlsplit(server.url).port or 0)
+
+
 @contextmanager
 def routed(ports: list[int], folder: Path, change: Callable[[str], str] = str) -> Iterator[str]:
     """The proxy of `graphs/haproxy.cfg` in front of the large model's replicas, which are at these ports."""
@@ -77,7 +82,7 @@ def _replicas_of_images(pair: Pair, asked: list[Any], folder: Path, change: Call
     lines = [Recorded(), Recorded()]
     # the processor has the images in messages of role tool, which OpenAI refuses
     servers = [ModelServer(pair, link=line, images_in_tool_messages=True) for line in lines]
-    with servers[0], servers[1], routed([one.port for one in servers], folder, change) as url:
+    with servers[0], servers[1], routed([port_of(one) for one in servers], folder, change) as url:
         large = hosted_model(AGENT_NAME, base_url=url, temperature=0.0)
         agent = replace(pair, large=large).agent().compile()
         for _, message in asked:
@@ -109,7 +114,7 @@ def test_in_turn_they_do_not(pair: Pair, ask: Any, tmp_path: Path) -> None:
 
 @needs_haproxy
 def test_a_replica_that_went_away_is_done_without(pair: Pair, ask: Any, tmp_path: Path) -> None:
-    with ModelServer(pair, images_in_tool_messages=True) as one, routed([one.port, free_port()], tmp_path) as url:
+    with ModelServer(pair, images_in_tool_messages=True) as one, routed([port_of(one), free_port()], tmp_path) as url:
         large = hosted_model(AGENT_NAME, base_url=url, temperature=0.0)
         agent = replace(pair, large=large).agent().compile()
         for question, message in ask("existence", 4):
