@@ -228,7 +228,7 @@ def test_a_photo_held_any_way_is_answered_as_the_upright_one(
     pair: Pair, ask: Ask, tmp_path: Path, orientation: int
 ) -> None:
     """Judge, speculator, agent and its crops, in this process and behind a server that knows nothing of the tag."""
-    upright = [(question, message) for split in ("existence", "attributes") for question, message in ask(split, 1)]
+    upright = [(question, message) for split in ("existence", "reading") for question, message in ask(split, 1)]
     exif = Image.Exif()
     exif[0x0112] = orientation
     held = []
@@ -237,12 +237,14 @@ def test_a_photo_held_any_way_is_answered_as_the_upright_one(
         path = tmp_path / f"{k}.png"
         path.write_bytes(encode(stored(scene, orientation), "PNG", exif=exif))
         held.append(HumanMessage([{"type": "image", "url": str(path)}, message.content[1]]))
+    routes = set()
     with ModelServer(pair, max_logprobs=64) as server:
         names = (SPECULATOR_NAME, AGENT_NAME)
         small, large = (hosted_model(name, base_url=server.url, temperature=0.0) for name in names)
         graphs = [pair.speceyes().compile(), replace(pair, speculator=small, large=large).speceyes().compile()]
         for (_, message), photo in zip(upright, held, strict=True):
             expected = graphs[0].invoke({"messages": [message]})
+            routes.add(expected["decision"]["route"])
             for graph in graphs:
                 found = graph.invoke({"messages": [photo]})
                 assert found["messages"][-1].text == expected["messages"][-1].text
@@ -255,3 +257,4 @@ def test_a_photo_held_any_way_is_answered_as_the_upright_one(
                     if mine["image"]:
                         shown, wanted = (load_image(parse_reference(one["image"])) for one in (mine, other))
                         assert shown.tobytes() == wanted.tobytes()
+    assert routes == {"bypass", "fallback"}
