@@ -1,6 +1,6 @@
 """A table of questions about images through a bypass, on as many machines as Ray has; the models are behind endpoints.
 
-    pip install 'langgraph-speceyes[ray,openai]'
+    pip install 'langgraph-speceyes[ray,openai,ocr]'
     python examples/ray_batch.py questions/ answers/ --base-url http://router:8000/v1 --actors 4 --at-once 64
 
 `questions/` holds parquet files with `id`, `image` (a path or URL that every machine can read) and `question`. Each
@@ -19,8 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
-from langgraph_speceyes import create_speceyes, create_visual_agent, image_question
-from langgraph_speceyes.models import hosted_model
+from langgraph_speceyes import create_speceyes, create_visual_agent, hosted_model, image_question
 
 
 class Bypass:

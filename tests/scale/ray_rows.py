@@ -35,7 +35,7 @@ def ensure_environment() -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-e", f"{ROOT}[ray,openai]"], check=True)
+    subprocess.run([*pip, "-e", f"{ROOT}[ray,openai,ocr]"], check=True)
     done.touch()
 
 
