@@ -78,9 +78,13 @@ def main() -> None:
     known = answered(a.out)
     questions = ray.data.read_parquet(str(a.questions)).filter(lambda row: row["id"] not in known)
     arguments = {"base_url": a.base_url, "small": a.small, "large": a.large, "at_once": a.at_once}
-    questions.map_batches(
-        Bypass, fn_constructor_kwargs=arguments, batch_size=4 * a.at_once, num_cpus=1, concurrency=a.actors
-    ).write_parquet(str(a.out))
+    # a block is asked again where its worker dies, and written when it is done: not too large
+    blocks = questions.repartition(target_num_rows_per_block=16 * a.at_once)
+    # an actor waits for endpoints; were it to take whole cores, none might be left to read with
+    answers = blocks.map_batches(
+        Bypass, fn_constructor_kwargs=arguments, batch_size=8 * a.at_once, num_cpus=0.1, concurrency=a.actors
+    )
+    answers.write_parquet(str(a.out))
 
 
 if __name__ == "__main__":
