@@ -5,6 +5,7 @@
     python examples/train_testbed.py --only depth   # the speculator learns to look again, from `training` or as shipped
     python examples/train_testbed.py --only agent-deep   # only its last part, from the shipped weights
     python examples/train_testbed.py --only code-agent   # the agent learns to write code instead of tool calls
+    python examples/train_testbed.py --only code-calibration   # the gates before the shipped agent that writes code
     python examples/train_testbed.py --only speculator --shuffled --out control   # the control: it must end at chance
 
 Stop it whenever you like: the same command goes on from the last checkpoint. Progress and loss are shown and kept in
@@ -27,13 +28,21 @@ from transformers import AutoModelForImageTextToText
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.calibrate import calibrate_run, certified, fastest
+from langgraph_speceyes.bench.calibrated import Calibrated
 from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.compositions import Composition, Terms
 from langgraph_speceyes.bench.evaluation import Evaluation, overview
 from langgraph_speceyes.bench.evidence import evidence_of
+from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed import pair as embedded
-from langgraph_speceyes.testbed.code_agent import DIFFERENCE, add_tokens, write_difference
+from langgraph_speceyes.testbed.code_agent import (
+    CODE_AGENT_NAME,
+    DIFFERENCE,
+    add_tokens,
+    load_code_pair,
+    write_difference,
+)
 from langgraph_speceyes.testbed.training.architecture import new_agent, new_speculator
 from langgraph_speceyes.testbed.training.code import code_stages, with_code_tokens
 from langgraph_speceyes.testbed.training.deep import deep_stages
@@ -43,12 +52,14 @@ from langgraph_speceyes.testbed.training.tape import Encoder
 from langgraph_speceyes.testbed.training.tokenizer import build_tokenizer
 from langgraph_speceyes.testbed.training.train import agent_stages, speculator_stages, train
 
+PARTS = ("speculator", "depth", "agent", "agent-deep", "code-agent", "calibration", "code-calibration")
+
 
 def main() -> None:
     """Train, export, calibrate, report."""
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--out", type=Path, default=Path("training"))
-    cli.add_argument("--only", choices=["speculator", "depth", "agent", "agent-deep", "code-agent", "calibration"])
+    cli.add_argument("--only", choices=PARTS)
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--speculator-steps", type=int, nargs=4, default=(450, 2500, 450, 1500))
     cli.add_argument("--depth-steps", type=int, nargs=2, default=(500, 2000))
@@ -106,6 +117,9 @@ def main() -> None:
     if a.only in (None, "calibration"):
         a.out.mkdir(parents=True, exist_ok=True)
         calibrate(checkpoints, a.out, a.questions)
+    if a.only == "code-calibration" or (a.only is None and a.ship):
+        a.out.mkdir(parents=True, exist_ok=True)
+        calibrate_code(checkpoints, a.out, a.questions)
 
 
 def show_control(checkpoint: Path, out: Path) -> None:
@@ -130,27 +144,46 @@ def calibrate(checkpoints: Path, out: Path, questions: int) -> None:
     large = LocalChatModel.from_pretrained(str(checkpoints / "agent"), model_name=embedded.AGENT_NAME, max_tokens=96)
     gate = Gate(speculator=embedded.SPECULATOR_NAME, agent=embedded.AGENT_NAME)
     pair = embedded.Pair(small, large, gate)
-    models = replace(embedded_models(pair), looks=pair.looks)
-    benchmark = Benchmark(EMBEDDED, part="calibration", limit=questions)
     run = out / "calibration"
-    outcomes = asyncio.run(Evaluation(benchmark, ["speceyes"], models, run, full=True).run())
-    one_answer: list[Any] = [{k: v for k, v in o.items() if k not in ("depth", "depths")} for o in outcomes]
-    first = fastest(one_answer, gate)
-    assert first.gate is not None, "the paper's way always finds one"
-    again = calibrate_run(run, counted="harm", judge_threshold=first.gate.judge_threshold)
+    models = replace(embedded_models(pair), looks=pair.looks)
+    one_answer, first, again = calibrate_pair(models, gate, run, questions)
     best = calibrate_run(run, counted="harm", choose=True)
     plain = replace(gate, score="log", judge_threshold=None)
     evidence = evidence_of(one_answer, plain, run)
     cascade = certified(evidence, Composition("log", None), Terms(0.01, 0.95, "harm", "all"))
-    for found, file in (
-        (first, embedded.GATE),
-        (again, embedded.LOOKS_GATE),
-        (best, embedded.CHOSEN_GATE),
-        (cascade, embedded.CASCADE_GATE),
-    ):
-        if found.gate is not None:
-            found.gate.save(checkpoints / file.name)
-        print(json.dumps(found.to_dict(), indent=2), flush=True)
+    keep(first, checkpoints / embedded.GATE.name)
+    keep(again, checkpoints / embedded.LOOKS_GATE.name)
+    keep(best, checkpoints / embedded.CHOSEN_GATE.name)
+    keep(cascade, checkpoints / embedded.CASCADE_GATE.name)
+
+
+def calibrate_code(checkpoints: Path, out: Path, questions: int) -> None:
+    """Choose the gates before the shipped agent that writes code: for one answer, and for the pair's looks."""
+    torch.set_num_threads(1)
+    pair = load_code_pair()
+    gate = Gate(speculator=embedded.SPECULATOR_NAME, agent=CODE_AGENT_NAME)
+    models = replace(embedded_models(pair), looks=pair.looks, gate=gate)
+    _, first, again = calibrate_pair(models, gate, out / "code-calibration", questions)
+    keep(first, checkpoints / "code-agent" / embedded.GATE.name)
+    keep(again, checkpoints / "code-agent" / embedded.LOOKS_GATE.name)
+
+
+def calibrate_pair(models: Models, gate: Gate, run: Path, questions: int) -> tuple[list[Any], Calibrated, Calibrated]:
+    """Run the calibration part with every depth; its outcomes without looks, the gate for these, the one for looks."""
+    benchmark = Benchmark(EMBEDDED, part="calibration", limit=questions)
+    outcomes = asyncio.run(Evaluation(benchmark, ["speceyes"], models, run, full=True).run())
+    one_answer: list[Any] = [{k: v for k, v in o.items() if k not in ("depth", "depths")} for o in outcomes]
+    first = fastest(one_answer, gate)
+    assert first.gate is not None, "the paper's way always finds one"
+    return one_answer, first, calibrate_run(run, counted="harm", judge_threshold=first.gate.judge_threshold)
+
+
+def keep(found: Calibrated, file: Path) -> None:
+    """Write the gate, if there is one, and print what was found."""
+    if found.gate is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found.gate.save(file)
+    print(json.dumps(found.to_dict(), indent=2), flush=True)
 
 
 if __name__ == "__main__":
