@@ -81,6 +81,8 @@ def _lead(found: Reproduced) -> list[Block]:
 
 def _grid(rows: Sequence[Row]) -> Grid:
     """A line a column and method, the paper's figures beside it."""
+    paper = any(row.mean.paper for row in rows)
+    columns = ["accuracy, %", *(["paper's, %"] * paper), "speed-up, x", *(["paper's, x"] * paper)]
     lines: list[list[Text]] = []
     for name in (_MEAN, _ALL, *rows[0].cells):
         for row in rows:
@@ -90,19 +92,16 @@ def _grid(rows: Sequence[Row]) -> Grid:
                     (name, f"{cell.n} questions" if cell.n and row is rows[0] else ""),
                     (label(row), ""),
                     percent(cell.accuracy),
-                    _published(cell.paper, "accuracy"),
+                    *([_published(cell.paper, "accuracy")] * paper),
                     shown(cell.speedup, 1, 2),
-                    _published(cell.paper, "speedup"),
+                    *([_published(cell.paper, "speedup")] * paper),
                     percent(cell.bypassed),
                     number(row.threshold, 4),
                 ]
             )
     return Grid(
         "By column",
-        [
-            *("questions", "method", "accuracy, %", "paper's, %", "speed-up, x", "paper's, x"),
-            *("bypassed, %", "threshold"),
-        ],
+        ["questions", "method", *columns, "bypassed, %", "threshold"],
         lines,
         names=2,
         note="Beside each figure its 95 % interval: Wilson's for shares (rotations of one question are drawn together, "
