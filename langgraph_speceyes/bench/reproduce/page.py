@@ -89,7 +89,7 @@ def _grid(rows: Sequence[Row]) -> Grid:
             cell = _cell(row, name)
             lines.append(
                 [
-                    (name, f"{cell.n} questions" if cell.n and row is rows[0] else ""),
+                    (name if name == _MEAN else f"{name} ({cell.n})", ""),
                     (label(row), ""),
                     percent(cell.accuracy),
                     *([_published(cell.paper, "accuracy")] * paper),
