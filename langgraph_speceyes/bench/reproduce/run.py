@@ -103,23 +103,37 @@ def run_backbone(plan: Plan, backbone: Backbone, report: Callable[[int, int], No
         MissingExtraError: What they need is not installed.
     """
     models = backbone.models()
-    parts = [(part, source) for part in (CALIBRATION, TEST) for source in plan.sources]
+    counts = {
+        (part, source.name): source.benchmark(part, plan.limit).count()
+        for part in (CALIBRATION, TEST)
+        for source in plan.sources
+    }
+    # connections of hosted models belong to a loop, so that all runs have the same one
+    asyncio.run(_run(plan, backbone.name, models, counts, report))
+
+
+async def _run(
+    plan: Plan,
+    backbone: str,
+    models: Models,
+    counts: dict[tuple[str, str], int],
+    report: Callable[[int, int], None],
+) -> None:
     methods = {CALIBRATION: (BYPASS,), TEST: TEST_METHODS}
-    counts = {(part, source.name): source.benchmark(part, plan.limit).count() for part, source in parts}
     total = sum(count * len(methods[part]) for (part, _), count in counts.items())
     before = 0
-    for part, source in parts:
+    for part, name in counts:
+        source = next(one for one in plan.sources if one.name == name)
         if part == TEST:
-            models = replace(models, gate=operating_points(plan, backbone.name, models.gate)[LIVE])
-        evaluation = Evaluation(
-            source.benchmark(part, plan.limit),
-            methods[part],
-            models,
-            plan.folder(backbone.name, part, source),
-            full=True,
-        )
-        asyncio.run(evaluation.run(lambda done, _, before=before: report(before + done, total)))  # type: ignore[misc]
-        before += counts[part, source.name] * len(methods[part])
+            models = replace(models, gate=operating_points(plan, backbone, models.gate)[LIVE])
+        folder, benchmark = plan.folder(backbone, part, source), source.benchmark(part, plan.limit)
+        evaluation = Evaluation(benchmark, methods[part], models, folder, full=True)
+
+        def done(count: int, _: str, before: int = before) -> None:
+            report(before + count, total)
+
+        await evaluation.run(done)
+        before += counts[part, name] * len(methods[part])
 
 
 def operating_points(plan: Plan, backbone: str, gate: Gate) -> dict[ScoreName, Gate]:
