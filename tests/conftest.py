@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 # read when LangGraph's serializer is imported: checkpoints may hold nothing but known types
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+# read when the commands' consoles are made: a width that is set then cannot be changed by a test
+os.environ.pop("COLUMNS", None)
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from langchain_core.messages import HumanMessage
 
+import langgraph_speceyes.cli  # noqa: F401
 from langgraph_speceyes.models.quiet import quiet_libraries
 from langgraph_speceyes.testbed.files import written
 from langgraph_speceyes.testbed.pair import Pair, load_pair

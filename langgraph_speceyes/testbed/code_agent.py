@@ -32,6 +32,7 @@ from langgraph_speceyes.testbed.pair import (
 
 CODE_AGENT = CHECKPOINTS / "code-agent"
 DIFFERENCE = CODE_AGENT / "difference.safetensors"
+CODE_GATE, CODE_LOOKS_GATE = CODE_AGENT / GATE.name, CODE_AGENT / LOOKS_GATE.name
 CODE_AGENT_NAME = "speceyes-embedded-code-agent"
 MAX_TOKENS = 160
 """Most tokens of a segment: a thought and a block of code are about sixty."""
@@ -137,8 +138,8 @@ class CodePair(Pair):
 
     @property
     def looks_gate(self) -> Gate:
-        """The other pair's gate for the looks, whose speculator is the same."""
-        return _borrowed(LOOKS_GATE)
+        """The gate for the pair's own looks."""
+        return Gate.load(CODE_LOOKS_GATE)
 
     def agent(self, policy: ImagePolicy | None = None) -> StateGraph[Any, Any, Any, Any]:
         """The visual agent over the large model, whose code runs in a sandbox.
@@ -158,11 +159,6 @@ class CodePair(Pair):
         )
 
 
-def _borrowed(path: Path) -> Gate:
-    """The thresholds of a gate that was calibrated for the other agent: they promise nothing about this one."""
-    return replace(Gate.load(path), agent=CODE_AGENT_NAME, prompts=None, calibration=None)
-
-
 def load_code_pair(**options: Any) -> CodePair:
     """Load the speculator and the agent that writes code from the package; no network.
 
@@ -180,4 +176,4 @@ def load_code_pair(**options: Any) -> CodePair:
     with tempfile.TemporaryDirectory() as made:
         write_code_agent(Path(made))
         model = LocalChatModel.from_pretrained(made, **(large | {"source": str(CODE_AGENT)} | options))
-    return CodePair(load_speculator(**options), model, _borrowed(GATE))
+    return CodePair(load_speculator(**options), model, Gate.load(CODE_GATE))

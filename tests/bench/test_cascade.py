@@ -143,7 +143,7 @@ def test_the_report_shows_both_beside_the_bypass(folder: Path, models: Models) -
     right = {m: {i: o["right"] for i, o in found.items()} for m, found in by_method(folder).items()}
     for name, row in rows.items():
         total = row.total
-        assert total.n == total.pairs == 4 * len(SPLITS)
+        assert total.n == total.pairs == 2 * len(SPLITS)
         assert total.lost == sum(right["agent"][i] and not right[name][i] for i in right["agent"])
         assert total.won == sum(not right["agent"][i] and right[name][i] for i in right["agent"])
         assert total.difference.value == pytest.approx((total.won - total.lost) / total.n)

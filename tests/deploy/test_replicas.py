@@ -98,7 +98,7 @@ def _replicas_of_images(pair: Pair, asked: list[Any], folder: Path, change: Call
 
 @needs_haproxy
 def test_all_turns_about_an_image_go_to_one_replica(pair: Pair, ask: Any, tmp_path: Path) -> None:
-    asked = [*ask("dense", 6), *ask("attributes", 6)]
+    asked = [*ask("existence", 4), *ask("attributes", 4)]
     found = _replicas_of_images(pair, asked, tmp_path)
     assert len(found) == len(asked)
     assert any(len(turns) > 1 for turns in found.values())
@@ -108,7 +108,9 @@ def test_all_turns_about_an_image_go_to_one_replica(pair: Pair, ask: Any, tmp_pa
 
 @needs_haproxy
 def test_in_turn_they_do_not(pair: Pair, ask: Any, tmp_path: Path) -> None:
-    found = _replicas_of_images(pair, ask("dense", 4), tmp_path, lambda text: text.replace(HASH, "balance roundrobin"))
+    found = _replicas_of_images(
+        pair, ask("attributes", 4), tmp_path, lambda text: text.replace(HASH, "balance roundrobin")
+    )
     assert any(len(set(turns)) == 2 for turns in found.values())
 
 
@@ -117,7 +119,7 @@ def test_a_replica_that_went_away_is_done_without(pair: Pair, ask: Any, tmp_path
     with ModelServer(pair, images_in_tool_messages=True) as one, routed([port_of(one), free_port()], tmp_path) as url:
         large = hosted_model(AGENT_NAME, base_url=url, temperature=0.0)
         agent = replace(pair, large=large).agent().compile()
-        for question, message in ask("existence", 4):
+        for question, message in ask("existence", 2):
             assert question.is_right(agent.invoke({"messages": [message]})["messages"][-1].text)
 
 
