@@ -13,7 +13,7 @@ from langgraph_speceyes.bench.report.page.blocks import Block, Drawn, Grid, Said
 from langgraph_speceyes.bench.report.page.html import check_installed, html
 from langgraph_speceyes.bench.report.page.markdown import markdown
 from langgraph_speceyes.bench.report.plots.drawing import COLOURS, INK, MARKERS, Drawing, Plot
-from langgraph_speceyes.bench.report.plots.marks import bars, legend, legend_height, mark, ratio_axis
+from langgraph_speceyes.bench.report.plots.marks import bars, legend, legend_height, mark, speedup_panels
 from langgraph_speceyes.bench.report.text import NONE, Text, number, percent, shown
 from langgraph_speceyes.bench.reproduce.published import AGENT, DRAFT, SPECREASON, Published
 from langgraph_speceyes.bench.reproduce.run import LIVE
@@ -182,15 +182,7 @@ def _plot(drawing: Drawing, backbone: str, rows: Sequence[Row]) -> Plot:
                     lw=1.2,
                     zorder=3,
                 )
-        for ax in axes.flat[len(panels) :]:
-            ax.set_visible(False)
-        for ax in axes[:, 0]:
-            ax.set_ylabel("accuracy (%)")
-        for k, ax in enumerate(axes.flat[: len(panels)]):
-            ratio_axis(ax, min(ends), max(ends))
-            ax.tick_params(axis="x", labelbottom=True)
-            if k + across >= len(panels):
-                ax.set_xlabel("speed-up (x)")
+        speedup_panels(axes, len(panels), ends)
         legend(figure, [mark(*_style(row), "") for row in rows], names)
 
     paper = " Hollow marks are the paper's." if any(cell.paper for _, cell in cells) else ""

@@ -79,6 +79,26 @@ def ratio_axis(ax: Axes, low: float, high: float) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
+def speedup_panels(axes: Any, panels: int, ends: Sequence[float]) -> None:
+    """Label panels of accuracy against speed-up, and hide those that are left over.
+
+    Args:
+        axes: As `subplots` returned them, `squeeze=False`.
+        panels: How many are drawn in.
+        ends: Speed-ups that the axes have to reach.
+    """
+    across = axes.shape[1]
+    for ax in axes.flat[panels:]:
+        ax.set_visible(False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy (%)")
+    for k, ax in enumerate(axes.flat[:panels]):
+        ratio_axis(ax, min(ends), max(ends))
+        ax.tick_params(axis="x", labelbottom=True)
+        if k + across >= panels:
+            ax.set_xlabel("speed-up (x)")
+
+
 def legend(figure: Figure, marks: Sequence[Any], names: Sequence[str]) -> None:
     """A legend below the plot."""
     figure.legend(list(marks), [short(name, 90) for name in names], loc="outside lower center", ncols=_columns(names))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from langgraph_speceyes.bench.report.plots.drawing import COLOURS, INK, MARKERS, Drawing, Plot
-from langgraph_speceyes.bench.report.plots.marks import bars, legend, legend_height, mark, ratio_axis, short
+from langgraph_speceyes.bench.report.plots.marks import bars, legend, legend_height, mark, short, speedup_panels
 from langgraph_speceyes.bench.report.table import Table, column
 from langgraph_speceyes.bench.statistics import Estimate
 
@@ -52,15 +52,7 @@ def accuracy_speedup(drawing: Drawing, table: Table) -> Plot | None:
                     ms=5,
                     lw=1.2,
                 )
-        for ax in axes.flat[len(panels) :]:
-            ax.set_visible(False)
-        for ax in axes[:, 0]:
-            ax.set_ylabel("accuracy (%)")
-        for k, ax in enumerate(axes.flat[: len(panels)]):
-            ratio_axis(ax, min(ends), max(ends))
-            ax.tick_params(axis="x", labelbottom=True)
-            if k + across >= len(panels):
-                ax.set_xlabel("speed-up (x)")
+        speedup_panels(axes, len(panels), ends)
         marks = [mark(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], "") for k in range(len(table.rows))]
         legend(figure, marks, [row.label for row in table.rows])
 
