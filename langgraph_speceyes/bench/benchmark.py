@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -107,11 +108,15 @@ class Benchmark:
         return next((row for row in self.rows(folder) if isinstance(row, Item)), None)
 
     def count(self) -> int:
-        """How many questions there are; every row is read and checked before any model runs.
+        """How many questions there are; every row is read and checked before any model runs, once.
 
         Raises:
             ArgumentError: A row cannot be used, a split is unknown, or there is no question at all.
         """
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         if self.name == EMBEDDED:
             from langgraph_speceyes.testbed.questions import SPLITS
 

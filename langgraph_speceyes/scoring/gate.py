@@ -265,7 +265,7 @@ class Gate:
             raise GateMismatchError("front_pixels", expected, front_pixels or "images as they are")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a gate file: a JSON object of the attributes and ``"format": 1``; of looks only where there are any.
+        """Write a gate file: a JSON object of the attributes and ``"format": 1``; some only where they say something.
 
         Args:
             path: Where to write; an existing file is replaced.

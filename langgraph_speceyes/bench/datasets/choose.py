@@ -14,7 +14,7 @@ from langgraph_speceyes.bench.datasets.item import BadRow, Item
 from langgraph_speceyes.bench.datasets.own import own
 from langgraph_speceyes.bench.datasets.pope import pope
 from langgraph_speceyes.bench.datasets.rows import AnyPath, existing, json_lines, parquet_columns
-from langgraph_speceyes.bench.datasets.vstar import QUESTIONS, SPLITS, vstar
+from langgraph_speceyes.bench.datasets.vstar import is_vstar, vstar
 from langgraph_speceyes.errors import ArgumentError
 
 Reader = Callable[..., Iterator[Item | BadRow]]
@@ -72,7 +72,7 @@ def _letters(name: str) -> str:
 def sniffed(path: Path) -> str:
     """The name of the benchmark that lies at a path."""
     if path.is_dir():
-        if (path / QUESTIONS).is_file() or any((path / split).is_dir() for split in SPLITS):
+        if is_vstar(path):
             return "vstar"
         tables = sorted(path.rglob("*.parquet"))
         if not tables:

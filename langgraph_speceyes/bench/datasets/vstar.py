@@ -29,6 +29,11 @@ _COLUMNS = ("image", "text", "category", "label", "question_id")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
 
 
+def is_vstar(folder: Path) -> bool:
+    """Whether a folder holds V* as it is published: the folders of its splits, or its questions in one file."""
+    return (folder / QUESTIONS).is_file() or any((folder / split).is_dir() for split in SPLITS)
+
+
 def vstar(path: AnyPath, *, splits: Sequence[str] = SPLITS, skip_bad: bool = False) -> Iterator[Item | BadRow]:
     """Read V*.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from langgraph_speceyes.bench.benchmark import Benchmark
 from langgraph_speceyes.bench.calibrate import JUDGE_THRESHOLD, fastest
 from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.bench.evaluation import Evaluation
@@ -45,14 +46,14 @@ class Backbone:
         Raises:
             ArgumentError: A model cannot be made, or nothing judges.
         """
-        models = self.chosen.load()
+        models = self.chosen.load().with_looks(0)
         if models.large is None or models.agent_over is None:
             raise ArgumentError("agent", "an agent over a model, which judges and rates", self.name)
         # an endpoint gives 20 candidates, as a rule
         local = getattr(models.speculator, "accepts_image_references", False)
         k = PAPER_K if local else models.gate.k
-        gate = replace(models.gate.of_looks(0), score=LIVE, k=k, judge_threshold=JUDGE_THRESHOLD, calibration=None)
-        return replace(models, looks=(), gate=gate)
+        gate = replace(models.gate, score=LIVE, k=k, judge_threshold=JUDGE_THRESHOLD, calibration=None)
+        return replace(models, gate=gate)
 
 
 @dataclass(frozen=True)
@@ -103,37 +104,36 @@ def run_backbone(plan: Plan, backbone: Backbone, report: Callable[[int, int], No
         MissingExtraError: What they need is not installed.
     """
     models = backbone.models()
-    counts = {
-        (part, source.name): source.benchmark(part, plan.limit).count()
+    benchmarks = {
+        part: {source.name: source.benchmark(part, plan.limit) for source in plan.sources}
         for part in (CALIBRATION, TEST)
-        for source in plan.sources
     }
     # connections of hosted models belong to a loop, so that all runs have the same one
-    asyncio.run(_run(plan, backbone.name, models, counts, report))
+    asyncio.run(_run(plan, backbone.name, models, benchmarks, report))
 
 
 async def _run(
     plan: Plan,
     backbone: str,
     models: Models,
-    counts: dict[tuple[str, str], int],
+    benchmarks: dict[str, dict[str, Benchmark]],
     report: Callable[[int, int], None],
 ) -> None:
     methods = {CALIBRATION: (BYPASS,), TEST: TEST_METHODS}
-    total = sum(count * len(methods[part]) for (part, _), count in counts.items())
+    total = sum(one.count() * len(methods[part]) for part, them in benchmarks.items() for one in them.values())
     before = 0
-    for part, name in counts:
-        source = next(one for one in plan.sources if one.name == name)
+    for part, them in benchmarks.items():
         if part == TEST:
             models = replace(models, gate=operating_points(plan, backbone, models.gate)[LIVE])
-        folder, benchmark = plan.folder(backbone, part, source), source.benchmark(part, plan.limit)
-        evaluation = Evaluation(benchmark, methods[part], models, folder, full=True)
+        for source in plan.sources:
+            folder = plan.folder(backbone, part, source)
+            evaluation = Evaluation(them[source.name], methods[part], models, folder, full=True)
 
-        def done(count: int, _: str, before: int = before) -> None:
-            report(before + count, total)
+            def done(count: int, _: str, before: int = before) -> None:
+                report(before + count, total)
 
-        await evaluation.run(done)
-        before += counts[part, name] * len(methods[part])
+            await evaluation.run(done)
+            before += evaluation.total
 
 
 def operating_points(plan: Plan, backbone: str, gate: Gate) -> dict[ScoreName, Gate]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
 from langgraph_speceyes.bench.datasets.choose import sniffed
-from langgraph_speceyes.bench.datasets.vstar import QUESTIONS, SPLITS
+from langgraph_speceyes.bench.datasets.vstar import SPLITS, is_vstar
 from langgraph_speceyes.bench.reproduce.published import COLUMNS
 from langgraph_speceyes.errors import ArgumentError
 
@@ -84,7 +84,7 @@ def _source(bench: str, place: Path) -> Source:
 
 def _places(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
     """Reader and place of each benchmark in a folder."""
-    if (folder / QUESTIONS).is_file() or any((folder / split).is_dir() for split in SPLITS):
+    if is_vstar(folder):
         yield "vstar", folder
         return
     if any(folder.glob("*pope*.json*")) or (folder / "Full").is_dir():
