@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import random
-import textwrap
 import time
 from collections.abc import Callable
 
@@ -15,29 +12,10 @@ from langgraph_speceyes.agent.protocols.tags import find_answer, find_tagged, st
 from langgraph_speceyes.errors import ArgumentError, EndpointError, SpecEyesError, describe_error
 from langgraph_speceyes.foreign import MOST_BYTES, MOST_OF_OURS, cleaned, foreign_text, foreign_value, masked_text
 from langgraph_speceyes.models.tool_calls import FORMATS, read_calls
+from tests.spellings import SPELLINGS, base64_of
 
 DATA = random.Random(3).randbytes(5_000)
-TEXT = base64.b64encode(DATA).decode()
-SPELLINGS: dict[str, str] = {
-    "base64": TEXT,
-    "URL-safe": base64.urlsafe_b64encode(DATA).decode(),
-    "from its middle": TEXT[1_001:3_000],
-    "in lines": "\n".join(textwrap.wrap(TEXT, 76)),
-    "in short lines": "\n".join(textwrap.wrap(TEXT, 24)),
-    "in lines in JSON": json.dumps("\n".join(textwrap.wrap(TEXT, 76))),
-    "data URL in nested JSON": json.dumps({"a": json.dumps({"url": "data:image/bmp;base64," + TEXT})}),
-    "hexadecimal": DATA.hex(),
-    "hexadecimal pairs": DATA.hex(" "),
-    "printed": repr(DATA),
-    "printed bytearray": repr(bytearray(DATA)),
-    "printed, from its middle": repr(DATA)[1_001:3_000],
-    "printed in JSON": json.dumps(repr(DATA)),
-    "decoded": DATA.decode("latin-1"),
-    "decoded with replacements": DATA.decode("utf-8", "replace"),
-    "percent-encoded": "".join(f"%{byte:02X}" for byte in DATA),
-    "numbers": str(list(DATA)),
-    "numbers without blanks": json.dumps({"x": json.dumps(list(DATA), separators=(",", ":"))}),
-}
+TEXT = base64_of(DATA)
 WORDS = (
     "/home/user/projects/very-long-project-name/data/images/street_scenes/2024/photo_0001_of_street.jpg",
     "sha256:" + "ab" * 32,
@@ -67,7 +45,7 @@ SECRETS = (
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_no_spelling_of_image_data_is_shown(spelling: str) -> None:
-    data = SPELLINGS[spelling]
+    data = SPELLINGS[spelling](DATA)
     for shown in (foreign_text, masked_text, lambda text: describe_error(ValueError(text))):
         found = shown(f"the server said 400 {{{data}}} see the docs")
         assert not any(data[i : i + 64] in found for i in range(0, len(data) - 64, 5))

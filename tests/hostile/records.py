@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import logging
@@ -13,7 +12,6 @@ import random
 import re
 import sys
 import tempfile
-import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +30,7 @@ from PIL import Image
 from langgraph_speceyes import Gate, create_speceyes, create_visual_agent
 from langgraph_speceyes.traffic import SQLiteJournal
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
+from tests.spellings import SPELLINGS, base64_of
 from tests.tracing.capture import Captured, capture
 
 SECRET = "sk-HUSHHUSH12abcdefgh"
@@ -49,27 +48,17 @@ def noise(side: int) -> bytes:
     return out.getvalue()
 
 
-def spellings(data: bytes) -> dict[str, str]:
-    """Ways in which an error's words may hold the bytes."""
-    text = base64.b64encode(data).decode()
-    return {
-        "base64": text,
-        "URL-safe": base64.urlsafe_b64encode(data).decode(),
-        "from the middle": text[len(text) // 2 + 1 :],
-        "in lines": "\n".join(textwrap.wrap(text[:400_000], 76)),
-        "data URL in nested JSON": json.dumps({"a": json.dumps({"url": f"data:image/png;base64,{text}"})}),
-        "hexadecimal": data.hex(),
-        "printed": repr(data),
-        "numbers": str(list(data[:300_000])),
-    }
-
-
+WRITTEN = (
+    *("base64", "URL-safe", "its second half", "in lines"),
+    *("data URL in nested JSON", "hexadecimal", "printed", "numbers"),
+)
+"""How the words of errors have the image, of the spellings that are known."""
 PLACES = ("judge", "judge says", "speculator", "speculator says", "look", "gate", "tool", "agent", "journal", "agree")
 FAULTS = tuple(
     (place, spelling)
     for number, place in enumerate(PLACES)
     # four of the eight spellings each, every one at five places
-    for spelling in [list(spellings(b"x" * 9))[(number * 4 + k) % 8] for k in range(4)]
+    for spelling in [WRITTEN[(number * 4 + k) % 8] for k in range(4)]
 )
 """Forty places and spellings."""
 
@@ -83,7 +72,7 @@ class Evidence:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._base64 = [base64.b64encode(data[start:]).decode() for start in range(3)]
+        self._base64 = [base64_of(data[start:]) for start in range(3)]
         self._hex = data.hex()
 
     def shown(self, text: str) -> str | None:
@@ -248,7 +237,7 @@ def records_of(place: str, words: str, image: bytes, folder: Path) -> dict[str, 
         image: What is asked about, inline.
         folder: For the journal.
     """
-    block = {"type": "image", "base64": base64.b64encode(image).decode(), "mime_type": "image/png"}
+    block = {"type": "image", "base64": base64_of(image), "mime_type": "image/png"}
     asked: Any = {"messages": [HumanMessage([block, {"type": "text", "text": "What is there?"}])]}
     found: dict[str, list[str]] = {}
     with capture() as captured, _logged() as lines:
@@ -321,7 +310,7 @@ def _foreign(text: str) -> int:
 
 def faults_of(place: str, spelling: str, image: bytes, evidence: Evidence) -> list[str]:
     """What one fault leaves that it must not, in words; nothing where all is well."""
-    words = f"Authorization: Bearer {SECRET} refused {spellings(image)[spelling]} of {SECRET}"
+    words = f"Authorization: Bearer {SECRET} refused {SPELLINGS[spelling](image)} of {SECRET}"
     with tempfile.TemporaryDirectory() as folder:
         records = records_of(place, words, image, Path(folder))
     wrong = []

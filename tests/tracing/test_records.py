@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.records import FAULTS, PLACES, Evidence, faults_of, noise, spellings
+from tests.hostile.records import FAULTS, PLACES, WRITTEN, Evidence, faults_of, noise
+from tests.spellings import SPELLINGS, base64_of
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -21,15 +21,13 @@ def test_no_record_shows_it(place: str, spelling: str) -> None:
     assert faults_of(place, spelling, IMAGE, Evidence(IMAGE)) == []
 
 
-@pytest.mark.parametrize("spelling", spellings(b"x"))
+@pytest.mark.parametrize("spelling", WRITTEN)
 @pytest.mark.parametrize("around", ["{}", "refused {} of it", "added{}dead"])
 def test_each_spelling_would_be_seen(spelling: str, around: str) -> None:
-    words = around.format(spellings(IMAGE)[spelling])
+    words = around.format(SPELLINGS[spelling](IMAGE))
     assert Evidence(IMAGE).shown(words) is not None
-    assert (
-        Evidence(noise(61)).shown(f"{around.format('nothing')} {'ab' * 32} {base64.b64encode(bytes(90)).decode()}")
-        is None
-    )
+    others = f"{around.format('nothing')} {'ab' * 32} {base64_of(bytes(90))}"
+    assert Evidence(noise(61)).shown(others) is None
 
 
 def test_bytes_would_be_seen() -> None:
