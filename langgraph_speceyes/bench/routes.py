@@ -41,8 +41,26 @@ def answered_at(record: Record) -> int | None:
 
 def depth_seconds(record: Record, depth: int) -> float:
     """``c_j``: seconds of look, speculation and gate at a depth; 0 where the question did not come to it."""
-    phases = ("look", "speculate", "gate") if depth else ("speculate", "gate")
-    return float(sum(record["seconds"].get(at_depth(phase, depth), 0.0) for phase in phases))
+    return float(sum(record["seconds"].get(at_depth(phase, depth), 0.0) for phase in _phases(depth)))
+
+
+def depth_cost(record: Record, depth: int) -> float:
+    """Seconds that a depth took of the whole: :func:`depth_seconds` and its phases' share of :func:`between_phases`."""
+    phases = sum(at_depth(phase, depth) in record["seconds"] for phase in _phases(depth))
+    return depth_seconds(record, depth) + phases * between_phases(record)
+
+
+def between_phases(record: Record) -> float:
+    """Seconds that no phase accounts for, above all the graph's own, by phase: each phase of a question bears as much.
+
+    0 where phases ran beside each other and add up to more than the whole.
+    """
+    phases = {phase: took for phase, took in record["seconds"].items() if phase != "total"}
+    return max(0.0, float(record["seconds"]["total"] - sum(phases.values()))) / len(phases) if phases else 0.0
+
+
+def _phases(depth: int) -> tuple[str, ...]:
+    return ("look", "speculate", "gate") if depth else ("speculate", "gate")
 
 
 def deepest(records: Sequence[Record]) -> int:

@@ -1,12 +1,13 @@
-"""Write `embedded_outcomes.csv`: what the embedded pair said to each of its 1,500 test questions, without a gate.
+"""Write what the embedded pair said to each of its 1,800 test questions, without a gate.
 
     speceyes eval embedded --part test --limit 300 --full --method speceyes --look pair --concurrency 16 --out runs/deep
     speceyes eval embedded --part test --limit 300 --method speculator:k=64 --concurrency 16 --out runs/wide
     python tests/calibration/record.py runs/wide runs/deep
 
 The first run has judge, speculator at K = 20, its answers after each look and agent of every question; it may be made
-in parts, each with its own splits (`--split`), and all of them be named. The second has the speculator at K = 64. The
-five families of `SPLITS` are kept, on which the issue's figures are. Columns: `split`; `tool_need`, the judge's
+in parts, each with its own splits (`--split`), and all of them be named. The second has the speculator at K = 64.
+`embedded_outcomes.csv` has the five families that the small model can tell at its first look closer,
+`deep_outcomes.csv` the sixth. Columns: `split`; `tool_need`, the judge's
 probability; `odds`, `log` and `min_20`, scores at K = 20; `min`, the score at K = 64; `speculator_right`,
 `agent_right`; `agree`, whether the strict rule calls the two answers the same, as it does in shadow runs and audits.
 Of a run with looks also, for each depth n from 1 on, `odds_n`, `log_n`, `min_20_n`, `speculator_right_n` and `agree_n`;
@@ -24,8 +25,10 @@ from pathlib import Path
 from langgraph_speceyes.answers.agreement import agree
 from langgraph_speceyes.bench.runs import Outcome, Run
 
-FILE = Path(__file__).parent / "embedded_outcomes.csv"
-SPLITS = ("attributes", "relations", "reading", "existence", "dense")
+FILES = {
+    "embedded_outcomes.csv": ("attributes", "relations", "reading", "existence", "dense"),
+    "deep_outcomes.csv": ("deep",),
+}
 SCORES = (("odds", 20, "odds"), ("log", 20, "log"), ("min", 64, "min"), ("min_20", 20, "min"))
 
 
@@ -70,15 +73,18 @@ def found_in(folders: Sequence[str], method: str) -> dict[str, Outcome]:
 
 
 def main(wide: str, *recorded: str) -> None:
-    """Read the runs, write the file."""
+    """Read the runs, write the files."""
     outcomes, at_64 = found_in(recorded, "speceyes"), found_in([wide], "speculator:k=64")
-    kept = [outcome for outcome in outcomes.values() if outcome["split"] in SPLITS]
-    kept.sort(key=lambda one: (SPLITS.index(one["split"]), int(one["id"].rpartition("/")[2])))
-    rows = [row(outcome, at_64[outcome["id"]]) for outcome in kept]
-    with FILE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    for name, splits in FILES.items():
+        kept = [outcome for outcome in outcomes.values() if outcome["split"] in splits]
+        kept.sort(key=lambda one: (splits.index(one["split"]), int(one["id"].rpartition("/")[2])))
+        rows = [row(outcome, at_64[outcome["id"]]) for outcome in kept]
+        with (Path(__file__).parent / name).open("w", newline="") as file:
+            writer = csv.DictWriter(
+                file, list(dict.fromkeys(column for one in rows for column in one)), lineterminator="\n"
+            )
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 if __name__ == "__main__":

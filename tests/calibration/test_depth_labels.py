@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from langgraph_speceyes.calibration import Labelled, guaranteed_thresholds, labelled_thresholds, separate_thresholds
 from langgraph_speceyes.calibration.guarantee import METHODS, Method
 from langgraph_speceyes.errors import ArgumentError
-from tests.calibration.simulated_depths import TwoDepths, simulated
+from tests.calibration.recorded_depths import DepthOutcomes, recorded
 from tests.calibration.test_depths import confidences, limits, lowest, methods, on_path, outcomes, truth
 from tests.calibration.test_guarantee import by_chance, level
 
 
-def found_of(case: TwoDepths, agree: Any, labels: Any, **options: Any) -> Labelled:
+def found_of(case: DepthOutcomes, agree: Any, labels: Any, **options: Any) -> Labelled:
     return labelled_thresholds(
         case.scores,
         labels=labels,
@@ -33,7 +33,7 @@ def thresholds(found: Labelled) -> list[float]:
     return [np.inf if t is None else t for t in (found.by_depth.thresholds if found.by_depth else [None] * 9)]
 
 
-def agreeing(case: TwoDepths, rng: np.random.Generator) -> Any:
+def agreeing(case: DepthOutcomes, rng: np.random.Generator) -> Any:
     """Answers that agree are right or wrong together; of those that are both wrong some agree."""
     return case.right & case.agent | (~case.right & ~case.agent & (rng.random(case.right.shape) < 0.5))
 
@@ -41,7 +41,7 @@ def agreeing(case: TwoDepths, rng: np.random.Generator) -> Any:
 @given(outcomes(), limits, confidences, methods)
 @settings(max_examples=50, deadline=None)
 def test_the_shorter_chains_are_tested_with_the_whole(
-    case: TwoDepths, max_loss: float, confidence: float, method: Method
+    case: DepthOutcomes, max_loss: float, confidence: float, method: Method
 ) -> None:
     shorter = on_path(case, max_loss, confidence, method, shorter=True)
     assert np.all(np.array(lowest(shorter)) >= lowest(on_path(case, max_loss, confidence, method)))
@@ -60,7 +60,7 @@ def test_the_shorter_chains_are_tested_with_the_whole(
 @given(outcomes(), st.integers(0, 2**32), limits, confidences, methods)
 @settings(max_examples=50, deadline=None)
 def test_all_labels_are_the_thresholds_and_those_of_disagreements_go_as_far(
-    case: TwoDepths, seed: int, max_loss: float, confidence: float, method: Method
+    case: DepthOutcomes, seed: int, max_loss: float, confidence: float, method: Method
 ) -> None:
     agree = agreeing(case, np.random.default_rng(seed))
     options: Any = {"max_loss": max_loss, "confidence": confidence, "method": method}
@@ -88,7 +88,7 @@ def test_all_labels_are_the_thresholds_and_those_of_disagreements_go_as_far(
 @given(outcomes(most=60), st.integers(0, 2**32), limits, methods)
 @settings(max_examples=30, deadline=None)
 def test_labels_that_are_asked_for_lead_to_those_of_all(
-    case: TwoDepths, seed: int, max_loss: float, method: Method
+    case: DepthOutcomes, seed: int, max_loss: float, method: Method
 ) -> None:
     agree, n = agreeing(case, np.random.default_rng(seed)), case.agent.size
     small: Any = [[None] * n for _ in case.scores]
@@ -112,22 +112,22 @@ def test_labels_that_are_asked_for_lead_to_those_of_all(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_labels_the_promise_holds_and_with_few_as_well(method: Method) -> None:
-    whole, rng, draws, broken = simulated(True), np.random.default_rng(5), 60, 0
+    whole, rng, draws, broken = recorded(True), np.random.default_rng(5), 60, 0
     agree = agreeing(whole, np.random.default_rng(1))
     for _ in range(draws):
         chosen = rng.integers(0, whole.agent.size, 500)
         sample = whole.at(chosen)
         for labels in ("none", "disagreements"):
             found = found_of(sample, agree[:, chosen], labels, max_loss=0.04, method=method)
-            at = found.by_depth.thresholds if found.by_depth else (None, None)
+            at = found.by_depth.thresholds if found.by_depth else (None,) * len(whole.scores)
             broken += truth(whole, at, method)[1] > 0.04
     assert broken <= by_chance(2 * draws, 0.1)
 
 
 def test_what_is_missing_is_named() -> None:
-    case = simulated(True).at(np.arange(50))
+    case = recorded(True).at(np.arange(50))
     with pytest.raises(ArgumentError, match="speculator_right"):
-        found_of(case, case.right, "all", small=[[None] * 50, [True] * 50], max_loss=0.1)
+        found_of(case, case.right, "all", small=[[None] * 50, [True] * 50, [True] * 50], max_loss=0.1)
     with pytest.raises(ArgumentError, match="depths"):
         found_of(case, case.right[:1], "none", max_loss=0.1)
     with pytest.raises(ArgumentError, match="labels"):
@@ -139,7 +139,7 @@ def test_gains_of_the_last_look_pay_for_no_chain_without_it() -> None:
     n = 1000
     share = np.random.default_rng(2).permutation(n) / n
     first, lost, gained = share < 0.5, share < 0.1, share >= 0.8
-    case = TwoDepths(
+    case = DepthOutcomes(
         np.array([np.where(first, 0.99, 0.0), np.where(first, 0.0, 0.99)]),
         np.array([~lost, ~first]),
         ~gained,
@@ -157,7 +157,7 @@ def test_what_agrees_with_a_wrong_answer_gains_nothing() -> None:
     share = np.random.default_rng(2).permutation(n) / n
     lost, both_wrong = share < 0.1, share > 0.7
     right, agent = np.stack([~lost & ~both_wrong] * 2), ~both_wrong
-    case = TwoDepths(np.full((2, n), 0.99), right, agent, np.ones((2, n), bool), np.full(n, ""))
+    case = DepthOutcomes(np.full((2, n), 0.99), right, agent, np.ones((2, n), bool), np.full(n, ""))
     agree = np.stack([~lost] * 2)
     for labels in ("all", "disagreements", "none"):
         assert found_of(case, agree, labels, max_loss=0.05).guarantee.accepted == 0

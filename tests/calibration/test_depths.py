@@ -1,8 +1,7 @@
-"""One promise over two depths. Run as a program, this file prints what 1,000 resamples of every case come to."""
+"""One promise over several depths. Run as a program, this file prints what 1,000 resamples of every case come to."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import math
@@ -29,18 +28,20 @@ from langgraph_speceyes.calibration import (
 )
 from langgraph_speceyes.calibration.guarantee import GRID, METHODS, Method
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.scoring import Gate
+from langgraph_speceyes.testbed.pair import LOOKS_GATE
 from tests.bench.test_depth_calibration import looking
-from tests.calibration.record import row
-from tests.calibration.simulated_depths import FILE, TwoDepths, one_depth, recorded, simulated
+from tests.calibration.record import FILES, row
+from tests.calibration.recorded_depths import DepthOutcomes, one_depth, recorded
 from tests.calibration.test_guarantee import by_chance, level
 
 WAYS = ("path", "shorter", "quantiles", "separate")
 
 
-# ---- the campaign: depth 0 as recorded, depth 1 simulated
+# ---- the campaign: three depths as recorded
 
 
-def calibrated(way: str, sample: TwoDepths, max_loss: float, confidence: float, method: Method) -> DepthsGuarantee:
+def calibrated(way: str, sample: DepthOutcomes, max_loss: float, confidence: float, method: Method) -> DepthsGuarantee:
     """Thresholds from a sample; for quantiles its first half lays the path and the second is calibrated on."""
     path = None
     if way == "quantiles":
@@ -64,7 +65,7 @@ def calibrated(way: str, sample: TwoDepths, max_loss: float, confidence: float, 
     )
 
 
-def truth(whole: TwoDepths, thresholds: tuple[float | None, ...], method: Method) -> tuple[float, float]:
+def truth(whole: DepthOutcomes, thresholds: tuple[float | None, ...], method: Method) -> tuple[float, float]:
     """The share that does not reach the agent and the loss, with these questions as all there are."""
     none = np.zeros_like(whole.scores)
     done = replay(
@@ -77,9 +78,9 @@ def truth(whole: TwoDepths, thresholds: tuple[float | None, ...], method: Method
 @cache
 def own_oracle(judge: bool, depth: int, max_loss: float, method: Method) -> float:
     """The lowest threshold of one gate alone, coming from the safest, for one who knows all outcomes."""
-    alone, lowest = one_depth(simulated(judge), depth), float(GRID[0])
+    alone, lowest = one_depth(recorded(judge), depth), float(GRID[0])
     for threshold in GRID.tolist():
-        if truth(alone, (threshold, threshold), method)[1] > max_loss:
+        if truth(alone, (threshold,) * len(alone.scores), method)[1] > max_loss:
             break
         lowest = threshold
     return lowest
@@ -104,10 +105,11 @@ class Campaign:
 
 
 def campaign(way: str, judge: bool, n: int, max_loss: float, confidence: float, method: Method, draws: int) -> Campaign:
-    whole, rng = simulated(judge), np.random.default_rng([n, draws])
-    alone = [one_depth(whole, depth) for depth in (0, 1)]
-    oracle = tuple(own_oracle(judge, depth, max_loss, method) for depth in (0, 1))
-    broken, accepted = 0, np.zeros(3)
+    whole, rng = recorded(judge), np.random.default_rng([n, draws])
+    depths = range(len(whole.scores))
+    alone = [one_depth(whole, depth) for depth in depths]
+    oracle = tuple(own_oracle(judge, depth, max_loss, method) for depth in depths)
+    broken, accepted = 0, np.zeros(1 + len(alone))
     for _ in range(draws):
         sample = whole.at(rng.integers(0, whole.agent.size, n))
         thresholds = calibrated(way, sample, max_loss, confidence, method).thresholds
@@ -124,38 +126,34 @@ def campaign(way: str, judge: bool, n: int, max_loss: float, confidence: float, 
     )
 
 
-def test_the_simulated_depth_is_as_described() -> None:
-    whole = simulated(judge=True)
-    deep, scores, right = whole.family == "deep", whole.scores[1], whole.right[1]
-    assert set(whole.family) == {"attributes", "relations", "reading", "existence", "dense", "deep"}
-    for family in set(whole.family) - {"deep"}:
-        assert right[whole.family == family].mean() >= 0.97
-    assert (scores[~deep] >= 0.9).mean() >= 0.97
-    assert right[deep].mean() <= 0.6
-    doubt = scores[deep & right][:, None] - scores[deep & ~right]
-    assert ((doubt > 0).mean() + (doubt == 0).mean() / 2) == pytest.approx(0.93, abs=0.02)
-    assert whole.eligible[1].all()
-    assert not whole.eligible[0, deep].any()
-
-
-def test_depths_that_were_recorded_take_the_place_of_the_simulated(tmp_path: Path) -> None:
-    assert recorded(FILE, judge=True) is None or recorded(FILE, judge=True)
-    one = looking(7, (0.4, 0.9), (False, True), large=True, need=0.99995)
+@pytest.mark.parametrize("name", FILES)
+def test_a_recorded_row_has_the_columns_that_are_read(name: str) -> None:
+    one = looking(7, (0.4, 0.9, 0.8), (False, True, True), large=True, need=0.99995)
     for part in (one["speculator"], *one["depths"]):
         assert part
         part["k"] = 20
-    wide = looking(7, (0.5, 0.5), (False, False), large=True, need=0.99995)
-    with (tmp_path / "outcomes.csv").open("w", newline="") as file:
-        values = row(one, wide)
-        writer = csv.DictWriter(file, list(values))
-        writer.writeheader()
-        writer.writerow(values)
-    found = recorded(tmp_path / "outcomes.csv", judge=True)
-    assert found
-    assert found.scores.tolist() == [[0.4], [0.9]]
-    assert found.right.tolist() == [[False], [True]]
-    assert found.eligible.tolist() == [[False], [True]]
-    assert found.agent.tolist() == [True]
+    found = row(one, looking(7, (0.5,), (False,), large=True, need=0.99995))
+    with (Path(__file__).parent / name).open() as lines:
+        assert set(lines.readline().strip().split(",")) == set(found)
+    assert [found[f"odds{at}"] for at in ("", "_1", "_2")] == ["0.4", "0.9", "0.8"]
+    assert [found[f"speculator_right{at}"] for at in ("", "_1", "_2")] == ["0", "1", "1"]
+    assert (found["min"], found["tool_need"], found["agent_right"]) == ("0.5", "0.99995", "1")
+
+
+def test_each_depth_doubts_where_it_cannot_tell() -> None:
+    whole = recorded(judge=True)
+    assert whole.scores.shape == (3, 1800)
+    deep, scores, right = whole.family == "deep", whole.scores[1], whole.right[1]
+    for family in set(whole.family) - {"deep"}:
+        assert right[whole.family == family].mean() >= 0.97
+    assert right[deep].mean() <= 0.6
+    doubt = scores[deep & right][:, None] - scores[deep & ~right]
+    assert (doubt > 0).mean() + (doubt == 0).mean() / 2 >= 0.93
+    comes = deep & (scores < Gate.load(LOOKS_GATE).threshold)
+    assert 100 < comes.sum() < 200
+    assert whole.right[2, comes].mean() >= 0.85
+    assert whole.eligible[1:].all()
+    assert not whole.eligible[0, deep].any()
 
 
 @pytest.mark.parametrize("judge", [True, False])
@@ -185,7 +183,7 @@ def test_depths_that_lose_too_much_only_together_are_not_certified(way: str, met
         surest = kind == np.array([[0], [1]])
         scores = 1 / (1 + np.exp(-np.where(surest, 9, -9) - rng.normal(0, 0.3, (2, n))))
         wrong = (rng.random((2, n)) < 1.02 * max_loss / 2 / 0.3) & surest
-        sample = TwoDepths(scores, ~wrong, np.ones(n, bool), np.ones((2, n), bool), np.full(n, ""))
+        sample = DepthOutcomes(scores, ~wrong, np.ones(n, bool), np.ones((2, n), bool), np.full(n, ""))
         thresholds = calibrated(way, sample, max_loss, 0.9, method).thresholds
         broken += all(t is not None and t < 0.999 for t in thresholds)
     assert broken <= by_chance(draws, 0.1)
@@ -195,7 +193,7 @@ def test_depths_that_lose_too_much_only_together_are_not_certified(way: str, met
 
 
 @st.composite
-def outcomes(draw: st.DrawFn, most_depths: int = 3, most: int = 200) -> TwoDepths:
+def outcomes(draw: st.DrawFn, most_depths: int = 3, most: int = 200) -> DepthOutcomes:
     depths, n = draw(st.integers(1, most_depths)), draw(st.integers(1, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     scores = rng.choice([0.0, 1.0, *GRID[[100, 300, 400]], *rng.random(30)], (depths, n))
@@ -204,7 +202,7 @@ def outcomes(draw: st.DrawFn, most_depths: int = 3, most: int = 200) -> TwoDepth
     right = rng.random((depths, n)) < known * draw(st.sampled_from([0.6, 0.97, 1.0]))
     agent = rng.random(n) < draw(st.sampled_from([0.3, 0.9, 1.0]))
     eligible = rng.random((depths, n)) < draw(st.sampled_from([0.0, 0.7, 1.0]))
-    return TwoDepths(scores, right, agent, eligible, np.full(n, ""))
+    return DepthOutcomes(scores, right, agent, eligible, np.full(n, ""))
 
 
 limits, confidences, methods = st.floats(0.01, 0.6), st.floats(0.05, 0.99), st.sampled_from(METHODS)
@@ -212,7 +210,7 @@ shifts = st.lists(st.floats(-3, 3), min_size=3, max_size=3)
 
 
 def on_path(
-    case: TwoDepths, max_loss: float, confidence: float = 0.9, method: Method = "net", seed: int = 0, **more: object
+    case: DepthOutcomes, max_loss: float, confidence: float = 0.9, method: Method = "net", seed: int = 0, **more: object
 ) -> DepthsGuarantee:
     return guaranteed_thresholds(
         case.scores,
@@ -227,7 +225,7 @@ def on_path(
     )
 
 
-def by_itself(case: TwoDepths, max_loss: float, confidence: float = 0.9, method: Method = "net") -> DepthsGuarantee:
+def by_itself(case: DepthOutcomes, max_loss: float, confidence: float = 0.9, method: Method = "net") -> DepthsGuarantee:
     return separate_thresholds(
         case.scores,
         case.right,
@@ -243,7 +241,7 @@ def lowest(found: DepthsGuarantee) -> list[float]:
     return [math.inf if threshold is None else threshold for threshold in found.thresholds]
 
 
-def first_accepting(case: TwoDepths, thresholds: list[float], question: int) -> int | None:
+def first_accepting(case: DepthOutcomes, thresholds: list[float], question: int) -> int | None:
     """The definition, one question at a time."""
     for depth, threshold in enumerate(thresholds):
         if case.eligible[depth, question] and case.scores[depth, question] >= threshold:
@@ -254,7 +252,7 @@ def first_accepting(case: TwoDepths, thresholds: list[float], question: int) -> 
 @given(outcomes(most_depths=1), limits, confidences, methods, st.integers(0, 100))
 @settings(deadline=None)
 def test_one_depth_is_one_threshold(
-    case: TwoDepths, max_loss: float, confidence: float, method: Method, seed: int
+    case: DepthOutcomes, max_loss: float, confidence: float, method: Method, seed: int
 ) -> None:
     one = guaranteed_threshold(
         case.scores[0],
@@ -287,7 +285,7 @@ def test_one_depth_is_one_threshold(
 @given(outcomes(most=80), shifts, limits, confidences, methods, st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
 def test_it_is_the_last_step_before_one_that_fails(
-    case: TwoDepths, by: list[float], max_loss: float, confidence: float, method: Method, seed: int
+    case: DepthOutcomes, by: list[float], max_loss: float, confidence: float, method: Method, seed: int
 ) -> None:
     depths, n = case.scores.shape
     path, expected = common_path(depths, shifts=by[:depths], grid=GRID[::25]), [math.inf] * depths
@@ -304,7 +302,7 @@ def test_it_is_the_last_step_before_one_that_fails(
 @given(outcomes(), shifts, limits, limits, confidences, confidences, methods)
 @settings(deadline=None)
 def test_asking_for_more_never_lowers_a_threshold(
-    case: TwoDepths,
+    case: DepthOutcomes,
     by: list[float],
     one_loss: float,
     other_loss: float,
@@ -330,7 +328,7 @@ def test_asking_for_more_never_lowers_a_threshold(
 @given(outcomes(), st.integers(0, 2**32), limits, methods)
 @settings(max_examples=50, deadline=None)
 def test_the_order_of_a_path_never_matters_and_that_of_questions_to_the_bets_only(
-    case: TwoDepths, seed: int, max_loss: float, method: Method
+    case: DepthOutcomes, seed: int, max_loss: float, method: Method
 ) -> None:
     rng = np.random.default_rng(seed)
     path = common_path(len(case.scores))
@@ -346,10 +344,10 @@ def test_the_order_of_a_path_never_matters_and_that_of_questions_to_the_bets_onl
 @given(outcomes(), st.integers(0, 3), st.booleans(), limits, confidences, methods)
 @settings(deadline=None)
 def test_a_depth_that_never_accepts_changes_nothing(
-    case: TwoDepths, position: int, scored: bool, max_loss: float, confidence: float, method: Method
+    case: DepthOutcomes, position: int, scored: bool, max_loss: float, confidence: float, method: Method
 ) -> None:
     at = min(position, len(case.scores))
-    more = TwoDepths(
+    more = DepthOutcomes(
         np.insert(case.scores, at, 0.99 if scored else 0, axis=0),
         np.insert(case.right, at, False, axis=0),
         case.agent,
@@ -365,7 +363,7 @@ def test_a_depth_that_never_accepts_changes_nothing(
 @given(outcomes(), limits, confidences, methods)
 @settings(max_examples=200, deadline=None)
 def test_the_record_counts_what_the_gates_would_do(
-    case: TwoDepths, max_loss: float, confidence: float, method: Method
+    case: DepthOutcomes, max_loss: float, confidence: float, method: Method
 ) -> None:
     for found in (on_path(case, max_loss, confidence, method), by_itself(case, max_loss, confidence, method)):
         by = [first_accepting(case, lowest(found), question) for question in range(case.agent.size)]
@@ -396,7 +394,7 @@ def test_gains_of_questions_an_earlier_depth_takes_pay_for_nothing() -> None:
 @given(outcomes(), st.lists(st.floats(0.05, 1), min_size=3, max_size=3), limits, confidences)
 @settings(deadline=None)
 def test_each_depth_has_its_share_of_the_limit_and_of_the_level(
-    case: TwoDepths, parts: list[float], max_loss: float, confidence: float
+    case: DepthOutcomes, parts: list[float], max_loss: float, confidence: float
 ) -> None:
     depths = len(case.scores)
     shares = np.array(parts[:depths]) / sum(parts[:depths])
@@ -429,7 +427,7 @@ def test_each_depth_has_its_share_of_the_limit_and_of_the_level(
 
 @given(outcomes(), st.floats(0.05, 0.6))
 @settings(max_examples=50, deadline=None)
-def test_without_labels_no_threshold_is_lower_than_with_them(case: TwoDepths, max_loss: float) -> None:
+def test_without_labels_no_threshold_is_lower_than_with_them(case: DepthOutcomes, max_loss: float) -> None:
     # wrong answers of both may say the same or not
     agree = (case.right == case.agent) & (case.right | (np.arange(case.agent.size) % 2 == 0))
     without = on_path(replace(case, right=agree, agent=np.ones_like(case.agent)), max_loss, method="harm")
@@ -449,7 +447,7 @@ def test_a_common_path_is_the_grid_at_every_depth_and_shifts_move_it_in_the_logi
 
 @given(outcomes(), st.integers(1, 50))
 @settings(max_examples=50, deadline=None)
-def test_quantiles_accept_the_same_share_at_every_depth(case: TwoDepths, steps: int) -> None:
+def test_quantiles_accept_the_same_share_at_every_depth(case: DepthOutcomes, steps: int) -> None:
     eligible = case.eligible.copy()
     eligible[:, 0] = True
     path = quantile_path(case.scores, eligible=eligible, steps=steps)
@@ -468,7 +466,7 @@ def test_quantiles_accept_the_same_share_at_every_depth(case: TwoDepths, steps: 
 
 @given(outcomes(most=30), st.integers(0, 2**32))
 @settings(deadline=None)
-def test_a_replay_is_what_the_gates_would_have_done(case: TwoDepths, seed: int) -> None:
+def test_a_replay_is_what_the_gates_would_have_done(case: DepthOutcomes, seed: int) -> None:
     rng = np.random.default_rng(seed)
     depths, n = case.scores.shape
     depth_s, agent_s, judge_s = rng.random((depths, n)), rng.random(n), rng.random(n)
@@ -499,7 +497,7 @@ def test_a_replay_is_what_the_gates_would_have_done(case: TwoDepths, seed: int) 
 
 @given(outcomes(most_depths=1), st.floats(0.01, 0.99), st.sampled_from([None, 0.3, 0.8]))
 @settings(max_examples=50, deadline=None)
-def test_with_one_depth_it_is_a_sweep(case: TwoDepths, threshold: float, judge_threshold: float | None) -> None:
+def test_with_one_depth_it_is_a_sweep(case: DepthOutcomes, threshold: float, judge_threshold: float | None) -> None:
     n = case.agent.size
     need, judge_s, small_s, agent_s = np.random.default_rng(n).random((4, n))
     columns = Table({"odds": case.scores[0]}, need, case.right[0], case.agent, judge_s, small_s, agent_s)
@@ -616,14 +614,16 @@ CASES = [
 
 def report(draws: int = 1000) -> None:
     """Print every case as a row of a table."""
-    print("| way | judge | counted | sample | promise | broken | accepted | own oracles | depth 0 | depth 1 |")
-    print("| --- " * 10 + "|")
+    print(
+        "| way | judge | counted | sample | promise | broken | accepted | own oracles | depth 0 | depth 1 | depth 2 |"
+    )
+    print("| --- " * 11 + "|")
     for way, judge, n, (max_loss, confidence), method in CASES:
         done = campaign(way, judge, n, max_loss, confidence, method, draws)  # type: ignore[arg-type]
         each = [f"{did / could:.0%}" for did, could in zip(done.depths, done.depths_could, strict=True)]
-        row = (way, "yes" if judge else "no", method, n, f"{max_loss:.0%}, {confidence:.0%}")
+        case = (way, "yes" if judge else "no", method, n, f"{max_loss:.0%}, {confidence:.0%}")
         figures = (f"{done.broken / draws:.3f}", f"{done.accepted:.3f}", f"{done.could:.3f}", *each)
-        print("| " + " | ".join(map(str, row + figures)) + " |", flush=True)
+        print("| " + " | ".join(map(str, case + figures)) + " |", flush=True)
 
 
 if __name__ == "__main__":

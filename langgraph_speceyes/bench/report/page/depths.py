@@ -120,9 +120,11 @@ def _latency(one: Depths) -> Grid:
         names=2,
         note="E[L] = c_J + beta V_0 + (1 - beta) V_1 with V_j = c_j + (1 - alpha_j) V_{j+1} and V_{n+1} = L_agent. "
         "c_J is intake and judgment, c_j the mean of look, speculation and gate over the questions that came to that "
-        "depth, L_agent the agent's mean behind the bypass, over the questions that fell back. What is measured beyond "
-        "E[L] is the graph's own time. Saved is alpha_j V_{j+1} - c_j: a depth pays where it is above 0. V_0 takes "
-        "what is rejected at depth 0 to fare like everything at depth 1, what the judge sends on included.",
+        "depth, L_agent the agent's mean behind the bypass, over the questions that fell back. Each phase bears as "
+        "much of the time that the graph takes between a question's phases. The prediction is made with the means of "
+        "one half of the questions, drawn at random, and measured on the other half. Saved is alpha_j V_{j+1} - c_j: a "
+        "depth pays where it is above 0. V_0 takes what is rejected at depth 0 to fare like everything at depth 1, "
+        "what the judge sends on included.",
     )
 
 
