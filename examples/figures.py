@@ -1,16 +1,18 @@
 """Every measured figure of README, documentation and model cards, from one file: `docs/results/figures.json`.
 
-    python examples/figures.py      # read the report again, rewrite the file and every place that shows a figure
+    python examples/figures.py                  # read the report again, rewrite the file and every place that shows one
+    python examples/figures.py results/speed    # and what `speceyes bench` has measured, with its plots
 
-The file is read out of the tables that `make results` writes (`docs/results/report.md`, `depths.md`), which ends with
-this program. A page marks what it shows, and the text between the marks is rewritten:
+The file is read out of the tables that `make results` writes (`docs/results/report.md`, `depths.md`), and out of those
+that `make bench` does; both end with this program. A page marks what it shows, and the text between the marks is
+rewritten:
 
     <!--= all/speceyes/speed-up -->2.60<!--/-->               a figure
     <!--= all/speceyes/speed-up (..) -->2.60 (2.54 .. 2.66)<!--/-->   with its interval
     <!-- table: together --> ... <!-- end -->                 a table
 
 A figure's name is the rows it counts (`all`, `mean`, a family), the method (`chosen` is the composition that was
-fastest on calibration questions), and the column.
+fastest on calibration questions), and the column; or `speed` and the key that `speceyes bench --json` has for it.
 `tests/docs/test_figures.py` compares them all.
 """
 
@@ -18,6 +20,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -42,30 +46,46 @@ COLUMNS = {
     "over the cascade, x": "over the cascade",
     "beta": "beta",
 }
+PLOTS = ("latency-routes", "throughput")
+"""Of `speceyes bench`, shown by the documentation."""
 _CELL = re.compile(r"(?P<value>[+-]?\d+(?:\.\d+)?)(?: \[(?P<low>[+-]?[\d.]+), (?P<high>[+-]?[\d.]+)\])?")
 _MARK = re.compile(r"<!--= (?P<name>[^>]+?)(?P<interval> \(\.\.\))? -->(?P<shown>.*?)<!--/-->")
 _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def main() -> None:
-    """Read, and rewrite."""
-    write()
+def main(bench: str | None = None) -> None:
+    """Read, and rewrite.
+
+    Args:
+        bench: The folder of a run of `speceyes bench`.
+    """
+    if bench is None:
+        return write()
+    found, table = speed(Path(bench) / "speed.md")
+    for name in PLOTS:
+        shutil.copyfile(Path(bench) / f"{name}.png", RESULTS / f"speed-{name}.png")
+    return write({"speed": table}, found)
 
 
-def write(tables: Mapping[str, str] | None = None) -> None:
+def write(tables: Mapping[str, str] | None = None, measured: Mapping[str, Figure] | None = None) -> None:
     """Write the file and every place that shows a figure.
 
     Args:
         tables: Tables that were made elsewhere, by name; those of the last time stay.
+        measured: What `speceyes bench` has measured; that of the last time stays.
     """
-    kept = json.loads(FILE.read_text())["tables"] if FILE.exists() else {}
+    kept = json.loads(FILE.read_text()) if FILE.exists() else {"tables": {}, "speed": {}}
     figures = read(RESULTS)
-    made = {**kept, **(tables or {}), "families": families(figures)}
-    FILE.write_text(json.dumps({"figures": figures, "tables": made}, indent=1) + "\n")
+    now = {
+        "figures": figures,
+        "speed": dict(measured) if measured is not None else kept["speed"],
+        "tables": {**kept["tables"], **(tables or {}), "families": families(figures)},
+    }
+    FILE.write_text(json.dumps(now, indent=1) + "\n")
     for page in pages():
         text = page.read_text()
-        if (now := shown(text, figures, made)) != text:
-            page.write_text(now)
+        if (written_now := shown(text, figures | now["speed"], now["tables"])) != text:
+            page.write_text(written_now)
 
 
 def pages() -> list[Path]:
@@ -90,6 +110,20 @@ def read(results: Path) -> dict[str, Figure]:
                     figure = {key: value for key, value in read_as.groupdict().items() if value is not None}
                     found.setdefault(f"{begins}/{COLUMNS[head]}", figure)
     return found
+
+
+def speed(page: Path) -> tuple[dict[str, Figure], str]:
+    """What `speceyes bench` has measured, by name, and all of it as a table."""
+    found, lines = {}, ["| | figure | 95 % interval | n |", "| --- | --- | --- | --- |"]
+    for heads, row in tables(page):
+        if heads[1:3] != ["figure", "95 % interval"] or row[1] == "-":
+            continue
+        label, _, key = row[0].partition(", `")
+        low, _, high = row[2].partition(" .. ")
+        if key:
+            found[f"speed/{key.rstrip('`')}"] = {"value": row[1], "low": low, "high": high}
+        lines.append(f"| {' | '.join([label, *row[1:]])} |")
+    return found, "\n".join(lines)
 
 
 def method(name: str) -> str:
@@ -150,4 +184,4 @@ def families(figures: Mapping[str, Figure]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

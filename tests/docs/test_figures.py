@@ -24,6 +24,7 @@ def program() -> Any:
 
 FIGURES = program()
 KEPT = json.loads(FIGURES.FILE.read_text())
+EVERY = KEPT["figures"] | KEPT["speed"]
 PAGES: list[Path] = FIGURES.pages()
 
 
@@ -36,7 +37,21 @@ def test_the_file_holds_the_reports_figures() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_show_them(page: Path) -> None:
     text = page.read_text()
-    assert FIGURES.shown(text, KEPT["figures"], KEPT["tables"]) == text
+    assert FIGURES.shown(text, EVERY, KEPT["tables"]) == text
+
+
+def test_a_benchmark_is_read_from_its_page(tmp_path: Path) -> None:
+    (tmp_path / "speed.md").write_text(
+        "| | figure | 95 % interval | n |\n| --- | --- | --- | --- |\n"
+        "| graph (ms), `overhead_ms` | 4.9 | 4.8 .. 5 | 30 |\n| throughput, `over` | - | not asked for | |\n"
+        "| latency, agent (ms) | 183 | 178 .. 206 | 120 |\n"
+    )
+    found, table = FIGURES.speed(tmp_path / "speed.md")
+    assert found == {"speed/overhead_ms": {"value": "4.9", "low": "4.8", "high": "5"}}
+    assert table.splitlines()[2:] == [
+        "| graph (ms) | 4.9 | 4.8 .. 5 | 30 |",
+        "| latency, agent (ms) | 183 | 178 .. 206 | 120 |",
+    ]
 
 
 def test_marks_are_read_and_the_same_figure_is_the_same_everywhere() -> None:
@@ -46,11 +61,11 @@ def test_marks_are_read_and_the_same_figure_is_the_same_everywhere() -> None:
     for name, interval, words in found:
         shown.setdefault((name, interval), set()).add(words)
     assert {len(words) for words in shown.values()} == {1}
-    changed = json.loads(json.dumps(KEPT["figures"]))
+    changed = json.loads(json.dumps(EVERY))
     changed["all/speceyes/speed-up"]["value"] = "9.99"
     readme = (ROOT / "README.md").read_text()
     assert FIGURES.shown("<!--= all/speceyes/speed-up -->1<!--/-->", changed, {}).count("9.99") == 1
-    assert FIGURES.shown(readme, KEPT["figures"], {"demo": "| none |"}) != readme
+    assert FIGURES.shown(readme, EVERY, {"demo": "| none |"}) != readme
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/should-i-use-it.md"])

