@@ -71,8 +71,9 @@ labels: $(STAMP) ## 1,000 simulated calibrations each, with all labels, few and 
 recording: $(STAMP) ## Draw what the demo shows; into docs/results/demo.svg
 	$(BIN)/python examples/record_demo.py docs/results/demo.svg
 
-bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed
-	$(BIN)/speceyes bench --out results/speed
+bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed and the figures of the documentation
+	$(BIN)/speceyes bench --questions 20 --out results/speed
+	$(BIN)/python examples/figures.py results/speed
 
 docs: $(STAMP) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

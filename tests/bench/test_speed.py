@@ -53,6 +53,7 @@ from langgraph_speceyes.testbed.questions import SPLITS
 from tests.scripted import judge, speculator
 
 SECONDS = st.floats(1e-4, 1e3)
+QUICK = ("reading", "relations", "dense")
 TINY = Shape(
     vocabulary=500, hidden=32, layers=4, heads=2, kv_heads=1, head_dim=16, intermediate=48, context=6, batch=2, tokens=3
 )
@@ -282,13 +283,14 @@ def test_total_time_is_the_ratio_of_sums_whatever_the_splits(rows: list[tuple[st
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], Path]:
-    """A quick run of everything on the embedded pair: what it prints and what it keeps."""
+    """A quick run of everything on the embedded pair, on the families that take least: what it prints and keeps."""
     out = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         measure: Callable[..., Any] = gate.measure
         patch.setitem(MEASUREMENTS, "gate", (lambda bench: measure(bench, TINY), gate.KEYS))
         patch.setattr(caches, "WIDE", 2)
         arguments = ["bench", "--quick", "--questions", "1", "--stream", "24", "--json", "--out", str(out)]
+        arguments += [word for split in QUICK for word in ("--split", split)]
         result = CliRunner().invoke(app, arguments, env={"COLUMNS": "120", "NO_COLOR": "1"})
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout), json.loads((out / "speed.json").read_text()), out
@@ -318,7 +320,7 @@ def test_the_comparison_runs_all_of_them_on_questions_that_chose_no_threshold(pr
     assert list(found["methods"]) == ["agent", "speceyes", "judge-only", "cascade"]
     # so few questions can promise nothing
     assert found["rule"] == "paper"
-    assert len(found["questions"]) == len(SPLITS)
+    assert len(found["questions"]) == len(QUICK)
     for row in found["questions"]:
         assert row["id"].startswith("test/")
         runs = row["runs"]
@@ -330,13 +332,11 @@ def test_the_comparison_runs_all_of_them_on_questions_that_chose_no_threshold(pr
     assert len({next(iter(row["runs"])) for row in found["questions"]}) > 1
     for name in ("speceyes", "judge-only", "cascade"):
         one = found["methods"][name]
-        assert one["calibrated"]["questions"] == len(SPLITS)
-        assert one["accuracy"]["value"] == pytest.approx(
-            sum(r["right"][name] for r in found["questions"]) / len(SPLITS)
-        )
+        assert one["calibrated"]["questions"] == len(QUICK)
+        assert one["accuracy"]["value"] == pytest.approx(sum(r["right"][name] for r in found["questions"]) / len(QUICK))
     page = (printed[2] / "speed.md").read_text()
     assert "SpecEyes against simpler things" in page
-    assert page.index("total time") < page.index(f"mean of {len(SPLITS)} splits")
+    assert page.index("total time") < page.index(f"mean of {len(QUICK)} splits")
 
 
 async def test_questions_whose_images_chose_a_threshold_are_not_measured(models: Models, items: list[Item]) -> None:
@@ -351,7 +351,7 @@ async def test_questions_whose_images_chose_a_threshold_are_not_measured(models:
 def test_every_way_went_where_it_was_meant_to(printed: tuple[Any, dict[str, Any], Path]) -> None:
     found = printed[1]["details"]["latency"]
     assert found["failed"] == 0
-    assert len(found["questions"]) == len(SPLITS)
+    assert len(found["questions"]) == len(QUICK)
     for row in found["questions"]:
         runs = row["runs"]
         assert set(runs) == {PLAIN, AGENT, SPECEYES, SCREENED, REJECTED}
