@@ -10,7 +10,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.channels import Topic
 from langgraph.channels.base import BaseChannel
 from langgraph.constants import START
@@ -47,7 +48,9 @@ class Given:
 
     Attributes:
         input: Its input.
-        messages: The conversation in it, with references as data where the agent is not known to read them.
+        messages: What of the conversation it is given in other words than the state has: for each message that with
+            references as data, where the agent is not known to read them, else None. Agents may change their messages
+            in place, and these stay as they were given.
     """
 
     input: dict[str, Any]
@@ -119,9 +122,10 @@ class Agent:
         """
         memory: AgentMemory | None = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
+        messages = None
         if MESSAGES in held and MESSAGES in self.keys:
-            held[MESSAGES] = self.readable(held[MESSAGES])
-        messages = held.get(MESSAGES)
+            before, held[MESSAGES] = held[MESSAGES], self.readable(held[MESSAGES])
+            messages = _reworded(before, held[MESSAGES])
         if self.local is None:
             # without a thread its server remembers nothing
             known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else {}
@@ -221,10 +225,11 @@ class Agent:
 
         Args:
             held: The conversation in the state, with the references it has.
-            shown: The same as the agent was given it.
+            shown: The same as the agent was given it; None for messages that it was given as they are.
             messages: What the agent returned.
         """
         pairs = list(zip(held, shown, strict=False)) if isinstance(held, list) and isinstance(shown, list) else []
+        pairs = [(one, one if given is None else given) for one, given in pairs]
         if merges_messages(self.channels[MESSAGES]):
             known = {
                 one.id: (one, given) for one, given in pairs if isinstance(one, BaseMessage) and one.id is not None
@@ -293,26 +298,33 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
         agent = agent.compile(name="visual_agent" if isinstance(agent, VisualAgent) else "LangGraph")
     if not isinstance(agent, Runnable):
         raise ArgumentError("agent", "a LangGraph agent, compiled or not", type(agent).__name__)
-    if _is_model(agent):
+    if isinstance(_innermost(agent), BaseLanguageModel):
         expected = (
             "an agent over a state with `messages`, such as create_visual_agent(model) or create_agent(model, ...)"
         )
         raise ArgumentError("agent", expected, f"a chat model ({type(agent).__name__})")
-    builder = getattr(agent, "builder", None)
+    # what retries it or falls back to another has its state
+    inside = _innermost(agent)
+    builder = getattr(inside, "builder", None)
     private: dict[str, Any] = {}
     context = builder.context_schema if isinstance(builder, StateGraph) else None
-    if isinstance(agent, Pregel) and isinstance(builder, StateGraph):
-        channels: dict[str, Any] = {key: agent.channels[key] for key in builder.channels}
+    if isinstance(inside, Pregel) and isinstance(builder, StateGraph) and (inside is agent or state_schema is None):
+        channels: dict[str, Any] = {key: inside.channels[key] for key in builder.channels}
         taken, returned = (_seen(schema, channels) for schema in (builder.input_schema, builder.output_schema))
         if state_schema is not None:
             taken = returned = _seen(state_schema, channels)
         hints = {key: hint for schema in builder.schemas for key, hint in _seen(schema, channels).items()}
         private = {key: hints.get(key, Any) for key in channels if key not in taken and key not in returned}
-        agent = copy.copy(agent)
-        agent.channels = {**agent.channels, **{key: within(channel) for key, channel in channels.items()}}
+        if inside is agent:
+            agent = copy.copy(inside)
+            agent.channels = {**inside.channels, **{key: within(channel) for key, channel in channels.items()}}
     elif state_schema is not None:
         taken = returned = hints_of(state_schema)
         channels = {key: channel_of(hint) for key, hint in taken.items()}
+        if isinstance(agent, Pregel) and _looks_back(agent):
+            # what it returned last is in checkpoints of its own, which last from turn to turn so
+            agent = copy.copy(agent)
+            agent.checkpointer = True
     elif isinstance(agent, Pregel):
         raise ArgumentError("agent", "a graph made of a state schema, or state_schema beside it", "an entrypoint")
     elif adapted:
@@ -347,10 +359,22 @@ def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:
     return {key: hint for key, hint in hints_of(schema).items() if key in channels}
 
 
-def _is_model(agent: Runnable[Any, Any]) -> bool:
-    while isinstance(agent, RunnableBinding):
-        agent = agent.bound
-    return isinstance(agent, BaseLanguageModel)
+def _looks_back(entrypoint: Pregel[Any, Any, Any, Any]) -> bool:
+    """Whether it asks for what it returned in the turn before."""
+    return any("previous" in getattr(node.bound, "func_accepts", ()) for node in entrypoint.nodes.values())
+
+
+def _innermost(agent: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """What a runnable adds settings, retries or substitutes to."""
+    while isinstance(agent, RunnableBindingBase | RunnableWithFallbacks):
+        agent = agent.bound if isinstance(agent, RunnableBindingBase) else agent.runnable
+    return agent
+
+
+def _reworded(before: Any, readable: Any) -> Any:
+    if not isinstance(before, list) or not isinstance(readable, list):
+        return readable
+    return [None if one is now else copy.deepcopy(now) for one, now in zip(before, readable, strict=True)]
 
 
 def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:
