@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from langgraph_speceyes.behind.channels import (
     untracked,
     within,
 )
+from langgraph_speceyes.behind.history import same
 from langgraph_speceyes.behind.remote import RemoteAgent
 from langgraph_speceyes.behind.result import Collected, Result, returned
 from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
@@ -234,10 +235,12 @@ class Agent:
             known = {
                 one.id: (one, given) for one, given in pairs if isinstance(one, BaseMessage) and one.id is not None
             }
-            return [known[m.id][0] if m.id in known and (self.remote or m in known[m.id]) else m for m in messages]
+            return [
+                known[m.id][0] if m.id in known and (self.remote or _among(m, known[m.id])) else m for m in messages
+            ]
         restored = list(messages)
         for index, (pair, message) in enumerate(zip(pairs, messages, strict=False)):
-            if message not in pair:
+            if not _among(message, pair):
                 break
             restored[index] = pair[0]
         return restored
@@ -260,7 +263,11 @@ class Agent:
             and not accumulates(self.channels[key])
             and not untracked(self.channels[key])
             and not passes(self.channels[key])
-            and ((result.written is not None and key in result.written) or _differs(state, key, result.values[key]))
+            and (
+                (result.written is not None and key in result.written)
+                or key not in state
+                or not same(state[key], result.values[key])
+            )
         }
         memory: AgentMemory | None = state.get("speceyes_agent")
         outputs = written if memory is None else written & set(memory["outputs"])
@@ -276,7 +283,7 @@ class Agent:
         known = {m.id: m for m in before if isinstance(m, BaseMessage) and m.id is not None}
         kept = [m.id for m in messages if m.id is not None and m.id in known]
         if kept == list(known) == [m.id for m in messages[: len(known)]]:
-            return [m for m in messages if m.id is None or m.id not in known or m != known[m.id]]
+            return [m for m in messages if m.id is None or m.id not in known or not same(m, known[m.id])]
         # it removed or reordered some
         return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
 
@@ -377,8 +384,5 @@ def _reworded(before: Any, readable: Any) -> Any:
     return [None if one is now else copy.deepcopy(now) for one, now in zip(before, readable, strict=True)]
 
 
-def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:
-    try:
-        return key not in state or bool(state[key] != value)
-    except Exception:
-        return True
+def _among(one: Any, others: Iterable[Any]) -> bool:
+    return any(same(one, other) for other in others)

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+import numpy
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint
 from langgraph.graph import START, MessagesState, StateGraph
@@ -73,6 +74,14 @@ def changes(state: Notes) -> dict[str, Any]:
     return {"messages": [state["messages"][0], AIMessage("named")]}
 
 
+def shows(state: Notes) -> dict[str, Any]:
+    """With what a tool left beside its words, and no other value can be compared with."""
+    word = interrupt("may I?")
+    call: Any = {"name": "mask", "args": {}, "id": f"c{len(state['messages'])}"}
+    shown = ToolMessage("masked", tool_call_id=call["id"], artifact=numpy.ones((2, 2)))
+    return {"messages": [AIMessage("", tool_calls=[call]), shown, AIMessage(word)]}
+
+
 def tells_context(runtime: Runtime[Any]) -> str:
     values = asdict(runtime.context) if isinstance(runtime.context, Context) else runtime.context.model_dump()
     return f"{values} in {type(runtime.context).__name__}"
@@ -115,6 +124,7 @@ CASES: dict[str, tuple[Callable[[], Any], Any]] = {
     "durability": (lambda: graph(counts), [(QUESTION, {"durability": "sync"})]),
     "an update beside an answer": (lambda: graph(asks), TOLD),
     "messages changed in place": (lambda: graph(changes), FINE),
+    "arrays beside messages": (lambda: graph(shows), [(QUESTION, {}), (Command(resume="yes"), {})] * 3),
     "with retries": (retried, FINE),
     "with another to fall back to": (replaced, FINE),
 }
@@ -146,7 +156,11 @@ async def outcome(graph: Any, picture: str, calls: Any, asynchronous: bool) -> A
 
 
 def without_images(state: dict[str, Any]) -> dict[str, Any]:
-    messages = [{**one, "content": one["text"]} for one in state["messages"]]
+    arrays = (one.get("artifact") for one in state["messages"])
+    listed = [None if array is None else array.tolist() for array in arrays]
+    messages = [
+        {**one, "content": one["text"], "artifact": array} for one, array in zip(state["messages"], listed, strict=True)
+    ]
     return {**state, "messages": messages}
 
 
