@@ -37,7 +37,7 @@ from langgraph_speceyes.behind.result import Collected, Result, returned
 from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, in_force, inline_local_images
-from langgraph_speceyes.question import as_messages
+from langgraph_speceyes.question import conversation
 from langgraph_speceyes.state import AgentMemory
 
 Channels = Mapping[str, BaseChannel[Any, Any, Any]]
@@ -356,9 +356,9 @@ def result_messages(agent: Agent, result: Result) -> list[Any]:
     found = result.values.get(MESSAGES)
     channel = agent.channels.get(MESSAGES)
     if not isinstance(found, list | tuple):
-        return as_messages(found)
+        return conversation(found)
     merged = channel is not None and merges_messages(channel)
-    return as_messages(found) if merged else list(found)
+    return conversation(found) if merged else list(found)
 
 
 def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict
 import numpy
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ChatMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint
 from langgraph.graph import START, MessagesState, StateGraph
@@ -20,7 +20,7 @@ from langgraph.types import Command, interrupt
 from PIL import Image
 from pydantic import BaseModel
 
-from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question
+from langgraph_speceyes import SpecEyesMiddleware, create_funnel, create_speceyes, image_question
 from langgraph_speceyes.errors import ArgumentError
 from tests.agents_alone.threads import told
 from tests.scripted import Scripted, judge, speculator
@@ -103,6 +103,7 @@ def replaced() -> Any:
 
 
 QUESTION = "a question"
+AS_CHAT: Any = {"messages": "chat"}
 FINE: Any = [(QUESTION, {}), (QUESTION, {})]
 TOLD: Any = [
     ({"messages": QUESTION, "user": "Ada"}, {}),
@@ -125,6 +126,7 @@ CASES: dict[str, tuple[Callable[[], Any], Any]] = {
     "an update beside an answer": (lambda: graph(asks), TOLD),
     "messages changed in place": (lambda: graph(changes), FINE),
     "arrays beside messages": (lambda: graph(shows), [(QUESTION, {}), (Command(resume="yes"), {})] * 3),
+    "a message of a role": (lambda: graph(counts), [(AS_CHAT, {}), (AS_CHAT, {})]),
     "with retries": (retried, FINE),
     "with another to fall back to": (replaced, FINE),
 }
@@ -142,7 +144,10 @@ async def outcome(graph: Any, picture: str, calls: Any, asynchronous: bool) -> A
     for given, options in calls:
         asked = {"messages": given} if given == QUESTION else given
         if isinstance(asked, dict):
-            asked = {**asked, "messages": [image_question(picture, "What?")]}
+            question: Any = image_question(picture, "What?")
+            if given is AS_CHAT:
+                question = ChatMessage(question.content, role="user", additional_kwargs={"by": "hand"})
+            asked = {**asked, "messages": [question]}
         config = {**CONFIG, **options.get("config", {})}
         more = {key: value for key, value in options.items() if key != "config"}
         try:
@@ -189,6 +194,15 @@ def test_a_context_that_sets_the_run_is_the_agents_without_that(picture: str, sc
         "off",
         f"{{'user': 'Ada'}} in {schema.__name__}",
     )
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+async def test_a_context_reaches_the_agent_through_the_funnel(picture: str, asynchronous: bool) -> None:
+    built = create_speceyes(with_context(Context), speculator=speculator(REJECTED))
+    funnel, given = create_funnel(built).compile(), {"queries": [[image_question(picture, "What?")]]}
+    context: Any = {"user": "Ada"}
+    found = await funnel.ainvoke(given, context=context) if asynchronous else funnel.invoke(given, context=context)
+    assert found["outcomes"][0]["answer"] == "{'user': 'Ada'} in Context"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
