@@ -230,3 +230,17 @@ async def test_the_phases_of_the_middleware_have_room_of_their_own(picture: str,
     calls = [(QUESTION, {"config": {"recursion_limit": 4}, "durability": "sync"})]
     found = await outcome(agent, picture, calls, asynchronous)
     assert found["messages"][-1]["text"] == "blue"
+
+
+@pytest.mark.parametrize("way", ["abb", "bab", "aba"])
+@pytest.mark.parametrize("hedge", [False, True], ids=["in turn", "hedged"])
+async def test_a_thread_goes_on_where_the_bypass_is_put_in_front_and_taken_away(
+    picture: str, way: str, hedge: bool
+) -> None:
+    saver = InMemorySaver()
+    alone = graph(counts).compile(checkpointer=saver)
+    behind = create_speceyes(graph(counts), speculator=speculator(REJECTED), follow_ups="bypass", hedge=hedge)
+    sides = {"a": alone, "b": behind.compile(checkpointer=saver)}
+    found = [await outcome(sides[side], picture, [(QUESTION, {})], False) for side in way]
+    other = graph(counts).compile(checkpointer=InMemorySaver())
+    assert found == [await outcome(other, picture, [(QUESTION, {})], False) for _ in way]
