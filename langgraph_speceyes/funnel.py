@@ -10,6 +10,8 @@ from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import Pregel
+from langgraph.runtime import get_runtime
 from langgraph.types import Command, Overwrite, Send
 from typing_extensions import TypedDict
 
@@ -97,7 +99,7 @@ def create_funnel(
     def query(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
             with contained():
-                return _arrived(task, one.invoke(task["given"], config))
+                return _arrived(task, one.invoke(task["given"], config, **_context(one)))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -106,7 +108,7 @@ def create_funnel(
     async def aquery(task: Any, config: RunnableConfig) -> dict[str, Any]:
         try:
             with contained():
-                return _arrived(task, await one.ainvoke(task["given"], config))
+                return _arrived(task, await one.ainvoke(task["given"], config, **_context(one)))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -126,6 +128,12 @@ def create_funnel(
     graph.add_edge("query", "collect")
     graph.add_edge("collect", END)
     return graph
+
+
+def _context(one: object) -> dict[str, Any]:
+    """The context as it is given to a graph that makes an object of it; the funnel does not know what that is."""
+    context = get_runtime().context
+    return {"context": context} if isinstance(context, dict) and isinstance(one, Pregel) else {}
 
 
 def _arrived(task: _Task, result: dict[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def create_speceyes(
         input_schema=extended(behind.given, name="InputState"),
         output_schema=extended(behind.returned, decision, name="OutputState"),
     )
-    graph.agent = agent
+    graph.agent, graph.agent_context = agent, behind.context_schema
     slots = resolve_slots(max_concurrent_agents)
     graph.traffic = attach(front, behind.keys, AgentAgain(behind, adapter, slots))
     fallback = Fallback(behind, adapter, front.gate, slots, output_mode, notes=front.notes, settled=front.settled)

@@ -66,18 +66,22 @@ class Asked:
 
 
 def as_messages(values: object) -> list[AnyMessage]:
-    """A conversation as messages, whatever an agent keeps it as; empty where it is no conversation."""
+    """A conversation as it is read here, whatever an agent keeps it as; empty where it is no conversation."""
+    return [_human(one) for one in conversation(values)]
+
+
+def conversation(values: object) -> list[AnyMessage]:
+    """A conversation as messages, each as it is; empty where it is no conversation."""
     if isinstance(values, BaseMessage | str | dict) or not isinstance(values, Sequence):
         values = [values] if values else []
     given: list[Any] = list(values)
     if all(isinstance(one, BaseMessage) for one in given):
-        found = given
-    else:
-        try:
-            found = convert_to_messages(given)
-        except Exception:
-            return []
-    return [_human(one) for one in found]
+        return given
+    try:
+        found: list[Any] = convert_to_messages(given)
+    except Exception:
+        return []
+    return found
 
 
 def seen(messages: Sequence[BaseMessage]) -> Seen:

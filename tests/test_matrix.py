@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 from langgraph.channels import EphemeralValue, Topic, UntrackedValue
@@ -70,6 +71,8 @@ CHANNELS: dict[str, tuple[Any, Any]] = {
     "messages by operator.add": (str, lambda n, old: f"turn {n}"),
     "messages in a DeltaChannel": (str, lambda n, old: f"turn {n}"),
     "private": (int, lambda n, old: (old or 0) + 1),
+    # which cannot be compared with others
+    "array": (Any, lambda n, old: numpy.full(2, n)),
 }
 MESSAGES: dict[str, Any] = {
     "messages without reducer": list[AnyMessage],
@@ -147,6 +150,8 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     def one(value: Any) -> Any:
         if isinstance(value, BaseMessage):
             return value.type, value.text
+        if isinstance(value, numpy.ndarray):
+            return value.tolist()
         return [one(item) for item in value] if isinstance(value, list | tuple) else value
 
     return {k: one(v) for k, v in values.items() if k != "decision" and not k.startswith("speceyes_")}

@@ -21,6 +21,7 @@ from langgraph.types import Overwrite, StateSnapshot
 
 from langgraph_speceyes.behind.agent import Agent
 from langgraph_speceyes.behind.channels import accumulates, around, exactly, merges_messages, passes, untracked
+from langgraph_speceyes.behind.history import same
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.errors import describe_error
 
@@ -106,7 +107,7 @@ class Abandoned:
                     self._join_messages(began.get(key), done[key], now, values, update)
                 continue
             value = _joined(began.get(key, _NONE), done[key], now, accumulates(channel))
-            if not _same(value, now):
+            if not same(value, now):
                 values[key], update[key] = value, exactly(around(channel), value)
         return values, update
 
@@ -116,7 +117,7 @@ class Abandoned:
             value = _merged(began or [], done, shown)
         else:
             value = _joined(_NONE if began is None else began, done, shown, True)
-        if _same(value, shown):
+        if same(value, shown):
             return
         values[MESSAGES] = value
         said = self.agent.said(now, self.agent.restored(now, shown, value))
@@ -170,30 +171,26 @@ def _merged(began: Sequence[BaseMessage], done: Sequence[BaseMessage], now: Any)
     before = {message.id: message for message in began}
     ids = {message.id for message in now}
     left: Any = [message for message in done if message.id in ids or message.id not in before]
-    return add_messages(left, [message for message in now if before.get(message.id) != message])
+    return add_messages(left, [message for message in now if not same(before.get(message.id), message)])
 
 
 def _joined(began: Any, done: Any, now: Any, accumulates: bool) -> Any:
     """One value of those that a run began with and came to, and of what it is now."""
-    if _same(done, began):
+    if same(done, began):
         return now
-    if _same(now, began):
+    if same(now, began):
         return done
     if not accumulates:
         return now
-    if isinstance(now, list) and isinstance(began, list) and _same(now[: len(began)], began):
+    if isinstance(now, list) and isinstance(began, list) and same(now[: len(began)], began):
         return [*done, *now[len(began) :]]
     if isinstance(now, dict) and isinstance(began, dict):
-        return {**done, **{key: value for key, value in now.items() if not _same(began.get(key, _NONE), value)}}
+        return {**done, **{key: value for key, value in now.items() if not same(began.get(key, _NONE), value)}}
     if isinstance(now, set | frozenset):
         return done | (now - began)
     if isinstance(now, int | float):
         return done + (now - began)
     return now
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other or bool(one == other)
 
 
 def _lost(error: Exception) -> tuple[dict[str, Any], dict[str, Any]]:

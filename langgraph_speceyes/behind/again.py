@@ -15,6 +15,7 @@ from langgraph.runtime import Runtime
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.behind.agent import Agent, result_messages
+from langgraph_speceyes.behind.caller import for_agent
 from langgraph_speceyes.behind.history import answer_of, new_messages
 from langgraph_speceyes.behind.pinned import with_images
 from langgraph_speceyes.behind.result import Result
@@ -50,7 +51,7 @@ class AgentAgain:
 
     def config(self, state: Mapping[str, Any]) -> RunnableConfig:
         """The config to run with, from that of the node under way."""
-        around: Any = get_config()
+        around: Any = for_agent(get_config())
         given = around.get("configurable") or {}
         settings = {key: value for key, value in given.items() if not key.startswith(_OURS)}
         if self.mode is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.channels import Topic
 from langgraph.channels.base import BaseChannel
 from langgraph.constants import START
@@ -30,12 +31,13 @@ from langgraph_speceyes.behind.channels import (
     untracked,
     within,
 )
+from langgraph_speceyes.behind.history import same
 from langgraph_speceyes.behind.remote import RemoteAgent
 from langgraph_speceyes.behind.result import Collected, Result, returned
 from langgraph_speceyes.behind.schema import MESSAGES, channel_of, hints_of, messages_hint, surrounding
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import ImagePolicy, in_force, inline_local_images
-from langgraph_speceyes.question import as_messages
+from langgraph_speceyes.question import conversation
 from langgraph_speceyes.state import AgentMemory
 
 Channels = Mapping[str, BaseChannel[Any, Any, Any]]
@@ -47,7 +49,9 @@ class Given:
 
     Attributes:
         input: Its input.
-        messages: The conversation in it, with references as data where the agent is not known to read them.
+        messages: What of the conversation it is given in other words than the state has: for each message that with
+            references as data, where the agent is not known to read them, else None. Agents may change their messages
+            in place, and these stay as they were given.
     """
 
     input: dict[str, Any]
@@ -119,9 +123,10 @@ class Agent:
         """
         memory: AgentMemory | None = state.get("speceyes_agent")
         held = {**(memory["kept"] if memory else {}), **state}
+        messages = None
         if MESSAGES in held and MESSAGES in self.keys:
-            held[MESSAGES] = self.readable(held[MESSAGES])
-        messages = held.get(MESSAGES)
+            before, held[MESSAGES] = held[MESSAGES], self.readable(held[MESSAGES])
+            messages = _reworded(before, held[MESSAGES])
         if self.local is None:
             # without a thread its server remembers nothing
             known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else {}
@@ -221,18 +226,21 @@ class Agent:
 
         Args:
             held: The conversation in the state, with the references it has.
-            shown: The same as the agent was given it.
+            shown: The same as the agent was given it; None for messages that it was given as they are.
             messages: What the agent returned.
         """
         pairs = list(zip(held, shown, strict=False)) if isinstance(held, list) and isinstance(shown, list) else []
+        pairs = [(one, one if given is None else given) for one, given in pairs]
         if merges_messages(self.channels[MESSAGES]):
             known = {
                 one.id: (one, given) for one, given in pairs if isinstance(one, BaseMessage) and one.id is not None
             }
-            return [known[m.id][0] if m.id in known and (self.remote or m in known[m.id]) else m for m in messages]
+            return [
+                known[m.id][0] if m.id in known and (self.remote or _among(m, known[m.id])) else m for m in messages
+            ]
         restored = list(messages)
         for index, (pair, message) in enumerate(zip(pairs, messages, strict=False)):
-            if message not in pair:
+            if not _among(message, pair):
                 break
             restored[index] = pair[0]
         return restored
@@ -255,7 +263,11 @@ class Agent:
             and not accumulates(self.channels[key])
             and not untracked(self.channels[key])
             and not passes(self.channels[key])
-            and ((result.written is not None and key in result.written) or _differs(state, key, result.values[key]))
+            and (
+                (result.written is not None and key in result.written)
+                or key not in state
+                or not same(state[key], result.values[key])
+            )
         }
         memory: AgentMemory | None = state.get("speceyes_agent")
         outputs = written if memory is None else written & set(memory["outputs"])
@@ -271,7 +283,7 @@ class Agent:
         known = {m.id: m for m in before if isinstance(m, BaseMessage) and m.id is not None}
         kept = [m.id for m in messages if m.id is not None and m.id in known]
         if kept == list(known) == [m.id for m in messages[: len(known)]]:
-            return [m for m in messages if m.id is None or m.id not in known or m != known[m.id]]
+            return [m for m in messages if m.id is None or m.id not in known or not same(m, known[m.id])]
         # it removed or reordered some
         return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages]
 
@@ -293,26 +305,33 @@ def adopt(agent: object, policy: ImagePolicy, state_schema: type[Any] | None, ad
         agent = agent.compile(name="visual_agent" if isinstance(agent, VisualAgent) else "LangGraph")
     if not isinstance(agent, Runnable):
         raise ArgumentError("agent", "a LangGraph agent, compiled or not", type(agent).__name__)
-    if _is_model(agent):
+    if isinstance(_innermost(agent), BaseLanguageModel):
         expected = (
             "an agent over a state with `messages`, such as create_visual_agent(model) or create_agent(model, ...)"
         )
         raise ArgumentError("agent", expected, f"a chat model ({type(agent).__name__})")
-    builder = getattr(agent, "builder", None)
+    # what retries it or falls back to another has its state
+    inside = _innermost(agent)
+    builder = getattr(inside, "builder", None)
     private: dict[str, Any] = {}
     context = builder.context_schema if isinstance(builder, StateGraph) else None
-    if isinstance(agent, Pregel) and isinstance(builder, StateGraph):
-        channels: dict[str, Any] = {key: agent.channels[key] for key in builder.channels}
+    if isinstance(inside, Pregel) and isinstance(builder, StateGraph) and (inside is agent or state_schema is None):
+        channels: dict[str, Any] = {key: inside.channels[key] for key in builder.channels}
         taken, returned = (_seen(schema, channels) for schema in (builder.input_schema, builder.output_schema))
         if state_schema is not None:
             taken = returned = _seen(state_schema, channels)
         hints = {key: hint for schema in builder.schemas for key, hint in _seen(schema, channels).items()}
         private = {key: hints.get(key, Any) for key in channels if key not in taken and key not in returned}
-        agent = copy.copy(agent)
-        agent.channels = {**agent.channels, **{key: within(channel) for key, channel in channels.items()}}
+        if inside is agent:
+            agent = copy.copy(inside)
+            agent.channels = {**inside.channels, **{key: within(channel) for key, channel in channels.items()}}
     elif state_schema is not None:
         taken = returned = hints_of(state_schema)
         channels = {key: channel_of(hint) for key, hint in taken.items()}
+        if isinstance(agent, Pregel) and _looks_back(agent):
+            # what it returned last is in checkpoints of its own, which last from turn to turn so
+            agent = copy.copy(agent)
+            agent.checkpointer = True
     elif isinstance(agent, Pregel):
         raise ArgumentError("agent", "a graph made of a state schema, or state_schema beside it", "an entrypoint")
     elif adapted:
@@ -337,9 +356,9 @@ def result_messages(agent: Agent, result: Result) -> list[Any]:
     found = result.values.get(MESSAGES)
     channel = agent.channels.get(MESSAGES)
     if not isinstance(found, list | tuple):
-        return as_messages(found)
+        return conversation(found)
     merged = channel is not None and merges_messages(channel)
-    return as_messages(found) if merged else list(found)
+    return conversation(found) if merged else list(found)
 
 
 def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:
@@ -347,14 +366,23 @@ def _seen(schema: type[Any], channels: Mapping[str, Any]) -> dict[str, Any]:
     return {key: hint for key, hint in hints_of(schema).items() if key in channels}
 
 
-def _is_model(agent: Runnable[Any, Any]) -> bool:
-    while isinstance(agent, RunnableBinding):
-        agent = agent.bound
-    return isinstance(agent, BaseLanguageModel)
+def _looks_back(entrypoint: Pregel[Any, Any, Any, Any]) -> bool:
+    """Whether it asks for what it returned in the turn before."""
+    return any("previous" in getattr(node.bound, "func_accepts", ()) for node in entrypoint.nodes.values())
 
 
-def _differs(state: Mapping[str, Any], key: str, value: Any) -> bool:
-    try:
-        return key not in state or bool(state[key] != value)
-    except Exception:
-        return True
+def _innermost(agent: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """What a runnable adds settings, retries or substitutes to."""
+    while isinstance(agent, RunnableBindingBase | RunnableWithFallbacks):
+        agent = agent.bound if isinstance(agent, RunnableBindingBase) else agent.runnable
+    return agent
+
+
+def _reworded(before: Any, readable: Any) -> Any:
+    if not isinstance(before, list) or not isinstance(readable, list):
+        return readable
+    return [None if one is now else copy.deepcopy(now) for one, now in zip(before, readable, strict=True)]
+
+
+def _among(one: Any, others: Iterable[Any]) -> bool:
+    return any(same(one, other) for other in others)

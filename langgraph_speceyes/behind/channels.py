@@ -70,7 +70,7 @@ class Mirror(BaseChannel[Any, Any, Any]):
         if not exact:
             return self.inner.update(values)
         self.inner = _emptied(self.inner)
-        if exact[-1] != CLEARED:
+        if not _clears(exact[-1]):
             self.inner.update([exact[-1]])
         if rest := [value for value in values if not isinstance(value, Overwrite)]:
             self.inner.update(rest)
@@ -107,10 +107,15 @@ class TurnValue(UntrackedValue[Any]):
             return False
         last = values[-1]
         if isinstance(last, Overwrite):
-            empty = last.value == CLEARED
+            empty = _clears(last.value)
             self.value = _emptied(self).value if empty else last.value
             return True
         return super().update(values)
+
+
+def _clears(value: Any) -> bool:
+    # arrays and the like cannot be compared with a text
+    return isinstance(value, str) and value == CLEARED
 
 
 def _emptied(channel: BaseChannel[Any, Any, Any]) -> Any:

@@ -15,6 +15,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.behind.abandoned import marked
 from langgraph_speceyes.behind.agent import Agent, result_messages
+from langgraph_speceyes.behind.caller import for_agent
 from langgraph_speceyes.behind.handoff import handed_up
 from langgraph_speceyes.behind.history import answer_of, last_answer, new_messages
 from langgraph_speceyes.behind.meter import Cost, Meter, PausedRuns
@@ -22,6 +23,7 @@ from langgraph_speceyes.behind.pinned import with_images
 from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
+from langgraph_speceyes.behind.waiting import atold_beside, told_beside
 from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.front.settled import Settled
@@ -115,8 +117,9 @@ class Fallback:
         with self.slots.hold(meter.stopped) if self.slots else nullcontext():
             waited = time.perf_counter() - asked
             given = self.agent.given_of(state, config)
+            told = told_beside(self.agent, config)
             with self._at_work(state, config, meter):
-                result = self.agent.invoke(given.input, self._pinned(state, config))
+                result = self.agent.invoke(told or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     async def arun(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
@@ -126,8 +129,9 @@ class Fallback:
             waited = time.perf_counter() - asked
             # images are read off the event loop
             given = await off_loop(self.agent.given_of, state, config)
+            told = await atold_beside(self.agent, config)
             with self._at_work(state, config, meter):
-                result = await self.agent.ainvoke(given.input, self._pinned(state, config))
+                result = await self.agent.ainvoke(told or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
@@ -204,6 +208,7 @@ class Fallback:
 
     def _pinned(self, state: Any, config: RunnableConfig) -> RunnableConfig:
         """The config that names the query, and the question's images: an agent's own messages may hide or remove it."""
+        config = for_agent(config)
         if self.agent.remote:
             return config
         return with_images(marked(config, query_id(state)), self.adapter, state)

@@ -13,6 +13,7 @@ from langgraph.errors import ParentCommand
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.types import Command
 
+from langgraph_speceyes.behind.caller import apart, called
 from langgraph_speceyes.front.scope import RunScope
 
 TOOLS = "tools"
@@ -67,6 +68,7 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:
         """Run the graph and yield what is streamed."""
+        config = self._called(input, config, options)
         with RunScope(self.cache) as run, closing(super().stream(input, config, **options)) as parts:  # type: ignore[type-var]
             under_way = run.under_way()
             while True:
@@ -79,6 +81,7 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:
         """Run the graph and yield what is streamed."""
+        config = self._called(input, config, options)
         with RunScope(self.cache) as run:
             async with aclosing(super().astream(input, config, **options)) as parts:  # type: ignore[type-var]
                 under_way = run.under_way()
@@ -108,6 +111,13 @@ class CompiledBypass(CompiledStateGraph[Any, Any, Any, Any]):
         """A picture of the graph."""
         return self._with_tools(await super().aget_graph(config, xray=xray))
 
+    def _called(self, input: Any, config: RunnableConfig | None, options: dict[str, Any]) -> RunnableConfig | None:
+        config = called(input, config, self.config, len(self.nodes))
+        if options.get("context") is not None:
+            schema = getattr(self.builder, "agent_context", None)
+            options["context"], config = apart(options["context"], schema, config)
+        return config
+
     def _with_tools(self, graph: Graph) -> Graph:
         agent = graph.nodes.get("agent")
         if self.tools is None or agent is None or TOOLS in graph.nodes:
@@ -123,10 +133,12 @@ class BypassGraph(StateGraph[Any, Any, Any, Any]):
 
     Attributes:
         agent: The agent as it was given.
+        agent_context: What it wants as `context`.
         traffic: What watches its questions.
     """
 
     agent: object = None
+    agent_context: type[Any] | None = None
     traffic: Any = None
 
     def compile(self, checkpointer: Any = None, **options: Any) -> CompiledBypass:

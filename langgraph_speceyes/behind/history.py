@@ -6,18 +6,35 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+_SERIALIZER = JsonPlusSerializer()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, also where they do not say so, as arrays do not; False where nothing tells."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except Exception:
+        pass
+    try:
+        return _SERIALIZER.dumps_typed(one) == _SERIALIZER.dumps_typed(other)
+    except Exception:
+        return False
 
 
 def new_messages(held: Any, messages: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """The messages of a run that were not there before, with their places, whether they have ids or not."""
     before = list(held or [])
     ids = {m.id for m in before if isinstance(m, BaseMessage) and m.id is not None}
-    same = 0
-    while same < min(len(before), len(messages)) and _same(before[same], messages[same]):
-        same += 1
+    kept = 0
+    while kept < min(len(before), len(messages)) and _same(before[kept], messages[kept]):
+        kept += 1
     for index, message in enumerate(messages):
         identified = isinstance(message, BaseMessage) and message.id is not None
-        if (identified and message.id not in ids) or (not identified and index >= same):
+        if (identified and message.id not in ids) or (not identified and index >= kept):
             yield index, message
 
 
@@ -46,4 +63,4 @@ def last_answer(messages: Sequence[Any]) -> list[Any]:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, BaseMessage) and isinstance(other, BaseMessage) and one.id and other.id:
         return one.id == other.id
-    return bool(one == other)
+    return same(one, other)

@@ -12,6 +12,7 @@ from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
 from langgraph_speceyes.behind.agent import Agent
+from langgraph_speceyes.behind.caller import for_agent
 from langgraph_speceyes.behind.result import Result, returned
 from langgraph_speceyes.errors import AgentError
 
@@ -101,7 +102,7 @@ def own_run(agent: Agent, state: Mapping[str, Any], record: str) -> OwnRun | Non
     """
     if "langgraph_api" not in sys.modules:
         return None
-    around: Any = get_config()
+    around: Any = for_agent(get_config())
     given: Mapping[str, Any] = around.get("configurable") or {}
     assistant = given.get("assistant_id")
     if not assistant or _NESTED in str(given.get("checkpoint_ns") or "") or agent.remote:

@@ -10,6 +10,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.config import get_stream_writer
 from langgraph.pregel import Pregel
 
+DURABILITY = "__pregel_durability"
+"""Where LangGraph hands down when checkpoints are written."""
+
 
 class NestedRun:
     """A run of the front end: its newest values; its custom events go on at once, until it is abandoned."""
@@ -46,7 +49,7 @@ def run_nested(
         Its last state.
     """
     last, modes = run or NestedRun(), ["custom", "values"]
-    for part in front.stream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
+    for part in front.stream(given, _roomy(config, front), stream_mode=modes):  # type: ignore[arg-type]
         if last.abandoned:
             break  # what it has not begun is not begun any more
         last.take(part)
@@ -58,17 +61,23 @@ async def arun_nested(
 ) -> dict[str, Any]:
     """Run a front end; see :func:`run_nested`."""
     last, modes = run or NestedRun(), ["custom", "values"]
-    async for part in front.astream(given, _roomy(config), stream_mode=modes):  # type: ignore[arg-type]
+    async for part in front.astream(given, _roomy(config, front), stream_mode=modes):  # type: ignore[arg-type]
         if last.abandoned:
             break  # what it has not begun is not begun any more
         last.take(part)
     return last.values
 
 
-def _roomy(config: RunnableConfig | None) -> RunnableConfig | None:
-    """A config with room for two calls at once, and for the thread that LangGraph streams with.
+def _roomy(config: RunnableConfig | None, front: Pregel[Any, Any, Any, Any]) -> RunnableConfig:
+    """A config with room for the front end, whatever the run around it is held to.
 
-    That thread takes one of the places of `max_concurrency`, and waits for ever if there is no other.
+    The thread that LangGraph streams with takes one of the places of `max_concurrency`, and waits for ever if there is
+    no other; two calls come at once. A limit on steps is the agent's. And LangGraph fails where it is to wait for
+    checkpoints (`durability="sync"`) that a graph does not make.
     """
-    limit = (config or var_child_runnable_config.get() or {}).get("max_concurrency")
-    return {**(config or {}), "max_concurrency": max(limit, 3)} if limit else config
+    given = config or var_child_runnable_config.get() or RunnableConfig()
+    settings = {**((config or {}).get("configurable") or {}), DURABILITY: "async"}
+    room = RunnableConfig(recursion_limit=max(given.get("recursion_limit") or 0, len(front.nodes) + 2))
+    if limit := given.get("max_concurrency"):
+        room["max_concurrency"] = max(limit, 3)
+    return RunnableConfig(**{**(config or {}), **room, "configurable": settings})

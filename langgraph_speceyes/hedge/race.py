@@ -163,7 +163,7 @@ def check_forgetful(agent: Agent) -> None:
         for one in (inner, *(graph for _, graph in inner.get_subgraphs(recurse=True)))
     )
     if agent.remote or lasting:
-        found = "one on another server" if agent.remote else "one compiled with checkpointer=True"
+        found = "one on another server" if agent.remote else "one with checkpoints of its own"
         raise ArgumentError("hedge", "an agent that remembers nothing between turns but its state", found)
 
 
