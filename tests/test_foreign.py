@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langgraph_speceyes.errors import ArgumentError, EndpointError, SpecEyesError, describe_error
-from langgraph_speceyes.foreign import MOST_BYTES, MOST_OF_OURS, cleaned, foreign_text, foreign_value, masked_text
+from langgraph_speceyes.foreign import (
+    MOST_BYTES,
+    MOST_OF_OTHERS,
+    MOST_OF_OURS,
+    cleaned,
+    foreign_text,
+    foreign_value,
+    masked_text,
+)
 from tests.hostile.readers import ENDS, PIECES, READERS, repeated, seconds
 from tests.spellings import SPELLINGS, base64_of
 
@@ -85,6 +93,24 @@ def test_a_chain_is_cleaned_in_place() -> None:
     assert repr(DATA)[100:150] not in shown
     assert "HUSH" not in shown
     assert "went wrong" in str(error)
+
+
+def test_an_error_of_others_keeps_the_ends_of_a_long_text() -> None:
+    page = f"begin Authorization: Bearer HUSHHUSH12 {'word ' * 1_000_000} Cookie: HUSHHUSH12\nend"
+    error = cleaned(ValueError(page, {"body": [page]}))
+    once = repr(error)
+    assert len(once.encode()) < 2 * MOST_OF_OTHERS + 1_000
+    assert "HUSH" not in once
+    assert str(error.args[0]).startswith("begin Authorization")
+    assert str(error.args[0]).endswith("end")
+    assert repr(cleaned(error)) == once
+
+
+def test_a_header_is_hidden_once() -> None:
+    """What stands behind it is not taken for more of it when a text is looked at again."""
+    shown = masked_text(f"Authorization: Bearer HUSHHUSH12 {'word ' * 2_000}")
+    assert "word word" in shown
+    assert masked_text(shown) == shown
 
 
 def test_plain_values() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-MOST_CHARACTERS = 20_000
+MOST_CHARACTERS = 10_000
 """Of a longer answer the end alone is read."""
 _MOST_MARKS = 30
 """Marks on one letter that are put in order; to order more takes the square of their number (Unicode's annex 15)."""

@@ -23,10 +23,9 @@ from langgraph_speceyes.agent.sandbox import OUTPUT_FOLDER, escape_tags, image_p
 from langgraph_speceyes.answers.agreement import agree
 from langgraph_speceyes.answers.options import parted
 from langgraph_speceyes.answers.values import read_date, read_number
-from langgraph_speceyes.answers.words import normalised, unwrapped, without_repeats
-from langgraph_speceyes.answers.yes_no import said_yes_no
+from langgraph_speceyes.answers.words import unwrapped, without_repeats
 from langgraph_speceyes.bench.rules.choice import multiple_choice
-from langgraph_speceyes.bench.rules.text import free_form
+from langgraph_speceyes.bench.rules.text import free_form, yes_no
 from langgraph_speceyes.errors import SpecEyesError, describe_error
 from langgraph_speceyes.foreign import foreign_text, foreign_value, masked_text
 from langgraph_speceyes.images import parse_block, parse_reference
@@ -81,9 +80,8 @@ READERS: dict[str, Read] = {
     "boxes of texts": lambda text: (read_box([text] * 4), read_box(dict.fromkeys(("x1", "y1", "x2", "y2"), text))),
     "arguments": lambda text: read_arguments({"bbox": text, text: text}),
     "unwrapped": unwrapped,
-    "normalised": normalised,
     "without_repeats": without_repeats,
-    "yes or no": said_yes_no,
+    "yes or no": lambda text: yes_no(text, "yes"),
     "numbers": read_number,
     "dates": read_date,
     "options shown": parted,
