@@ -51,8 +51,9 @@ sandbox: $(STAMP) ## 66 attempts to get out of the code sandbox; then one fence 
 	$(BIN)/python -m tests.agent.sandbox.campaign
 	$(BIN)/python -m tests.agent.sandbox.measure
 
-hostile: $(STAMP) ## 205 hostile images read in four ways, each in a process of its own: answers, seconds, memory
+hostile: $(STAMP) ## 205 hostile images read in four ways, each in a process of its own; the worst megabyte of text for each reader
 	$(BIN)/python -W ignore -m tests.hostile.campaign
+	$(BIN)/python -W ignore -m tests.hostile.readers
 
 soak: $(STAMP) ## 200 runs, 16 at a time, against `langgraph dev`: failures and memory
 	$(BIN)/python -m tests.deploy.soak

@@ -15,6 +15,8 @@ MOST_BYTES = 2_000
 """Bytes in UTF-8 that are kept of one text of others."""
 MOST_OF_OURS = 4_000
 """Bytes of a message of this package's own errors, which may quote several."""
+MOST_OF_OTHERS = 64_000
+"""Bytes that errors of others keep of each of their texts: to look through megabytes takes seconds."""
 HIDDEN = "***"
 """What stands where a credential was."""
 
@@ -57,6 +59,8 @@ _BYTE = re.compile(rf"\\(?:x[0-9A-Fa-f]{{2}}|u00[0-9A-Fa-f]{{2}})|%[0189A-Fa-f][
 # ---- credentials ----
 
 _QUOTED = r"\\*[\"']?\]?\s{0,4}(?:[=:,]|%3[dD]|=>)\s{0,4}b?\\*[\"']?"
+_NOT_YET = r"(?!\*{3})"
+"""A header that was replaced before has words behind it, which are none of it."""
 # what any such text holds in lower case, how to find it, and what stands there then
 _SECRETS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (
@@ -67,10 +71,14 @@ _SECRETS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("://",), re.compile(r"(?<=://)[^\s/\"'<>]{1,256}@"), f"{HIDDEN}@"),
     (
         ("authori",),
-        re.compile(rf"\b((?:proxy-)?authori[sz]ation{_QUOTED})[^\r\n\"'\\}}]{{3,4096}}", re.I),
+        re.compile(rf"\b((?>(?:proxy-)?authori[sz]ation{_QUOTED})){_NOT_YET}[^\r\n\"'\\}}]{{3,4096}}", re.I),
         rf"\1{HIDDEN}",
     ),
-    (("cookie",), re.compile(rf"\b((?:set-)?cookie2?{_QUOTED})[^\r\n\"'\\}}]{{3,4096}}", re.I), rf"\1{HIDDEN}"),
+    (
+        ("cookie",),
+        re.compile(rf"\b((?>(?:set-)?cookie2?{_QUOTED})){_NOT_YET}[^\r\n\"'\\}}]{{3,4096}}", re.I),
+        rf"\1{HIDDEN}",
+    ),
     (("bearer", "basic"), re.compile(r"\b((?:bearer|basic)\s{1,4})[\w.~+/=-]{6,}", re.I), rf"\1{HIDDEN}"),
     (
         ("key", "secret", "passw", "pwd", "passphrase", "token", "sig", "credential", "policy"),
@@ -165,18 +173,17 @@ def foreign_text(text: str, most: int = MOST_BYTES) -> str:
         # a credential that is cut in two could not be told
         tail = text[-_END:]
         tail = tail[min(at for at in (tail.find(" "), tail.find("\n"), _END // 2) if at >= 0) :]
-        found = f"{masked_text(text[:_BEGIN])}\n{masked_text(tail)}"
+        begin, end = (masked_text(part).encode("utf-8", "replace") for part in (text[:_BEGIN], tail))
     else:
-        found = masked_text(text)
-    data = found.encode("utf-8", "replace")  # a lone surrogate has no place in a checkpoint
-    if len(data) <= most and length <= _BEGIN + _END:
-        kept = data.decode("utf-8")
-        return text if kept == text else kept
+        # a lone surrogate has no place in a checkpoint
+        begin = end = masked_text(text).encode("utf-8", "replace")
+        if len(begin) <= most:
+            kept = begin.decode("utf-8")
+            return text if kept == text else kept
     note = f" … ({length} characters in all) … "
     room = max(0, most - len(note.encode()))
-    end = min(room // 4, len(data))
-    head, tail_bytes = data[: room - end], data[len(data) - end :]
-    return head.decode("utf-8", "ignore") + note + tail_bytes.decode("utf-8", "ignore")
+    behind = min(room // 4, len(end))
+    return begin[: room - behind].decode("utf-8", "ignore") + note + end[len(end) - behind :].decode("utf-8", "ignore")
 
 
 def words_of(error: BaseException) -> str:
@@ -193,14 +200,14 @@ def foreign_value(value: Any, most: int = MOST_BYTES, depth: int = 0) -> Any:
 
     Args:
         value: Numbers, text, bytes, lists, tuples and dictionaries; anything else stays.
-        most: Most bytes of each text; 0 for no limit.
+        most: Most bytes of each text.
         depth: How deep in a value this one is.
 
     Returns:
         The same object where nothing had to be left out.
     """
     if isinstance(value, str):
-        return foreign_text(value, most) if most else masked_text(value)
+        return foreign_text(value, most)
     if isinstance(value, bytes | bytearray | memoryview):
         return value if len(value) < _SHORTEST // 2 else f"({len(value)} bytes)"
     if isinstance(value, Mapping) and depth < _DEEPEST:
@@ -243,6 +250,8 @@ def are_pixels(items: Any) -> bool:
 def cleaned(error: BaseException) -> BaseException:
     """Take image data and credentials out of an exception, its notes and those that it is chained to.
 
+    Each text keeps its first and last characters, :data:`MOST_OF_OTHERS` in bytes.
+
     It stays the same object of the same class, so that whoever catches it finds what the agent alone would have raised.
     What a class makes its message of otherwise than of its arguments and attributes stays.
     """
@@ -260,15 +269,15 @@ def cleaned(error: BaseException) -> BaseException:
 
 def _clean(error: BaseException) -> None:
     try:
-        args = foreign_value(error.args, 0)
+        args = foreign_value(error.args, MOST_OF_OTHERS)
         if args is not error.args:
             error.args = args
         for name, value in list(vars(error).items()):
-            new = foreign_value(value, 0)
+            new = foreign_value(value, MOST_OF_OTHERS)
             if new is not value:
                 setattr(error, name, new)
         if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
-            error.filename = foreign_value(error.filename, 0)
+            error.filename = foreign_value(error.filename, MOST_OF_OTHERS)
     except Exception:  # a class of others may forbid anything
         return
 

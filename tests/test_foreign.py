@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from langgraph_speceyes.agent.protocols.tags import find_answer, find_tagged, strip_thoughts
 from langgraph_speceyes.errors import ArgumentError, EndpointError, SpecEyesError, describe_error
-from langgraph_speceyes.foreign import MOST_BYTES, MOST_OF_OURS, cleaned, foreign_text, foreign_value, masked_text
-from langgraph_speceyes.models.tool_calls import FORMATS, read_calls
+from langgraph_speceyes.foreign import (
+    MOST_BYTES,
+    MOST_OF_OTHERS,
+    MOST_OF_OURS,
+    cleaned,
+    foreign_text,
+    foreign_value,
+    masked_text,
+)
+from tests.hostile.readers import ENDS, PIECES, READERS, repeated, seconds
 from tests.spellings import SPELLINGS, base64_of
 
 DATA = random.Random(3).randbytes(5_000)
@@ -87,52 +95,63 @@ def test_a_chain_is_cleaned_in_place() -> None:
     assert "went wrong" in str(error)
 
 
+def test_an_error_of_others_keeps_the_ends_of_a_long_text() -> None:
+    page = f"begin Authorization: Bearer HUSHHUSH12 {'word ' * 1_000_000} Cookie: HUSHHUSH12\nend"
+    error = cleaned(ValueError(page, {"body": [page]}))
+    once = repr(error)
+    assert len(once.encode()) < 2 * MOST_OF_OTHERS + 1_000
+    assert "HUSH" not in once
+    assert str(error.args[0]).startswith("begin Authorization")
+    assert str(error.args[0]).endswith("end")
+    assert repr(cleaned(error)) == once
+
+
+def test_a_header_is_hidden_once() -> None:
+    """What stands behind it is not taken for more of it when a text is looked at again."""
+    shown = masked_text(f"Authorization: Bearer HUSHHUSH12 {'word ' * 2_000}")
+    assert "word word" in shown
+    assert masked_text(shown) == shown
+
+
 def test_plain_values() -> None:
     value = {"a": [1, "b", {"c": None}], "box": [1, 2, 3, 4]}
     assert foreign_value(value) is value
     assert TEXT[64:128] not in repr(foreign_value({TEXT: [DATA, list(DATA), {"password": "HUSH"}]}))
 
 
-READERS: dict[str, Callable[[str], object]] = {
-    "foreign_text": foreign_text,
-    "masked_text": masked_text,
-    "find_answer": find_answer,
-    "find_tagged": find_tagged,
-    "strip_thoughts": strip_thoughts,
-    **{f"read_calls {form.name}": (lambda text, form=form: read_calls(text, form)) for form in FORMATS},
-}
-PIECES = (
-    *("<think>", "<think></think>", "<think><answer></think>", "<tool_call>", "<tool_call", "<tool_call>{</tool_call>"),
-    *(
-        "<answer>",
-        "</think>",
-        "{",
-        '{"a":',
-        "[[[[",
-        "```",
-        '"',
-        "\\",
-        "data:",
-        "data:image/png;base64,",
-        "[TOOL_CALLS]x{",
-    ),
-    *("<tool_call>{}", "<function=", "<arg_key>", " ", "\\x89", "%41", "1, ", "ab ", "aB3", "://", "token=", "eyJ"),
+LASTING = (
+    *("<" + " " * 20_000, "(" * 20_000 + "red", "Is it " + "?" * 20_000, "red" + "\n" * 20_000, "option " * 3_000),
+    *("A" + ", " * 10_000, "x" + "\u0300\u0316" * 10_000, "not" + "." * 20_000, "1.1" * 13_000 + "x"),
 )
+"""Texts that a reader once took the square of their length for."""
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_readers_take_linear_time(reader: str) -> None:
-    read = READERS[reader]
-    worst: list[tuple[float, str]] = []
+    for text in LASTING:
+        assert is_linear(READERS[reader], lambda size, text=text: text[: size // 2] + text[-size // 2 :])  # type: ignore[misc]
     for piece in PIECES:
-        short, long = ((piece * (size // len(piece) + 1))[:size] for size in (20_000, 200_000))
-        # a reader that is quadratic takes a hundred times as long; both in seconds of the processor
-        quick, slow = (min(_seconds(read, text) for _ in range(2)) for text in (short, long))
-        worst.append((slow / (quick + 2e-3), piece))
-    assert max(worst)[0] < 40
+        assert is_linear(READERS[reader], lambda size, piece=piece: repeated(piece, size))  # type: ignore[misc]
 
 
-def _seconds(read: Callable[[str], object], text: str) -> float:
-    start = time.thread_time()
-    read(text)
-    return time.thread_time() - start
+@given(
+    st.sampled_from(sorted(READERS)),
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join),
+    st.sampled_from(ENDS),
+    st.sampled_from(ENDS),
+)
+def test_readers_take_linear_time_whatever_is_repeated(reader: str, unit: str, begin: str, end: str) -> None:
+    assert is_linear(READERS[reader], lambda size: begin + repeated(unit, size) + end)
+
+
+MOST_TIMES = 40
+"""A text ten times as long takes ten times as long to read, and a hundred times where a reader is quadratic."""
+
+
+def is_linear(read: Callable[[str], object], text: Callable[[int], str]) -> bool:
+    """Whether a reader takes no longer for a text than its length says, in seconds of the processor."""
+    for _ in range(3):
+        slow = seconds(read, text(20_000))
+        if slow < MOST_TIMES * 2e-3 or slow < MOST_TIMES * (seconds(read, text(2_000)) + 2e-3):
+            return True
+    return False

@@ -11,9 +11,11 @@ import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from langgraph_speceyes.answers.words import stream_safe
+
 LEAST_SIDE = 64
 """Fewest pixels along a box that is cut out."""
-MAX_CODE = 100_000
+MAX_CODE = 20_000
 """Characters beyond which code is not repaired."""
 
 _OPENCV = "cv2"
@@ -56,8 +58,8 @@ def with_indent(code: str) -> str:
 
 def with_opencv(code: str) -> str:
     """Write `cv2.` for `cv.` and `cv4.` where the code gives these names no meaning of its own."""
-    tree = _tree(code)
-    if tree is None or not any(f"{name}." in code for name in _MISNAMED):
+    tree = _tree(code) if any(f"{name}." in code for name in _MISNAMED) else None
+    if tree is None:
         return code
     wrong = set(_MISNAMED) - set(_bound(tree))
     edits: list[Edit] = [
@@ -76,8 +78,8 @@ def with_paths(code: str, paths: Sequence[str], folder: str) -> str:
         paths: Where images are.
         folder: Paths below it are left alone.
     """
-    tree = _tree(code)
-    if tree is None or not paths:
+    tree = _tree(code) if paths and any(word in code for word in ("image_path", *_READERS)) else None
+    if tree is None:
         return code
     below = folder.rstrip("/") + "/"
     edits = [
@@ -99,8 +101,8 @@ def with_boxes_inside(code: str, paths: Sequence[str], size: Callable[[], Size |
         paths: Where images are.
         size: Returns the first image's width and height in pixels.
     """
-    tree = _tree(code)
-    if tree is None or ".crop(" not in code or not paths:
+    tree = _tree(code) if paths and ".crop(" in code else None
+    if tree is None:
         return code
     once = _assigned_once(tree)
     opened = {name for name, value in once.items() if _opens(value, paths[0], once)}
@@ -149,6 +151,8 @@ def _inside(low: float, high: float, size: int) -> tuple[float, float]:
 
 
 def _tree(code: str) -> ast.Module | None:
+    if stream_safe(code) != code:
+        return None  # Python takes the square of a name's marks
     try:
         with warnings.catch_warnings():
             # about the model's code, for nobody here to read

@@ -12,7 +12,7 @@ from typing import Literal
 
 from langgraph_speceyes.answers.options import LETTERS, parted, read_option
 from langgraph_speceyes.answers.values import read_date, read_number, same_number
-from langgraph_speceyes.answers.words import plain, unwrapped, words_of
+from langgraph_speceyes.answers.words import MOST_CHARACTERS, plain, said, unwrapped, words_of
 from langgraph_speceyes.answers.yes_no import said_yes_no
 
 Kind = Literal["text", "options", "yes_no", "number", "date"]
@@ -56,7 +56,8 @@ def agree(question: str, first: str | None, second: str | None) -> Agreement:
     4. Quantities that are all of the answer, with the same unit; dates that can be read in one way only.
 
     What a question asks to read from the image is a text and nothing else: "2" is not "two" there. Hedges, denials and
-    contradictions, long answers and everything else that is not the same text are undecided, and so is an empty answer.
+    contradictions, long answers and questions, and everything else that is not the same text are undecided, and so is
+    an empty answer.
     The rule says that two answers differ only where both are plain and of one kind.
 
     Args:
@@ -67,10 +68,14 @@ def agree(question: str, first: str | None, second: str | None) -> Agreement:
     one, two = unwrapped(first), unwrapped(second)
     if not one or not two:
         return UNDECIDED
-    if (first or "").strip() == (second or "").strip() or (one == two and _exact(first) and _exact(second)):
+    if (first or "").strip() == (second or "").strip():
         return Agreement(True, "rule", "text", (one, one))
+    if max(map(len, (question, said(first), said(second)))) > MOST_CHARACTERS:
+        return UNDECIDED
     if not (_exact(first) and _exact(second)):
         return UNDECIDED
+    if one == two:
+        return Agreement(True, "rule", "text", (one, one))
     stem, options = parted(plain(question))
     if options:
         return _same("options", _option(one, options), _option(two, options))
@@ -151,7 +156,7 @@ _DENIED = re.compile(
 _ENDS_DENIED = re.compile(rf"(?:{_DENIED.pattern})\W*\Z")
 _TAKEN_BACK = re.compile(r"\b(?:but|except|only|other\s+than|apart\s+from|besides|instead)\b")
 _LETTER_FIRST = re.compile(r"\A\W*[A-Za-z][).:]\s+")
-_LETTER_LAST = re.compile(r"\W*\([A-Za-z]\)\W*\Z")
+_LETTER_LAST = re.compile(r"(?:(?<=\w)|\A)\W*\([A-Za-z]\)\W*\Z")
 
 
 def _conclusion(text: str) -> tuple[str, str]:
@@ -205,7 +210,7 @@ _POLAR = re.compile(rf"\W*{_AUXILIARY}(?:n't)?\b", re.IGNORECASE)
 # where more is asked than yes or no
 _OPEN = re.compile(
     r"\b(?:what|which|who|whom|whose|where|when|why|how|describe|explain|name|list|count|if)\b"
-    rf"|\band\s+{_AUXILIARY}\b|\?.*\w|;",
+    rf"|\band\s+{_AUXILIARY}\b|\?[^\w?]*+\w|;",
     re.IGNORECASE | re.DOTALL,
 )
 _ALTERNATIVES = re.compile(r"\b([^\W\d_]+) or (?:(?:to|on|in) )?(?:the )?([^\W\d_]+)\b", re.IGNORECASE)

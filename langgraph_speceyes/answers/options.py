@@ -35,6 +35,7 @@ def parted(text: str) -> tuple[str, tuple[str, ...]]:
     return text[: marks[0].start()].strip(), tuple(option.partition("\n")[0].strip() for option in options)
 
 
+_BLANKS = re.compile(r"\s{2,}")
 _ALONE = re.compile(r"[\W_]*([A-Za-z])[\W_]*")
 _WITH_TEXT = re.compile(r"[\W_]*([A-Za-z])[\s)\]}.:,;*-]+(\S.*)", re.DOTALL)
 # a letter as a word of its own: not of a contraction, of initials or of a hyphenated word
@@ -44,7 +45,7 @@ _ADVERB = r"(?:\s+(?:most\s+likely|likely|probably|clearly|definitely|therefore|
 _LED = (
     r"(?i:\b(?:answer|option|choice|letter\s+is|choose|select|pick|so|therefore|thus|hence|it\s+is|it's)"
     rf"{_ADVERB}(?:\s+(?:is|was|would\s+be|must\s+be|should\s+be|will\s+be))?{_ADVERB}"
-    r"(?:\s+(?:the|option|choice|letter))*)[\s:=\"*(\[]+"
+    r"(?:\s+(?:the|option|choice|letter)){0,4})[\s:=\"*(\[]+"
 )
 _MENTIONED = re.compile(_LONE)
 _GIVEN = [
@@ -79,6 +80,8 @@ def read_option(text: str, options: Sequence[str]) -> str | None:
         The letter, None if there is no one.
     """
     letters = LETTERS[: len(options)]
+    # patterns that may begin at each of many blanks would look at all of them from each
+    text = _BLANKS.sub(lambda match: "\n" if "\n" in match[0] else " ", text)
     alone, beside = _ALONE.fullmatch(text), _WITH_TEXT.fullmatch(text)
     if alone and alone[1].upper() in letters:
         return alone[1].upper()

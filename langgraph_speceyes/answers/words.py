@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
+MOST_CHARACTERS = 10_000
+"""Of a longer answer the end alone is read."""
+_MOST_MARKS = 30
+"""Marks on one letter that are put in order; to order more takes the square of their number (Unicode's annex 15)."""
+_JOINER = "\u034f"
+
 # a number with its sign, unit and decimals is one word: "2" is not in "2.5", nor "5" in "15" or "-5"
 _WORD = re.compile(r"(?:(?<!\w)[-+])?[$€£¥]?\d+(?:[.,:/]\d+)*[%°]?(?!\w)|\w+(?:'\w+)*")
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -20,7 +26,7 @@ def unwrapped(prediction: str | None) -> str:
     Of several different ones all are kept, a line each, so that a contradiction stays one. Typographic quotes and
     dashes are made plain, runs of white space one space or line break.
     """
-    text = plain(prediction or "").rpartition("</think>")[2]
+    text = plain(said(prediction)[-MOST_CHARACTERS:])
     if answers := _ANSWER.findall(text):
         text = "\n".join(dict.fromkeys(answer.strip() for answer in answers))
     if boxes := _boxes(text):
@@ -28,9 +34,28 @@ def unwrapped(prediction: str | None) -> str:
     return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
 
 
+def said(prediction: str | None) -> str:
+    """What stands behind the thought of an answer."""
+    return (prediction or "").rpartition("</think>")[2]
+
+
 def plain(text: str) -> str:
     """A text with plain quotes, dashes and letters."""
-    return unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    return unicodedata.normalize("NFKC", stream_safe(text)).translate(_PLAIN)
+
+
+def stream_safe(text: str) -> str:
+    """A text in which no letter has more than :data:`_MOST_MARKS` marks: the others stand on a joiner between them."""
+    if text.isascii():
+        return text
+    parts, marks = list[str](), 0
+    for letter in text:
+        marks = marks + 1 if unicodedata.combining(letter) else 0
+        if marks > _MOST_MARKS:
+            parts.append(_JOINER)
+            marks = 1
+        parts.append(letter)
+    return "".join(parts)
 
 
 def _boxes(text: str) -> list[str]:

@@ -52,7 +52,7 @@ class DataUrl:
         """Base64 text in its standard form, else bytes.
 
         Raises:
-            ValueError: It is percent-encoded, and longer than :data:`MOST_ESCAPED`.
+            ValueError: It is percent-encoded, and longer than :data:`MOST_ESCAPED` or no more than percent signs.
         """
         body = self.body
         if self.is_base64 and "%" in body:
@@ -60,6 +60,8 @@ class DataUrl:
                 body = body.replace(escape, meant).replace(escape.lower(), meant)
         if ("%" in body or not self.is_base64) and len(body) > MOST_ESCAPED:
             raise ValueError(f"percent-encoded data of more than {MOST_ESCAPED} characters")
+        if 3 * body.count("%") > len(body):  # each is a part by itself until it is known to mean nothing
+            raise ValueError("percent signs without their digits")
         if not self.is_base64:
             return unquote_to_bytes(body.strip())
         return standard_base64(unquote(body) if "%" in body else body)

@@ -15,7 +15,7 @@ from typing import Any
 from langchain_core.messages import InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from langgraph_speceyes.scoring.spoken import THOUGHTS
+from langgraph_speceyes.scoring.spoken import MARKS, THOUGHTS
 
 __all__ = ["FORMATS", "HERMES", "ToolFormat", "hermes_call", "outside_thoughts", "parsed_calls", "read_calls"]
 
@@ -24,7 +24,6 @@ Schemas = Mapping[str, Mapping[str, Any]]
 Calls = list["ToolCall | InvalidToolCall"]
 _Read = Callable[[str, Schemas], tuple[str, Calls]]
 
-_MARKS = re.compile("|".join(re.escape(mark) for mark in sorted({*THOUGHTS, *THOUGHTS.values()}, key=len)[::-1]), re.I)
 _JSON = json.JSONDecoder()
 MOST_CALLS = 256
 """Calls that are read of one text; what follows is text. To say where JSON is wrong takes a look at all before it."""
@@ -92,7 +91,7 @@ def outside_thoughts(text: str, *, inside: bool = False) -> Iterator[tuple[str, 
         inside: Whether it begins inside a thought.
     """
     begin, closing = 0, "" if inside else None
-    for mark in _MARKS.finditer(text):
+    for mark in MARKS.finditer(text):
         word = mark[0].lower()
         if closing is None and word in THOUGHTS:
             yield text[begin : mark.start()], False

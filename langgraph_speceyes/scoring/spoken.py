@@ -17,7 +17,7 @@ from typing import Any
 from langgraph_speceyes.errors import AnswerError
 from langgraph_speceyes.scoring.answer import Content, is_end_token
 
-__all__ = ["THOUGHTS", "Spoken", "spoken"]
+__all__ = ["MARKS", "THOUGHTS", "Spoken", "spoken"]
 
 THOUGHTS = {
     **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")},
@@ -32,8 +32,13 @@ THOUGHTS = {
 }
 """Where thoughts begin and end, lower case, in the words of the families in use."""
 _CLOSING = frozenset(THOUGHTS.values())
-_PATTERN = "|".join(re.escape(mark) for mark in sorted({*THOUGHTS, *_CLOSING}, key=len, reverse=True))
-_MARKS, _RAW_MARKS = re.compile(_PATTERN, re.IGNORECASE), re.compile(_PATTERN.encode(), re.IGNORECASE)
+_LONGEST_FIRST = sorted({*THOUGHTS, *_CLOSING}, key=len, reverse=True)
+# the first character apart: where a text repeats it, not every mark is tried
+_PATTERN = "|".join(
+    f"{re.escape(head)}(?:{'|'.join(re.escape(mark[1:]) for mark in _LONGEST_FIRST if mark[0] == head)})"
+    for head in sorted({mark[0] for mark in _LONGEST_FIRST})
+)
+MARKS, _RAW_MARKS = re.compile(_PATTERN, re.IGNORECASE), re.compile(_PATTERN.encode(), re.IGNORECASE)
 
 # Around the answer itself; the last pair counts.
 _WRAPS = (
@@ -151,7 +156,7 @@ def _answer(text: str) -> tuple[int, int]:
         AnswerError: The text ends inside a thought.
     """
     begin, inside = 0, ""
-    for mark in _MARKS.finditer(text):
+    for mark in MARKS.finditer(text):
         word = mark[0].lower()
         if not inside and word in THOUGHTS:
             inside = word

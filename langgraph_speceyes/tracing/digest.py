@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import re
 
-from langgraph_speceyes.images.data_url import DataUrl
+from langgraph_speceyes.images.data_url import DataUrl, is_data_url
 from langgraph_speceyes.images.mime import UNKNOWN_MIME, sniff_mime
 from langgraph_speceyes.images.region import FRAGMENT_START
 
@@ -59,9 +59,12 @@ def _digest_url(url: str) -> str:
         region = start + region[:100]
     mime_type = mime.strip().lower() or None
     try:
-        return digest_payload(DataUrl(url[: comma + 1], payload, "").payload, mime_type) + region
+        data = DataUrl(url[: comma + 1], payload, "").payload
     except ValueError:  # nor is it read anywhere else
         return _undecodable(url)
+    if isinstance(data, str) and is_data_url(data):  # as little, and there may be another one in that
+        return _undecodable(url)
+    return digest_payload(data, mime_type) + region
 
 
 def _digest_bytes(data: bytes, mime_type: str | None) -> str:

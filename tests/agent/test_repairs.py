@@ -156,6 +156,6 @@ def test_repairs_take_time_that_is_linear_in_the_code() -> None:
     gc.disable()
     try:
         # 8 times the work may take 8 times as long, and the square of it 64 times
-        assert seconds(800) < 30 * seconds(100) + 0.05
+        assert seconds(400) < 30 * seconds(50) + 0.05
     finally:
         gc.enable()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from langgraph_speceyes.answers.agreement import agree
 from langgraph_speceyes.answers.options import LETTERS, parted
 from langgraph_speceyes.answers.values import read_date, read_number
+from langgraph_speceyes.answers.words import MOST_CHARACTERS
 from langgraph_speceyes.bench.rules import free_form, multiple_choice, yes_no
 from langgraph_speceyes.testbed.questions import SPLITS, Split, questions
 
@@ -302,3 +303,20 @@ def test_the_embedded_pairs_answers_are_compared(split: Split) -> None:
             assert agree(question.text, f"{right.rstrip('.')}. ({question.letter})", f"({question.letter})").agree
         elif question.family in ("existence", "relations"):
             assert agree(question.text, right, question.key).agree
+
+
+def test_long_answers_are_the_same_only_where_they_are_written_alike() -> None:
+    long = "word " * MOST_CHARACTERS
+    assert agree("What is it?", long, long).agree is True
+    assert agree("What is it?", long, f"a {long}").agree is None
+    assert agree(f"What is it? {long}", "red", "Red").agree is None
+    # a thought is not of the answer
+    assert agree("What is it?", f"<think>{long}</think>red", "red").agree is True
+
+
+def test_marks_beyond_reason_stay_in_their_order() -> None:
+    one, other = "e\u0301\u0316" * 40, "e\u0316\u0301" * 40
+    assert agree("What is it?", one, other).agree is True
+    many, turned = "e" + "\u0301\u0316" * 40, "e" + "\u0316\u0301" * 40
+    assert agree("What is it?", many, many + " ").agree is True
+    assert agree("What is it?", many, turned + "\u0301").agree is None

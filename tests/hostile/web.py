@@ -30,6 +30,12 @@ class Connection:
         """Whether the other side was seen to have closed the connection."""
         while b"\r\n\r\n" not in self.request and (chunk := raw.recv(65536)):
             self.request += chunk
+        # what is left unread when a connection is closed would reset it
+        self.request, end, body = self.request.partition(b"\r\n\r\n")
+        self.arrived = bool(end)
+        left = int(self.headers.get("content-length", 0)) - len(body) if end else 0
+        while left > 0 and (chunk := raw.recv(65536)):
+            left -= len(chunk)
 
     @property
     def path(self) -> str:
@@ -112,7 +118,7 @@ class Web:
             wrapped = raw if self._tls is None else self._tls.wrap_socket(raw, server_side=True)
             with wrapped:
                 connection = Connection(wrapped, self._closing)
-                if b"\r\n\r\n" in connection.request:
+                if connection.arrived:
                     self.seen.append(connection)
                     self.pages[connection.path](connection)
 

@@ -168,6 +168,13 @@ def test_long_percent_encoded_data_is_refused_before_it_is_read(head: str) -> No
         parse_reference(head + "%41" * 1_000_000)
 
 
+@pytest.mark.parametrize("head", ["data:image/png,", "data:image/png;base64,"])
+def test_percent_signs_alone_are_refused_before_they_are_taken_apart(head: str) -> None:
+    with pytest.raises(ImageError, match="percent signs without their digits"):
+        parse_reference(head + "%" * 100)
+    assert parse_reference(head + "%41" * 100).inline_bytes()
+
+
 def test_base64_may_have_its_own_characters_escaped_at_any_length() -> None:
     data = b"\xfb\xef\xbe" * 400_000
     text = base64.b64encode(data).decode().replace("+", "%2b").replace("/", "%2F")

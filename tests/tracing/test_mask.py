@@ -240,3 +240,10 @@ def test_a_large_image_is_decoded_once_and_never_searched(monkeypatch: pytest.Mo
             assert len(repr(mask_images(blocks[layout]))) < 400
     # with the media type, and once without
     assert decoded == [len(base64.b64encode(data))] * 2
+
+
+def test_data_urls_within_each_other_are_no_images(caplog: pytest.LogCaptureFixture) -> None:
+    nested = "data:image/png;base64," * 2_000
+    assert mask_images(nested) == digest_module.digest_payload(nested)
+    assert mask_images(nested).startswith("undecodable:")
+    assert not caplog.records

@@ -60,7 +60,7 @@ def escape_tags(text: str, tags: Sequence[str] = TAGS) -> str:
         The text; the ``<`` that begins such a tag, opening or closing, in any case and with any blanks, is ``&lt;``.
     """
     names = "|".join(re.escape(tag) for tag in tags)
-    return re.sub(rf"<(?=\s*/?\s*(?:{names})\b|\|)", "&lt;", text, flags=re.IGNORECASE)
+    return re.sub(rf"<(?=\s*+(?:/\s*+)?(?:{names})\b|\|)", "&lt;", text, flags=re.IGNORECASE)
 
 
 def cleaned(text: str) -> str:
