@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import SpecEyesError
 from tests.models.asking import CASES, CLOSE, SMALL, THIN, TOOL, Reference, asked, block, together, words
-from tests.models.conftest import Families
+from tests.models.conftest import DEVICE, Families
 from tests.models.families import FAMILIES, WORKING
 
 # transformers' own, about NumPy 2
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 PAGE = Path(__file__).parents[2] / "docs" / "local-models.md"
 BEGIN, END = "<!-- measured by tests/models/test_families.py -->", "<!-- end -->"
 REFUSED = [title for title in FAMILIES if title not in WORKING]
-WAYS = ("transformers", "batch", "repeated", "without caches")
+ROUNDING = {torch.bfloat16: 0.25, torch.float16: 0.25 / 8}
+"""Most that log-probabilities differ in half precision: two steps of a logit between 16 and 32."""
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def measured(families: Families) -> Any:
     @cache
     def measure(title: str) -> dict[tuple[str, str], float | str]:
         chat = families.chat(title)
-        reference = Reference(families.folder(title))
+        reference = Reference(families.folder(title), FAMILIES[title], DEVICE)
         bare = LocalChatModel.from_loaded(chat._engine.model, chat._engine.processor, cache_bytes=0)
         found: dict[tuple[str, str], float | str] = {}
         alone = {case: asked(chat, messages) for case, messages in CASES.items()}
@@ -67,19 +68,28 @@ def test_a_family_that_cannot_be_right_is_refused_by_name(families: Families, ti
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("title", ["Qwen2.5-VL", "Qwen3-VL", "GLM-4V", "Gemma 3"])
+@pytest.mark.parametrize("title", WORKING)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", ROUNDING)
 def test_half_precision_says_the_same_alone_and_in_a_batch(
     families: Families, title: str, attention: str, dtype: torch.dtype
 ) -> None:
-    chat = families.chat(title, dtype=dtype, attn_implementation=attention)
-    asked_for = [CASES[case] for case in ("image", "large", "thin")]
-    alone = [asked(chat, messages, max_tokens=1) for messages in asked_for]
+    chat = families.load(title, dtype=dtype, attn_implementation=attention)
+    alone = [asked(chat, messages) for messages in CASES.values()]
     chat.clear_caches()
-    for one, other in zip(alone, together(chat, asked_for), strict=True):
-        assert one.tokens[:1] == other.tokens[:1]
-        assert all(value == value for values in other.logprobs for value in values)
+    same = 0
+    for one, other in zip(alone, together(chat, list(CASES.values())), strict=True):
+        for place, (token, logprobs) in enumerate(zip(one.tokens, one.logprobs, strict=True)):
+            off = max(abs(a - b) for a, b in zip(logprobs, other.logprobs[place], strict=True))
+            # not so of a number that is none
+            assert off <= ROUNDING[dtype]
+            if token != other.tokens[place]:
+                # only rounding can have turned the order of the two strongest, and what follows is another text
+                assert logprobs[0] - logprobs[1] <= 2 * off
+                break
+            same += 1
+    assert same >= 0.9 * sum(len(one.tokens) for one in alone)
+    chat.close()
 
 
 @pytest.mark.parametrize("title", WORKING)
