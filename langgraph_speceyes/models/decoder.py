@@ -302,7 +302,8 @@ class CachedDecoder:
             self.prefixes = PrefixCache(self.prefixes.limit)
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=adds_special(self.tokenizer, text))["input_ids"]
+        special = adds_special(self.tokenizer, text)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
         return ids
 
     def _prompt(self, written: Sequence[int], features: list[Features], scope: str) -> Prompt:

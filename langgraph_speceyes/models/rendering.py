@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jinja2 import TemplateError
 from langchain_core.messages import AIMessage, BaseMessage
 from PIL import Image
 
@@ -87,7 +86,7 @@ class Renderer:
         facts: What the template shows.
 
     Raises:
-        ArgumentError: There is no chat template.
+        ArgumentError: There is no chat template, or it cannot show a question.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -217,7 +216,8 @@ class Renderer:
                     **(options or {}),
                 )
             )
-        except (TemplateError, TypeError) as error:
+        except Exception as error:
+            # templates raise what they like
             raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from cleaned(error)
         return _up_to_the_end_of(found[-1], text) if continued else text
 
@@ -246,7 +246,8 @@ class Renderer:
         tools = "qzdescription" in offered and _shows("qzquestion", offered) and self.image_token in offered
         called = self._try([user, _called("q12345678")], [_TOOL]) or ""
         result: Any = "qzword" if "tool" in plain else [_text("qzword")]
-        prompt = off = on = self._try([user])
+        # a template that cannot show this is none
+        prompt = off = on = self._template([user], None)
         if "enable_thinking" in self._source:
             off, on = (self._try([user], None, {"enable_thinking": which}) for which in (False, True))
         return TemplateFacts(
@@ -265,8 +266,7 @@ class Renderer:
     def _try(self, found: list[Turn], tools: Any = None, options: Mapping[str, Any] | None = None) -> str | None:
         try:
             return self._template(found, tools, options)
-        except Exception:
-            # templates raise what they like
+        except ArgumentError:
             return None
 
 

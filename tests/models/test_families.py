@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import SpecEyesError
 from tests.models.asking import CASES, CLOSE, SMALL, THIN, TOOL, Reference, asked, block, together, words
 from tests.models.conftest import DEVICE, Families
-from tests.models.families import FAMILIES, WORKING
+from tests.models.families import FAMILIES, WORKING, Family
 
 # transformers' own, about NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -31,28 +32,27 @@ ROUNDING = {torch.bfloat16: 0.25, torch.float16: 0.25 / 8}
 def measured(families: Families) -> Any:
     """The largest difference of a family's answers from those it gives alone, or what else differs, by way and case."""
 
-    @cache
-    def measure(title: str) -> dict[tuple[str, str], float | str]:
-        chat = families.chat(title)
-        reference = Reference(families.folder(title), FAMILIES[title], DEVICE)
-        bare = LocalChatModel.from_loaded(chat._engine.model, chat._engine.processor, cache_bytes=0)
-        found: dict[tuple[str, str], float | str] = {}
-        alone = {case: asked(chat, messages) for case, messages in CASES.items()}
-        for case, messages in CASES.items():
-            found["transformers", case] = alone[case].compare(reference(messages))
-            found["repeated", case] = alone[case].compare(asked(chat, messages))
-            if chat.capabilities.cached:
-                found["without caches", case] = alone[case].compare(asked(bare, messages))
-        chat.clear_caches()
-        for case, answer in zip(CASES, together(chat, list(CASES.values())), strict=True):
-            found["batch", case] = alone[case].compare(answer)
-        if chat.capabilities.tools == "by the template":
-            with_tools = asked(chat, CASES["image"], tools=[TOOL])
-            found["transformers", "tools"] = with_tools.compare(reference(CASES["image"], [TOOL]))
-            assert with_tools.prompt > alone["image"].prompt
-        return found
+    return cache(lambda title: differences(families.chat(title), families.folder(title), FAMILIES[title]))
 
-    return measure
+
+def differences(chat: LocalChatModel, folder: str, family: Family) -> dict[tuple[str, str], float | str]:
+    reference = Reference(folder, family, DEVICE)
+    bare = LocalChatModel.from_loaded(chat._engine.model, chat._engine.processor, cache_bytes=0)
+    found: dict[tuple[str, str], float | str] = {}
+    alone = {case: asked(chat, messages) for case, messages in CASES.items()}
+    for case, messages in CASES.items():
+        found["transformers", case] = alone[case].compare(reference(messages))
+        found["repeated", case] = alone[case].compare(asked(chat, messages))
+        if chat.capabilities.cached:
+            found["without caches", case] = alone[case].compare(asked(bare, messages))
+    chat.clear_caches()
+    for case, answer in zip(CASES, together(chat, list(CASES.values())), strict=True):
+        found["batch", case] = alone[case].compare(answer)
+    if chat.capabilities.tools == "by the template":
+        with_tools = asked(chat, CASES["image"], tools=[TOOL])
+        found["transformers", "tools"] = with_tools.compare(reference(CASES["image"], [TOOL]))
+        assert with_tools.prompt > alone["image"].prompt
+    return found
 
 
 @pytest.mark.parametrize("title", WORKING)
@@ -66,6 +66,16 @@ def test_a_family_that_cannot_be_right_is_refused_by_name(families: Families, ti
     with pytest.raises(SpecEyesError, match=FAMILIES[title].refused) as caught:
         families.chat(title)
     assert "\n" not in str(caught.value)
+
+
+def test_smolvlm_is_right_where_its_library_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes numbers as words for videos only."""
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", str)
+    family = replace(FAMILIES["SmolVLM"], refused="")
+    folder = str(family.write(tmp_path))
+    chat = LocalChatModel.from_pretrained(folder, device=DEVICE, dtype=torch.float32)
+    wrong = {key: how for key, how in differences(chat, folder, family).items() if isinstance(how, str) or how > CLOSE}
+    assert not wrong
 
 
 @pytest.mark.parametrize("title", WORKING)
