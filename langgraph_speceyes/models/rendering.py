@@ -224,6 +224,8 @@ class Renderer:
     def _look(self) -> TemplateFacts:
         user: Turn = {"role": "user", "content": [_text("qzquestion")]}
         seen: Turn = {"role": "user", "content": [{"type": "image"}, _text("qzquestion")]}
+        images = self.image_token in (self._try([seen]) or "")
+        asked = seen if images else user
         said: Turn = {"role": "assistant", "content": [_text("qzanswer")]}
 
         def with_result(content: Any, identity: str = "q12345678") -> list[Turn]:
@@ -238,18 +240,19 @@ class Renderer:
                 plain.add(role)
             return blocks or text
 
-        system = shows("system", lambda content: [{"role": "system", "content": content}, seen])
+        system = shows("system", lambda content: [{"role": "system", "content": content}, asked])
         late = shows("system", lambda content: [user, said, {"role": "system", "content": content}, user])
         shows("assistant", lambda content: [user, {"role": "assistant", "content": content}, user])
         results = shows("tool", with_result, [_TOOL])
-        offered = self._try([seen], [_TOOL]) or ""
-        tools = "qzdescription" in offered and _shows("qzquestion", offered) and self.image_token in offered
+        offered = self._try([asked], [_TOOL]) or ""
+        tools = "qzdescription" in offered and _shows("qzquestion", offered) and images == (self.image_token in offered)
         called = self._try([user, _called("q12345678")], [_TOOL]) or ""
         result: Any = "qzword" if "tool" in plain else [_text("qzword")]
         # a template that cannot show this is none
-        prompt = off = on = self._template([user], None)
+        prompt = self._template([user], None)
+        switched: list[str | None] = [prompt, prompt]
         if "enable_thinking" in self._source:
-            off, on = (self._try([user], None, {"enable_thinking": which}) for which in (False, True))
+            switched = [self._try([user], None, {"enable_thinking": which}) for which in (False, True)]
         return TemplateFacts(
             system=system,
             late_system=late,
@@ -259,8 +262,8 @@ class Renderer:
             results=results,
             plain=frozenset(plain),
             short_ids=results and not _shows("qzword", self._try(with_result(result, "call_of_any_length"), [_TOOL])),
-            thinking=bool(prompt and self.open_thought(prompt)) or prompt != off,
-            switch=on != off,
+            thinking=bool(self.open_thought(prompt)) or prompt != switched[0],
+            switch=switched[0] != switched[1],
         )
 
     def _try(self, found: list[Turn], tools: Any = None, options: Mapping[str, Any] | None = None) -> str | None:

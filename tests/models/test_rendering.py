@@ -170,6 +170,18 @@ def test_a_template_that_hides_images_beside_tools_is_not_given_any(families: Fa
     assert question.count("<|image|>") == 1
 
 
+def test_a_template_without_images_shows_its_tools(families: Families) -> None:
+    processor = copy(families.chat("Qwen3-VL")._engine.processor)
+    processor.chat_template = processor.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", "")
+    assert Renderer(processor).shows_tools
+
+
+def test_an_open_turn_goes_on_in_a_template_that_takes_it_as_text(families: Families) -> None:
+    asked = [SystemMessage("Be brief."), HumanMessage("What?"), AIMessage("I see")]
+    text, _ = families.chat("GLM-4V").render(asked, continued=True)
+    assert text.endswith("<|user|>\nWhat?<|assistant|>\nI see")
+
+
 def llama(families: Families) -> LocalChatModel:
     """Llama 3.2 Vision with a template that shows its first question beside tools, too."""
     chat = families.chat("Llama 3.2 Vision")
