@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # without byte code: Python makes that of the modules that are used
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo ray crawl newcomer upload local-models test test-vllm postgres threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
+.PHONY: demo ray crawl newcomer upload local-models test test-vllm test-gpu postgres threads properties sandbox hostile faults soak journal opening shadow opening-sim results plots recording bench docs lint format help
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -30,6 +30,10 @@ test: $(STAMP) ## Run the tests, in as many processes as there are cores, at mos
 
 test-vllm: $(STAMP) ## The tests of hosted models against a real vLLM server on this CPU, in .vllm (3.5 GB)
 	$(BIN)/python tests/hosted/vllm_server.py
+
+test-gpu: $(STAMP) ## Families of local models against transformers on a CUDA device
+	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('there is no CUDA device here')"
+	SPECEYES_DEVICE=cuda $(BIN)/python -m pytest tests/models/test_families.py
 
 ray: ## 2,000 questions through examples/ray_batch.py, a worker and then the command killed, in .ray (600 MB)
 	$(PYTHON) tests/scale/ray_rows.py

@@ -30,8 +30,9 @@ class Capabilities:
         tools: Where tools are shown: by the chat template, in a system text (for templates that show none), or not at
             all, which is an error.
         calls: The form in which the model's tool calls are read.
-        thinking: Whether the prompt for an answer begins a thought: always, or unless `template_options` turn it off.
-        system: Whether the template shows system prompts; else they go before the first question.
+        thinking: Whether the prompt for an answer begins a thought or asks for one: always, unless `template_options`
+            turn it off, or if they turn it on.
+        system: Whether the template shows system prompts, beside images too; else they go before the first question.
         alternates: Whether turns of one role that follow each other are put together for it.
         context: Most tokens of prompt and answer; None where the checkpoint does not say.
         resize: The rule by which its processor resizes images; None for one without a known rule.
@@ -118,11 +119,11 @@ def found(
     text = model.config.get_text_config(decoder=True)
     facts, rule = renderer.facts, rule_of(renderer.processor)
     tools = "by the template" if renderer.shows_tools else "an error" if fallback == "error" else "in a system text"
-    thinking = "no"
-    if facts.thinking or facts.switch:
-        thinking = "always" if not facts.switch else "unless enable_thinking is False"
-    if facts.switch and options.get("enable_thinking") is False:
-        thinking = "turned off"
+    thinking = "always" if facts.thinking else "no"
+    if facts.switch:
+        thinking = "unless enable_thinking is False" if facts.thinking else "if enable_thinking is True"
+        if (asked := options.get("enable_thinking")) is not None:
+            thinking = "turned on" if asked else "turned off"
     return Capabilities(
         model=name,
         family=model.config.model_type,
@@ -136,7 +137,7 @@ def found(
         thinking=thinking,
         system=facts.system,
         alternates=facts.alternates,
-        context=getattr(text, "max_position_embeddings", None),
+        context=engine.context,
         resize=rule,
         processor=processor_name(getattr(renderer.processor, "image_processor", None)),
         image_tokens=None if rule is None else _most_tokens(rule),

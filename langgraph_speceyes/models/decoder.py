@@ -103,9 +103,7 @@ class CachedDecoder:
         Raises:
             PromptTooLongError: A prompt has more tokens than the model's context.
         """
-        written: list[list[int]] = [
-            self.tokenizer(text, add_special_tokens=False)["input_ids"] for text, *_ in requests
-        ]
+        written = [self._ids(text) for text, *_ in requests]
         for ids, (_, images, _) in zip(written, requests, strict=True):
             check_tokens(len(ids) + sum(self._image_tokens(image) - 1 for image in images), self.context)
         features = self._encode([(image, scope) for _, images, scope in requests for image in images])
@@ -304,7 +302,8 @@ class CachedDecoder:
             self.prefixes = PrefixCache(self.prefixes.limit)
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=adds_special(self.tokenizer, text))["input_ids"]
+        special = adds_special(self.tokenizer, text)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
         return ids
 
     def _prompt(self, written: Sequence[int], features: list[Features], scope: str) -> Prompt:

@@ -47,7 +47,8 @@ def check_text(tokenizer: Any, text: str, most: int | None) -> None:
         # a cut before a space splits no word
         space = text.rfind(" ", begin + 1, end) if end < len(text) else -1
         end = space if space > 0 else end
-        count += len(tokenizer(text[begin:end], add_special_tokens=False)["input_ids"])
+        # more than the context has is what is looked for, nothing to be warned of
+        count += len(tokenizer(text[begin:end], add_special_tokens=False, verbose=False)["input_ids"])
         cuts, begin = cuts + 1, end
         if count - _CUT * cuts >= most:
             raise PromptTooLongError(most - 1, f"more than {count - _CUT * cuts} in {len(text)} characters")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor
+from transformers import AutoProcessor, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 from transformers.utils import cached_file
 
@@ -59,8 +59,15 @@ def _images_only(family: Any) -> Any:
     def check(self: Any, name: str, part: Any) -> Any:
         return None if part is None else family.check_argument_for_proper_class(self, name, part)
 
+    def render(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return family.apply_chat_template(self, *args, **kwargs)
+        except AttributeError:
+            # SmolVLM's own asks the part for videos for its settings
+            return ProcessorMixin.apply_chat_template(self, *args, **kwargs)
+
     members = {"_get_arguments_from_pretrained": classmethod(arguments), "check_argument_for_proper_class": check}
-    return type(family.__name__, (family,), members)
+    return type(family.__name__, (family,), members | {"apply_chat_template": render})
 
 
 _KEPT = ["image_processor", "tokenizer"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jinja2 import TemplateError
 from langchain_core.messages import AIMessage, BaseMessage
 from PIL import Image
 
@@ -49,24 +49,27 @@ class TemplateFacts:
     """What a chat template shows of a conversation, found by rendering one.
 
     Attributes:
-        system: It shows system prompts.
+        system: It shows a system prompt before a question, beside an image too.
+        late_system: It shows further ones.
         alternates: It takes turns of the user and the model only in alternation.
-        tools: It shows tools.
-        form: The form in which it shows past calls, and in which the model writes its own; None where it shows none,
-            or in a form that nothing here reads.
+        tools: It shows tools, beside an image too.
+        form: The form in which it shows past calls beside them, and in which the model writes its own; None where it
+            shows none, or in a form that nothing here reads.
         results: It shows results of tools.
-        plain_results: It shows them right only if they are text, not blocks.
+        plain: Roles whose turns it shows right only if they are text, not blocks.
         short_ids: It takes only ids of calls of nine letters and digits.
-        thinking: Its prompt for an answer ends inside a thought.
-        switch: It knows the variable `enable_thinking`.
+        thinking: It thinks unless told otherwise: its prompt for an answer ends inside a thought, or another value of
+            the switch would turn thoughts off.
+        switch: Its variable `enable_thinking` changes prompts.
     """
 
     system: bool
+    late_system: bool
     alternates: bool
     tools: bool
     form: ToolFormat | None
     results: bool
-    plain_results: bool
+    plain: frozenset[str]
     short_ids: bool
     thinking: bool
     switch: bool
@@ -83,7 +86,7 @@ class Renderer:
         facts: What the template shows.
 
     Raises:
-        ArgumentError: There is no chat template.
+        ArgumentError: There is no chat template, or it cannot show a question.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -109,13 +112,17 @@ class Renderer:
 
     @property
     def parses(self) -> bool:
-        """Whether the checkpoint brings a template of its own for reading answers (`tokenizer.parse_response`)."""
-        return getattr(self.tokenizer, "response_template", None) is not None
+        """Whether the checkpoint brings a template of its own for reading calls (`tokenizer.parse_response`).
+
+        It is for those that the model writes as its chat template shows them, not for those that a text asks for.
+        """
+        found = getattr(self.tokenizer, "response_template", None)
+        return self.facts.tools and isinstance(found, Mapping) and "tool_calls" in (found.get("fields") or ())
 
     @property
     def shows_tools(self) -> bool:
-        """Whether the template has all that tools need."""
-        return self.facts.tools and self.facts.form is not None
+        """Whether the template shows tools, and the calls that it makes the model write can be read."""
+        return self.facts.tools and (self.facts.form is not None or self.parses)
 
     def render(
         self,
@@ -176,10 +183,10 @@ class Renderer:
         """The conversation in the words that the template has."""
         made = [dict(turn) for turn in found]
         for turn in made:
-            if turn.get("tool_calls") and self.facts.form is None:
+            if turn.get("tool_calls") and not self.shows_tools:
                 calls = [hermes_call(c["function"]["name"], c["function"]["arguments"]) for c in turn.pop("tool_calls")]
                 turn["content"] = _joined(turn["content"], [_text("\n".join(calls))])
-            if turn["role"] == "tool" and not (self.facts.results and self.facts.form):
+            if turn["role"] == "tool" and not (self.facts.results and self.shows_tools):
                 turn["role"] = "user"
                 turn["content"] = [_text("<tool_response>\n"), *turn["content"], _text("\n</tool_response>")]
             if self.facts.short_ids:
@@ -187,12 +194,13 @@ class Renderer:
                     turn["tool_call_id"] = _short(turn["tool_call_id"])
                 if "tool_calls" in turn:
                     turn["tool_calls"] = [{**call, "id": _short(call["id"])} for call in turn["tool_calls"]]
-        return made if self.facts.system else _without_system(made)
+        if self.facts.system and self.facts.late_system:
+            return made
+        return _without_system(made, first=self.facts.system)
 
     def _fitted(self, found: list[Turn]) -> list[Turn]:
         """The conversation in the form that the template takes."""
-        if self.facts.plain_results:
-            found = [_written(turn) if turn["role"] == "tool" else turn for turn in found]
+        found = [_written(turn) if turn["role"] in self.facts.plain else turn for turn in found]
         return _alternating(found) if self.facts.alternates else found
 
     def _template(
@@ -208,53 +216,76 @@ class Renderer:
                     **(options or {}),
                 )
             )
-        except (TemplateError, TypeError) as error:
+        except Exception as error:
+            # templates raise what they like
             raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from cleaned(error)
         return _up_to_the_end_of(found[-1], text) if continued else text
 
     def _look(self) -> TemplateFacts:
         user: Turn = {"role": "user", "content": [_text("qzquestion")]}
-        plain = self._try([user])
-        called = self._try([user, _called("q12345678")], [_TOOL]) or ""
+        seen: Turn = {"role": "user", "content": [{"type": "image"}, _text("qzquestion")]}
+        images = self.image_token in (self._try([seen]) or "")
+        asked = seen if images else user
+        said: Turn = {"role": "assistant", "content": [_text("qzanswer")]}
 
-        def with_result(content: Any, identity: str = "q12345678") -> str:
+        def with_result(content: Any, identity: str = "q12345678") -> list[Turn]:
             result = {"role": "tool", "content": content, "name": "qzlook", "tool_call_id": identity}
-            return self._try([user, _called(identity), result], [_TOOL]) or ""
+            return [user, _called(identity), result]
 
-        in_blocks, in_text = with_result([_text("qzresult")]), with_result("qzresult")
-        # not as the blocks that hold it
-        behind = in_blocks.partition("qzquestion")[2]
-        right = "qzresult" in behind and '"type"' not in behind and "'type'" not in behind
-        shown = "qzresult" in in_text or right
+        plain: set[str] = set()
+
+        def shows(role: str, around: Callable[[Any], list[Turn]], tools: Any = None) -> bool:
+            blocks, text = (_shows("qzword", self._try(around(word), tools)) for word in ([_text("qzword")], "qzword"))
+            if text and not blocks:
+                plain.add(role)
+            return blocks or text
+
+        system = shows("system", lambda content: [{"role": "system", "content": content}, asked])
+        late = shows("system", lambda content: [user, said, {"role": "system", "content": content}, user])
+        shows("assistant", lambda content: [user, {"role": "assistant", "content": content}, user])
+        results = shows("tool", with_result, [_TOOL])
+        offered = self._try([asked], [_TOOL]) or ""
+        tools = "qzdescription" in offered and _shows("qzquestion", offered) and images == (self.image_token in offered)
+        called = self._try([user, _called("q12345678")], [_TOOL]) or ""
+        result: Any = "qzword" if "tool" in plain else [_text("qzword")]
+        # a template that cannot show this is none
+        prompt = self._template([user], None)
+        switched: list[str | None] = [prompt, prompt]
+        if "enable_thinking" in self._source:
+            switched = [self._try([user], None, {"enable_thinking": which}) for which in (False, True)]
         return TemplateFacts(
-            system="qzsystem" in (self._try([{"role": "system", "content": [_text("qzsystem")]}, user]) or ""),
+            system=system,
+            late_system=late,
             alternates=self._try([user, user]) is None,
-            tools="qzdescription" in (self._try([user], [_TOOL]) or ""),
-            form=_form_of(called.rpartition("qzquestion")[2]),
-            results=shown,
-            plain_results=shown and not right,
-            short_ids=shown
-            and "qzresult" not in with_result([_text("qzresult")] if right else "qzresult", "call_of_any_length"),
-            thinking=bool(plain and self.open_thought(plain)),
-            switch="enable_thinking" in self._source,
+            tools=tools,
+            form=_form_of(called.rpartition("qzquestion")[2]) if tools else None,
+            results=results,
+            plain=frozenset(plain),
+            short_ids=results and not _shows("qzword", self._try(with_result(result, "call_of_any_length"), [_TOOL])),
+            thinking=bool(self.open_thought(prompt)) or prompt != switched[0],
+            switch=switched[0] != switched[1],
         )
 
-    def _try(self, found: list[Turn], tools: Any = None) -> str | None:
+    def _try(self, found: list[Turn], tools: Any = None, options: Mapping[str, Any] | None = None) -> str | None:
         try:
-            return self._template(found, tools)
-        except Exception:
-            # templates raise what they like
+            return self._template(found, tools, options)
+        except ArgumentError:
             return None
 
 
 def _up_to_the_end_of(turn: Turn, text: str) -> str:
     """A prompt without what the template writes behind the text of its last turn."""
-    last = turn["content"][-1]
-    said = last["text"].strip() if last["type"] == "text" else ""
+    last = turn["content"] if isinstance(turn["content"], str) else turn["content"][-1].get("text", "")
+    said = last.strip()
     at = text.rfind(said) if said else -1
     if at < 0:
         raise ArgumentError("continue_final_message", "a turn that ends with text, as the chat template shows it", said)
     return text[: at + len(said)]
+
+
+def _shows(word: str, text: str | None) -> bool:
+    """Whether a word is in a prompt: as text, not as the block that holds it."""
+    return text is not None and word in text and re.search(rf"""['"]text['"]: ?['"]{word}""", text) is None
 
 
 def _form_of(text: str) -> ToolFormat | None:
@@ -294,10 +325,13 @@ def _text(text: str) -> Turn:
 
 
 def _joined(first: list[Turn], second: list[Turn]) -> list[Turn]:
-    """Contents one after the other, with an empty line between their texts."""
-    if first and second and first[-1]["type"] == second[0]["type"] == "text":
-        return [*first[:-1], _text(f"{first[-1]['text']}\n\n{second[0]['text']}"), *second[1:]]
-    return [*first, *second]
+    """Contents one after the other, with an empty line behind the text of the first."""
+    if not (first and second and first[-1]["type"] == "text"):
+        return [*first, *second]
+    text, rest = f"{first[-1]['text']}\n\n", second
+    if second[0]["type"] == "text":
+        text, rest = text + second[0]["text"], second[1:]
+    return [*first[:-1], _text(text), *rest]
 
 
 def _with_system(found: list[Turn], text: str) -> list[Turn]:
@@ -306,13 +340,16 @@ def _with_system(found: list[Turn], text: str) -> list[Turn]:
     return [{"role": "system", "content": [_text(text)]}, *found]
 
 
-def _without_system(found: list[Turn]) -> list[Turn]:
-    """System prompts at the beginning of the next turn of the user."""
+def _without_system(found: list[Turn], *, first: bool) -> list[Turn]:
+    """System prompts at the beginning of the next turn of the user, but for those before all else if that is wanted."""
     made: list[Turn] = []
     waiting: list[Turn] = []
     for turn in found:
         if turn["role"] == "system":
-            waiting = _joined(waiting, turn["content"])
+            if first and not any(one["role"] != "system" for one in made):
+                made = [{**turn, "content": _joined(made[0]["content"] if made else [], turn["content"])}]
+            else:
+                waiting = _joined(waiting, turn["content"])
         elif turn["role"] == "user" and waiting:
             made.append({**turn, "content": _joined(waiting, turn["content"])})
             waiting = []
@@ -322,9 +359,11 @@ def _without_system(found: list[Turn]) -> list[Turn]:
 
 
 def _alternating(found: list[Turn]) -> list[Turn]:
-    """Turns of one role that follow each other as one."""
+    """Turns of one role that follow each other as one; between a result and a question, an answer of no words."""
     made: list[Turn] = []
     for turn in found:
+        if made and made[-1]["role"] == "tool" and turn["role"] == "user":
+            made.append({"role": "assistant", "content": [_text("")]})
         if made and made[-1]["role"] == turn["role"] and turn["role"] in ("user", "assistant"):
             made[-1] = {**made[-1], **turn, "content": _joined(made[-1]["content"], turn["content"])}
         else:

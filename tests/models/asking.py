@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.models.processor import load_processor
+from tests.models.families import Family
 
 CLOSE = 2e-4
 """Most that two log-probabilities may differ in float32."""
@@ -112,8 +113,9 @@ def together(chat: LocalChatModel, conversations: list[list[BaseMessage]]) -> li
 class Reference:
     """Transformers' own rendering and `generate`, on a model and a processor of its own."""
 
-    def __init__(self, folder: str) -> None:
-        self.model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    def __init__(self, folder: str, family: Family, device: str) -> None:
+        self.family = family
+        self.model = AutoModelForImageTextToText.from_pretrained(folder).to(device).eval()
         self.processor = load_processor(folder)
         self.tokenizer = self.processor.tokenizer
         ends = self.model.generation_config.eos_token_id
@@ -121,13 +123,13 @@ class Reference:
 
     def __call__(self, messages: list[BaseMessage], tools: list[dict[str, Any]] | None = None) -> Answer:
         inputs = self.processor.apply_chat_template(
-            [_turn(message) for message in messages],
+            self._turns(messages),
             tools=tools,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-        )
+        ).to(self.model.device)
         with torch.inference_mode():
             made = self.model.generate(
                 **inputs, do_sample=False, max_new_tokens=TOKENS, output_logits=True, return_dict_in_generate=True
@@ -140,6 +142,17 @@ class Reference:
             tokens.append(self.tokenizer.decode([token]))
             listed.append(logits[0].float().log_softmax(-1).topk(K).values.tolist())
         return Answer(tokens, listed, inputs["input_ids"].shape[1])
+
+    def _turns(self, messages: list[BaseMessage]) -> list[dict[str, Any]]:
+        """The conversation as the family's documentation has it written."""
+        turns = [_turn(message) for message in messages]
+        if self.family.no_system and turns[0]["role"] == "system":
+            (first,) = turns.pop(0)["content"]
+            turns[0]["content"].insert(0, words(f"{first['text']}\n\n"))
+        for turn in turns:
+            if turn["role"] in self.family.texts:
+                turn["content"] = "".join(block["text"] for block in turn["content"])
+        return turns
 
 
 def _turn(message: BaseMessage) -> dict[str, Any]:

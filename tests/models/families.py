@@ -48,6 +48,8 @@ class Family:
         images: The image processor's class, and its settings.
         template: The chat template's file, or None.
         replaced: Text of the template, and what is there instead.
+        texts: Roles whose turns the template takes as text, not as blocks.
+        no_system: Whether the template refuses a system prompt beside an image.
         refused: Words of the error that loading it is here; empty for a family that works.
     """
 
@@ -63,6 +65,8 @@ class Family:
     named: dict[str, str] = field(default_factory=dict)
     bos: str | None = None
     replaced: dict[str, str] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    no_system: bool = False
     refused: str = ""
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -88,6 +92,13 @@ class Family:
             extra_special_tokens=self.named,
         )
 
+    def chat_template(self) -> str:
+        """The template's source."""
+        source = (TEMPLATES / f"{self.template}.jinja").read_text()
+        for old, new in self.replaced.items():
+            source = source.replace(old, new)
+        return source.rstrip("\n")
+
     def write(self, folder: Path) -> Path:
         """Write a checkpoint into a folder; one that is refused gets no weights."""
         tokenizer = self.tokenizer()
@@ -106,10 +117,7 @@ class Family:
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if self.template is not None:
-            source = (TEMPLATES / f"{self.template}.jinja").read_text()
-            for old, new in self.replaced.items():
-                source = source.replace(old, new)
-            (folder / "chat_template.jinja").write_text(source.rstrip("\n"))
+            (folder / "chat_template.jinja").write_text(self.chat_template())
         name, settings = self.processor
         (folder / "processor_config.json").write_text(json.dumps({"processor_class": name} | settings))
         kind, options = self.images
@@ -226,7 +234,7 @@ _GLM_SEES = {
 }
 
 
-def _glm(title: str, kind: str, **text: Any) -> Family:
+def _glm(title: str, kind: str, template: dict[str, Any], **text: Any) -> Family:
     vision = _SEE25 | {"image_size": 112}
     return Family(
         title,
@@ -241,7 +249,7 @@ def _glm(title: str, kind: str, **text: Any) -> Family:
         eos="<|user|>",
         processor=("Glm4vProcessor", {}),
         images=("Glm4vImageProcessor", {"size": {"shortest_edge": 1568, "longest_edge": 30_000}}),
-        template="glm",
+        **template,
     )
 
 
@@ -273,7 +281,7 @@ def _llava(title: str, kind: str, processor: str, images: tuple[str, dict[str, A
     )
 
 
-def _idefics(title: str, kind: str, name: str, **more: Any) -> Family:
+def _idefics(title: str, kind: str, name: str, bos: str, **more: Any) -> Family:
     places = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
     return Family(
         title,
@@ -284,21 +292,26 @@ def _idefics(title: str, kind: str, name: str, **more: Any) -> Family:
             | _ids(t, image_token_id="<image>")
         ),
         special=[
-            *("<|im_end|>", "<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>"),
+            *("<pad>", bos, "<end_of_utterance>", "<fake_token_around_image>", "<image>"),
             *("<global-img>", *places),
         ],
-        bos="<|im_start|>",
+        bos=bos,
         eos="<end_of_utterance>",
         processor=(f"{name}Processor", {"image_seq_len": 4}),
         images=(f"{name}ImageProcessor", {"size": {"longest_edge": 84}, "max_image_size": {"longest_edge": 28}}),
         template="idefics",
+        replaced={"<|im_start|>": bos},
         **more,
     )
 
 
 _GEMMA = ["<pad>", "<eos>", "<bos>", "<unk>"]
 _SLIDES = {"head_dim": 16, "sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"]}
-_GEMMA4 = ["<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>"]
+_GEMMA4 = [
+    *("<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>"),
+    *("<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"),
+    *("<|think|>", "<|channel>", "<channel|>", '<|"|>'),
+]
 _MISTRAL = [
     *("<pad>", "<s>", "</s>", "<unk>", "[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "[TOOL_CALLS]"),
     *("[ARGS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
@@ -322,10 +335,17 @@ _ALL = [
         _SEE3,
         template="qwen3_5",
     ),
-    _glm("GLM-4V", "glm4v", rope_parameters=_rope(2, 3, 3, partial_rotary_factor=1.0)),
+    # as in GLM-4.1V and GLM-4.5V
+    _glm(
+        "GLM-4V",
+        "glm4v",
+        {"template": "glm4v", "texts": ("system", "assistant")},
+        rope_parameters=_rope(2, 3, 3, partial_rotary_factor=1.0),
+    ),
     _glm(
         "GLM-4V-MoE",
         "glm4v_moe",
+        {"template": "glm"},
         head_dim=16,
         n_routed_experts=4,
         num_experts_per_tok=2,
@@ -344,7 +364,10 @@ _ALL = [
             | {"vision_config": VISION | {"image_size": 112, "patch_size": 14}}
             | _ids(t, image_token_id="<|IMAGE_PLACEHOLDER|>", vision_start_token_id="<|IMAGE_START|>")
         ),
-        special=["<unk>", "<s>", "</s>", "<|IMAGE_START|>", "<|IMAGE_END|>", "<|IMAGE_PLACEHOLDER|>"],
+        special=[
+            *("<unk>", "<s>", "</s>", "<|begin_of_sentence|>", "<|end_of_sentence|>"),
+            *("<|IMAGE_START|>", "<|IMAGE_END|>", "<|IMAGE_PLACEHOLDER|>"),
+        ],
         named={"image_token": "<|IMAGE_PLACEHOLDER|>"},
         eos="</s>",
         processor=("PaddleOCRVLProcessor", {}),
@@ -389,8 +412,8 @@ _ALL = [
         ),
         template="llava_onevision",
     ),
-    _idefics("Idefics3", "idefics3", "Idefics3"),
-    _idefics("SmolVLM", "smolvlm", "SmolVLM", refused="SmolVLMProcessor needs num2words"),
+    _idefics("Idefics3", "idefics3", "Idefics3", "<|begin_of_text|>"),
+    _idefics("SmolVLM", "smolvlm", "SmolVLM", "<|im_start|>", refused="SmolVLMProcessor needs num2words"),
     Family(
         "InternVL",
         "internvl",
@@ -414,8 +437,7 @@ _ALL = [
             "GotOcr2ImageProcessor",
             {"size": {"height": 56, "width": 56}, "crop_to_patches": True, "min_patches": 1, "max_patches": 4},
         ),
-        template="qwen3",
-        replaced={"<|vision_start|><|image_pad|><|vision_end|>": "<IMG_CONTEXT>\\n"},
+        template="internvl",
     ),
     Family(
         "Gemma 3",
@@ -462,7 +484,7 @@ _ALL = [
             | _ids(t, boi_token_id="<|image>", eoi_token_id="<image|>", image_token_id="<|image|>")
             | _ids(t, video_token_id="<|video|>", audio_token_id="<|audio|>")
         ),
-        special=[*_GEMMA, *_GEMMA4, "<|tool_call>", "<tool_call|>"],
+        special=[*_GEMMA, *_GEMMA4],
         named={
             "image_token": "<|image|>",
             "boi_token": "<|image>",
@@ -500,6 +522,7 @@ _ALL = [
         processor=("MllamaProcessor", {}),
         images=("MllamaImageProcessor", {"size": {"height": 28, "width": 28}, "max_image_tiles": 4}),
         template="mllama",
+        no_system=True,
     ),
     Family(
         "Mistral 3, Pixtral",
@@ -526,13 +549,16 @@ _ALL = [
             | {"vision_config": VISION | {"model_type": "siglip2_vision_model", "patch_size": 16, "num_patches": 64}}
             | _ids(t, image_token_id="<image>")
         ),
-        special=["<|pad|>", "<|startoftext|>", "<|im_start|>", "<|im_end|>", "<image>"],
+        special=[
+            *("<|pad|>", "<|startoftext|>", "<|im_start|>", "<|im_end|>", "<image>"),
+            *(f"<|tool_{what}_{end}|>" for what in ("list", "call", "response") for end in ("start", "end")),
+        ],
         named={"image_token": "<image>"},
         bos="<|startoftext|>",
         eos="<|im_end|>",
         processor=("Lfm2VlProcessor", {}),
         images=("Lfm2VlImageProcessor", {}),
-        template="qwen2",
+        template="lfm2",
         refused="Lfm2VlProcessor needs torchvision",
     ),
     Family(
@@ -571,3 +597,5 @@ _ALL = [
 ]
 FAMILIES = {family.title: family for family in _ALL}
 WORKING = [family.title for family in _ALL if not family.refused]
+TALKING = [family.title for family in _ALL if family.template]
+"""Those with a chat template, whether or not their processors can be loaded here."""

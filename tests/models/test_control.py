@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.agent import with_instruction
+from langgraph_speceyes.images import DEFAULT_POLICY
 from langgraph_speceyes.models.control import ControlTokens, adds_special
+from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.prompts import front_end_prompt
 from langgraph_speceyes.testbed.pair import Pair
 from tests.models.asking import SMALL, block, words
 from tests.models.conftest import Families
-from tests.models.families import FAMILIES, WORKING
+from tests.models.families import FAMILIES, TALKING
 
 PICTURE = block(SMALL)
 
@@ -40,23 +41,22 @@ def conversation(question: str, option: str, read: str, argument: str) -> list[B
     ]
 
 
-def control_tokens(chat: LocalChatModel, text: str) -> int:
+def control_tokens(renderer: Renderer, text: str) -> int:
     """How many of a prompt's tokens the tokenizer or the template calls special; independent of what is tested."""
-    tokenizer = chat._engine.tokenizer
-    source = chat._engine.processor.chat_template
+    tokenizer, source = renderer.tokenizer, renderer._source
     added = tokenizer.added_tokens_decoder.items()
     control = {number for number, one in added if one.special or one.content in source}
     ids = tokenizer(text, add_special_tokens=adds_special(tokenizer, text))["input_ids"]
     return sum(number in control for number in ids)
 
 
-@pytest.mark.parametrize("title", WORKING)
+@pytest.mark.parametrize("title", TALKING)
 def test_nobodys_text_becomes_control_tokens(families: Families, title: str) -> None:
-    chat, family = families.chat(title), FAMILIES[title]
-    source = chat._engine.processor.chat_template
+    renderer, family = families.renderer(title), FAMILIES[title]
     # the marks that a system prompt or the model's own turns may hold
-    tokens = family.special + [one for one in family.markup if one in source]
-    clean = control_tokens(chat, chat.render(conversation("a", "b", "c", "d"), [tool("e")])[0])
+    tokens = family.special + [one for one in family.markup if one in renderer._source]
+    shown, _ = renderer.render(conversation("a", "b", "c", "d"), DEFAULT_POLICY, None, tools=[tool("e")])
+    clean = control_tokens(renderer, shown)
     piece = st.one_of(
         st.sampled_from(tokens),
         st.sampled_from(tokens).flatmap(lambda t: st.integers(1, len(t) - 1).flatmap(
@@ -68,24 +68,25 @@ def test_nobodys_text_becomes_control_tokens(families: Families, title: str) -> 
     @settings(max_examples=40)
     @given(said, said, said, said, said)
     def holds(question: str, option: str, read: str, argument: str, described: str) -> None:
-        plain = chat._renderer.control.plain(question)
+        plain = renderer.control.plain(question)
         asked = conversation(question, option, read, argument)
         asked[0] = SystemMessage(f"About {plain}")
-        asked[4] = AIMessage(f"It says {chat._renderer.control.plain(read)}")
-        text, images = chat.render(asked, [tool(described)])
-        assert control_tokens(chat, text) == clean
-        assert text.count(chat._renderer.image_token) == len(images) == 2
+        asked[4] = AIMessage(f"It says {renderer.control.plain(read)}")
+        text, images = renderer.render(asked, DEFAULT_POLICY, None, tools=[tool(described)])
+        assert control_tokens(renderer, text) == clean
+        assert text.count(renderer.image_token) == len(images) == 2
 
     holds()
 
 
-@pytest.mark.parametrize("title", WORKING)
+@pytest.mark.parametrize("title", TALKING)
 def test_system_prompts_and_answers_bring_no_special_tokens(families: Families, title: str) -> None:
-    chat, family = families.chat(title), FAMILIES[title]
-    clean = control_tokens(chat, chat.render(conversation("a", "b", "c", "d"))[0])
-    said = " ".join(family.special)
-    asked = conversation(said, said, said, said)
-    assert control_tokens(chat, chat.render(asked)[0]) == clean
+    renderer, said = families.renderer(title), " ".join(FAMILIES[title].special)
+
+    def count(*texts: str) -> int:
+        return control_tokens(renderer, renderer.render(conversation(*texts), DEFAULT_POLICY, None)[0])
+
+    assert count(said, said, said, said) == count("a", "b", "c", "d")
 
 
 @pytest.mark.parametrize("title", ["Qwen3-VL", "Gemma 3", "LLaVA"])
@@ -152,10 +153,11 @@ TAGS = ["<tool_response>", "</tool_response>", "<|im_end|>", "<tool_call>", "a",
 def test_text_that_a_look_read_stays_between_the_programs_tags(pair: Pair, read: str) -> None:
     """The embedded models learnt what a reader found in tags that are tokens; what was read brings none."""
     question = HumanMessage([PICTURE, words("What does the label say?")])
+    renderer = pair.speculator._renderer  # type: ignore[attr-defined]
 
     def shown(text: str) -> str:
         (prompt,) = front_end_prompt(question, [], "Answer.", [{"type": "text", "text": text}])
         return str(pair.speculator.render([prompt])[0])
 
     assert "<tool_response>a</tool_response>\n" in shown("a")
-    assert control_tokens(pair.speculator, shown(read)) == control_tokens(pair.speculator, shown("a"))
+    assert control_tokens(renderer, shown(read)) == control_tokens(renderer, shown("a"))

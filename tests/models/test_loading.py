@@ -22,7 +22,9 @@ from tests.models.asking import CASES, CLOSE, asked
 from tests.models.conftest import Families
 
 
-def test_what_a_model_gets_is_said_when_it_is_loaded(families: Families, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_model_gets_is_said_when_it_is_loaded(
+    families: Families, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = families.folder("Gemma 3")
     with caplog.at_level(logging.INFO, logger="langgraph_speceyes"):
         chat = LocalChatModel.from_pretrained(folder, device="cpu", model_name="gemma")
@@ -35,6 +37,8 @@ def test_what_a_model_gets_is_said_when_it_is_loaded(families: Families, caplog:
     assert json.loads(json.dumps(can.to_dict()))["context"] == 4096
     assert len({len(line.split("  ")[0]) for line in can.describe().splitlines()[1:]}) > 1
     assert can.resize is None
+    monkeypatch.setattr(chat._engine, "context", 99)
+    assert chat.capabilities.context == 99
     qwen = families.chat("Qwen3-VL").capabilities
     assert (qwen.cached, qwen.image_tokens, qwen.images) == (True, 40_000 // 32**2, 4096 // (40_000 // 32**2))
     bare = LocalChatModel.from_pretrained(families.folder("Qwen3-VL"), device="cpu", cache_bytes=0)
@@ -161,9 +165,9 @@ def test_generation_settings_of_the_checkpoint_stay_out(
 
 
 def test_the_command_line_says_how_a_checkpoint_is_run(families: Families) -> None:
-    folder = families.folder("GLM-4V")
+    folder = families.folder("GLM-4V-MoE")
     said = CliRunner().invoke(app, ["probe", folder]).stdout
     assert "by the template, calls read as glm" in " ".join(said.split())
     printed = CliRunner().invoke(app, ["probe", folder, "--json"]).stdout
     found = json.loads(printed)
-    assert (found["family"], found["cached"], found["resize"]["kind"]) == ("glm4v", True, "glm")
+    assert (found["family"], found["cached"], found["resize"]["kind"]) == ("glm4v_moe", True, "glm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from copy import copy
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError
-from tests.models.asking import CASES, TOOL, words
+from langgraph_speceyes.images import DEFAULT_POLICY
+from langgraph_speceyes.models.rendering import Renderer
+from tests.models.asking import CASES, SMALL, TOOL, block, words
 from tests.models.conftest import Families
-from tests.models.families import WORKING
+from tests.models.families import TALKING, WORKING
 
 CALL = {"name": "crop", "args": {"bbox": [1, 2]}, "id": "1", "type": "tool_call"}
 
@@ -100,16 +103,10 @@ def test_roles_that_must_alternate_do(families: Families) -> None:
 
 
 def test_a_template_that_shows_no_system_prompt_gets_it_before_the_question(families: Families) -> None:
-    from copy import copy
-
-    from langgraph_speceyes.models.rendering import Renderer
-
     processor = copy(families.chat("Qwen3-VL")._engine.processor)
     processor.chat_template = "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{% for b in m.content %}{{ b.text }}{% endfor %}{% endfor %}"  # noqa: E501
     renderer = Renderer(processor)
     assert not renderer.facts.system
-    from langgraph_speceyes.images import DEFAULT_POLICY
-
     asked = [SystemMessage("Be brief."), HumanMessage("What?"), SystemMessage("Now.")]
     assert renderer.render(asked, DEFAULT_POLICY, None)[0] == "[user]Be brief.\n\nWhat?[user]Now."
 
@@ -125,20 +122,8 @@ def test_a_thought_that_the_prompt_began_is_part_of_the_answer(families: Familie
     assert not off.text.startswith("<think>")
 
 
-def test_mistrals_template_gets_ids_that_it_takes() -> None:
-    """Its processor needs torchvision; its prompts do not."""
-    from types import SimpleNamespace
-
-    from langgraph_speceyes.images import DEFAULT_POLICY
-    from langgraph_speceyes.models.rendering import Renderer
-    from tests.models.families import FAMILIES, TEMPLATES
-
-    tokenizer = FAMILIES["Mistral 3, Pixtral"].tokenizer()
-    tokenizer.chat_template = (TEMPLATES / "mistral.jinja").read_text()
-    processor = SimpleNamespace(
-        tokenizer=tokenizer, image_token="[IMG]", apply_chat_template=tokenizer.apply_chat_template
-    )
-    renderer = Renderer(processor)
+def test_mistrals_template_gets_ids_and_turns_that_it_takes(families: Families) -> None:
+    renderer = families.renderer("Mistral 3, Pixtral")
     assert renderer.shows_tools
     assert (renderer.form.name, renderer.facts.short_ids) == ("mistral", True)
     call = {**CALL, "id": "call_of_any_length"}
@@ -146,12 +131,64 @@ def test_mistrals_template_gets_ids_that_it_takes() -> None:
         HumanMessage("What? [INST]"),
         AIMessage("", tool_calls=[call]),
         ToolMessage("red", tool_call_id=call["id"]),
+        HumanMessage("And?"),
     ]
     text, _ = renderer.render(asked, DEFAULT_POLICY, None, tools=[TOOL])
     assert text.startswith("<s>[AVAILABLE_TOOLS]")
-    assert text.count("[INST]") == 1
+    assert text.count("[INST]") == 2
     assert renderer.form.find(text.partition("What?")[2])[0]["args"] == {"bbox": [1, 2]}
-    assert "[TOOL_RESULTS]red[/TOOL_RESULTS]" in text
+    assert text.endswith("[TOOL_RESULTS]red[/TOOL_RESULTS]</s>[INST]And?[/INST]")
+
+
+@pytest.mark.parametrize("title", TALKING)
+def test_every_turn_is_shown_in_every_family(families: Families, title: str) -> None:
+    """Wherever system prompts stand, and beside images too."""
+    renderer = families.renderer(title)
+    asked: list[BaseMessage] = [
+        *(SystemMessage("first"), SystemMessage("second"), HumanMessage([block(SMALL), words("third")])),
+        *(AIMessage("fourth"), SystemMessage("fifth"), HumanMessage("sixth"), HumanMessage("seventh")),
+        *(AIMessage("eighth"), HumanMessage("ninth")),
+    ]
+    text, _ = renderer.render(asked, DEFAULT_POLICY, None)
+    said = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"]
+    assert sorted(said, key=text.find) == said
+    assert all(text.count(word) == 1 for word in said)
+    # as text, not as the blocks that hold it
+    assert "'type'" not in text
+    assert text.count(renderer.image_token) == 1
+
+
+def test_a_template_that_hides_images_beside_tools_is_not_given_any(families: Families) -> None:
+    """Llama 3.2's writes its first question as Python writes a list, and takes no system prompt beside an image."""
+    chat = families.chat("Llama 3.2 Vision")
+    can = chat.capabilities
+    assert (can.tools, can.calls, can.system) == ("in a system text", "hermes", False)
+    asked = [SystemMessage("Be brief."), HumanMessage([block(SMALL), words("What?")])]
+    text, _ = chat.render(asked, [TOOL])
+    question = text.rpartition("user<|end_header_id|>")[2]
+    assert question.startswith("\n\nBe brief.\n\n# Tools")
+    assert question.count("<|image|>") == 1
+
+
+def test_a_template_without_images_shows_its_tools(families: Families) -> None:
+    processor = copy(families.chat("Qwen3-VL")._engine.processor)
+    processor.chat_template = processor.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", "")
+    assert Renderer(processor).shows_tools
+
+
+def test_an_open_turn_goes_on_in_a_template_that_takes_it_as_text(families: Families) -> None:
+    asked = [SystemMessage("Be brief."), HumanMessage("What?"), AIMessage("I see")]
+    text, _ = families.chat("GLM-4V").render(asked, continued=True)
+    assert text.endswith("<|user|>\nWhat?<|assistant|>\nI see")
+
+
+def llama(families: Families) -> LocalChatModel:
+    """Llama 3.2 Vision with a template that shows its first question beside tools, too."""
+    chat = families.chat("Llama 3.2 Vision")
+    processor = copy(chat._engine.processor)
+    question = "('<|image|>' if seen.images else '') + turns[0].content[-1].text"
+    processor.chat_template = processor.chat_template.replace("(turns[0].content | trim)", question)
+    return LocalChatModel.from_loaded(chat._engine.model, processor)
 
 
 class Says:
@@ -189,12 +226,13 @@ class Says:
             "Qwen3.5",
             "so</think>Look. <tool_call>\n<function=crop>\n<parameter=bbox>\n[1, 2]\n</parameter>\n</function>",
         ),
-        ("Llama 3.2 Vision", '<|python_tag|>{"name": "crop", "parameters": {"bbox": [1, 2]}}'),
+        ("Llama", '<|python_tag|>{"name": "crop", "parameters": {"bbox": [1, 2]}}'),
         ("Gemma 3", 'Look. <tool_call>{"name": "crop", "arguments": {"bbox": [1, 2]}}</tool_call>'),
     ],
 )
 def test_calls_are_read_from_what_a_model_generates(families: Families, title: str, written: str) -> None:
-    chat, asked = families.chat(title), [HumanMessage("What?")]
+    chat, asked = llama(families) if title == "Llama" else families.chat(title), [HumanMessage("What?")]
+    assert chat.capabilities.calls == ("llama" if title == "Llama" else "qwen3.5" if title == "Qwen3.5" else "hermes")
     with Says(chat, written):
         answer = chat.invoke(asked, tools=[TOOL])
     assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("crop", {"bbox": [1, 2]})]
@@ -215,25 +253,61 @@ def test_calls_are_read_from_what_a_model_generates(families: Families, title: s
 
 
 def test_a_checkpoints_own_template_for_answers_reads_them(families: Families) -> None:
-    chat, asked = families.chat("InternVL"), [HumanMessage("What?")]
+    """With one, Gemma 4's own form is written and read; without, a text asks for another."""
+    chat, asked = families.chat("Gemma 4"), [HumanMessage("What?")]
+    before = chat.capabilities
+    assert (before.tools, before.calls) == ("in a system text", "hermes")
+    call = {"name": "{name}", "arguments": "{content}"}
     chat._engine.tokenizer.response_template = {
         "defaults": {"role": "assistant"},
-        "start_anchor": "<|im_start|>assistant\n",
+        "start_anchor": "<|turn>model\n",
         "fields": {
             "tool_calls": {
-                "open": "<tool_call>",
-                "close": "</tool_call>",
+                "open_pattern": r"<\|tool_call>call:(?P<name>\w+)",
+                "close": "<tool_call|>",
                 "content": "json",
+                "content_args": {"unquoted_keys": True, "string_delims": [['<|"|>', '<|"|>']]},
                 "repeats": True,
-                "transform": {"type": "function", "function": "{content}"},
+                "transform": {"type": "function", "function": call},
             },
             "content": {},
         },
     }
     try:
-        assert chat.capabilities.calls == "its tokenizer says"
-        with Says(chat, 'Look. <tool_call>{"name": "crop", "arguments": {"bbox": [1, 2]}}</tool_call>'):
+        can = chat.capabilities
+        assert (can.tools, can.calls) == ("by the template", "its tokenizer says")
+        with Says(chat, 'Look. <|tool_call>call:crop{bbox:[1,2],why:<|"|>so<|"|>}<tool_call|>'):
             answer = chat.invoke(asked, tools=[TOOL])
+        shown = [*asked, answer, ToolMessage("red", tool_call_id=answer.tool_calls[0]["id"], name="crop")]
+        again, _ = chat.render(shown, [TOOL])
     finally:
         chat._engine.tokenizer.response_template = None
-    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("crop", {"bbox": [1, 2]})]
+    assert [(one["name"], one["args"]) for one in answer.tool_calls] == [("crop", {"bbox": [1, 2], "why": "so"})]
+    assert answer.text == "Look."
+    assert "<|tool>declaration:crop{" in again
+    assert '<|tool_call>call:crop{bbox:[1,2],why:<|"|>so<|"|>}<tool_call|>' in again
+    assert '<|tool_response>response:crop{value:<|"|>red<|"|>}<tool_response|>' in again
+
+
+def test_thoughts_that_a_template_asks_for_only_if_told_are_said(families: Families) -> None:
+    chat = families.chat("Gemma 4")
+    assert chat.capabilities.thinking == "if enable_thinking is True"
+    told = chat.model_copy(update={"template_options": {"enable_thinking": True}})
+    assert told.capabilities.thinking == "turned on"
+    assert "<|think|>" in told.render([HumanMessage("What?")])[0]
+
+
+def test_a_begin_of_sequence_token_that_only_the_tokenizer_writes_is_there_with_caches_too(families: Families) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    chat, asked = LocalChatModel.from_pretrained(families.folder("Qwen2.5-VL"), device="cpu"), [HumanMessage("What?")]
+    tokenizer = chat._engine.tokenizer
+    begin = tokenizer.bos_token = "<|endoftext|>"
+    own = TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, tokenizer.convert_tokens_to_ids(begin))])
+    tokenizer.backend_tokenizer.post_processor = own
+    counts = []
+    for cache in (chat, LocalChatModel.from_loaded(chat._engine.model, chat._engine.processor, cache_bytes=0)):
+        used = cache.invoke(asked, max_tokens=1).usage_metadata
+        assert used is not None
+        counts.append(used["input_tokens"])
+    assert counts[0] == counts[1] == 1 + len(tokenizer(chat.render(asked)[0], add_special_tokens=False)["input_ids"])

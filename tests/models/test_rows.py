@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import Cache
 
+from langgraph_speceyes.models.prefill import UnderWay
+from langgraph_speceyes.models.prefix import PrefixCache
+from langgraph_speceyes.models.request import Request
 from langgraph_speceyes.models.rows import ROOM, SMALL, Layer, Rows, room_for
+from tests.models.conftest import Families
 
 LAYERS, HEADS, SIZE = 2, 3, 4
 LEFT = 1000
@@ -202,3 +206,41 @@ def test_room_is_kept_while_rows_come_and_go() -> None:
         rows.join(begun([number], held))
         rows.grow()
         assert rows.cache.layers[0].keys.data_ptr() == where
+
+
+def test_a_model_holds_little_more_than_is_in_use(families: Families, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight prompts of 2,048 tokens in its own engine, of whose answers one goes on."""
+    count, tokens, short, more = 8, 2048, 150, 64
+    chat = families.load("Qwen2.5-VL", max_batch=count)
+    engine: Any = chat._engine
+    decoder, slot = engine.decoder, engine.memory.slot_bytes
+    decoder.prefixes = PrefixCache(0)
+    monkeypatch.setattr(engine, "end_ids", frozenset())
+    seen, fill, step = Storages(monkeypatch), decoder._fill, decoder._step
+    shares: dict[int, list[tuple[float, float]]] = {}
+
+    def filled(under: UnderWay, choose: Any) -> None:
+        joining = bool(under.rows and under.filling)
+        fill(under, choose)
+        if joining and under.rows:
+            reading = [tokens * len(one.prompts) for one in under.filling if one.cache is not None]
+            assert seen.held <= 1.2 * slot * (sum(under.rows.lengths) + sum(reading))
+
+    def stepped(rows: Rows) -> torch.Tensor:
+        logits: torch.Tensor = step(rows)
+        in_use = slot * sum(rows.lengths)
+        shares.setdefault(len(rows), []).append((seen.held / in_use, seen.peak / in_use))
+        seen.peak = seen.held
+        return logits
+
+    monkeypatch.setattr(decoder, "_fill", filled)
+    monkeypatch.setattr(decoder, "_step", stepped)
+    texts = ["".join(chr(97 + (7 * one + place) % 26) for place in range(tokens)) for one in range(count)]
+    lengths = [short + more, *[short] * (count - 1)]
+    engine.generate([Request(text=text, max_tokens=most) for text, most in zip(texts, lengths, strict=True)])
+    # the room for tokens ahead was used up once
+    assert len(shares[count]) > 128
+    assert max(held for held, _ in shares[count]) <= 1.2
+    assert max(peak for _, peak in shares[count]) <= 1.4
+    assert shares[1][min(more, len(shares[1])) - 1][0] < 2
+    chat.close()
