@@ -29,7 +29,9 @@ _SHORTEST = 64
 """Shortest base64 text that is taken for an image by its first characters, where no block says that it is one."""
 _SHORTEST_URL = 22
 """Characters below which text holds no image in any form."""
-_PLAIN = frozenset({type(None), bool, int, float})
+_PLAIN, _CONTAINERS = frozenset({type(None), bool, int, float}), frozenset({dict, list, tuple})
+_SHORT = 500
+"""Characters of a text up to which it is remembered what is shown of it: a thread's messages pass every node again."""
 
 # How base64 of PNG, JPEG, GIF, WebP, TIFF and AVIF or HEIC begins.
 _BEGINNINGS = ("iVBORw0KGg", "/9j/", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
@@ -83,7 +85,7 @@ def mask_images(value: Value) -> Value:
 def _walk(value: Any, above: set[int]) -> Any:
     kind = type(value)
     # most of what there is: looked at first, and without a call more
-    if kind in _PLAIN or (kind is str and len(value) < _SHORTEST_URL):
+    if kind in _PLAIN or (kind is str and len(value) < _SHORTEST_URL) or (kind in _CONTAINERS and not value):
         return value
     walk_in = _walker(kind)  # type: ignore[arg-type]  # types are hashable
     if walk_in is None:
@@ -122,7 +124,15 @@ def _walker(kind: type) -> Callable[[Any, set[int]], Any] | None:
 
 
 def _walk_text(value: str, above: set[int]) -> Any:
-    return value if len(value) < _SHORTEST_URL else _mask_text(value)
+    if len(value) < _SHORTEST_URL:
+        return value
+    shown = _remembered(value) if type(value) is str and len(value) <= _SHORT else _mask_text(value)
+    return value if shown == value else shown
+
+
+@lru_cache(maxsize=4096)
+def _remembered(text: str) -> str:
+    return _mask_text(text)
 
 
 def _walk_bytes(value: bytes | bytearray | memoryview, above: set[int]) -> Any:
