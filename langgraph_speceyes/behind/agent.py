@@ -147,7 +147,7 @@ class Agent:
         with in_force(self.policy):
             if self.local is None:
                 return returned(self._callee.invoke(given, config))
-            collected = Collected(self.keys)
+            collected = Collected(self.keys, given)
             for part in self.local.stream(
                 given, config, stream_mode=["updates", "values"], output_keys=list(self.channels)
             ):
@@ -159,7 +159,7 @@ class Agent:
         with in_force(self.policy):
             if self.local is None:
                 return returned(await self._callee.ainvoke(given, config))
-            collected = Collected(self.keys)
+            collected = Collected(self.keys, given)
             modes: Any = ["updates", "values"]
             async for part in self.local.astream(given, config, stream_mode=modes, output_keys=list(self.channels)):
                 collected.add(part)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langgraph.graph import START
+from langgraph.types import Overwrite
+
 from langgraph_speceyes.errors import ArgumentError
 
 INTERRUPT = "__interrupt__"
@@ -28,10 +31,16 @@ class Result:
 
 
 class Collected:
-    """The newest values of a run's stream, and which keys were written."""
+    """The newest values of a run's stream, and which keys were written.
 
-    def __init__(self, keys: frozenset[str]) -> None:
-        self._keys, self._values = keys, dict[str, Any]()
+    Args:
+        keys: The keys of the agent's state.
+        given: What the run is given: the values of one whose nodes write nothing, of which LangGraph shows none.
+    """
+
+    def __init__(self, keys: frozenset[str], given: object = None) -> None:
+        self._keys = keys
+        self._values = {key: value for key, value in _begun(given).items() if key in keys}
         self._written: set[str] = set()
         self._stopped = False
 
@@ -51,6 +60,14 @@ class Collected:
     def result(self) -> Result:
         """What the run has returned so far."""
         return Result(self._values, frozenset(self._written), self._stopped)
+
+
+def _begun(given: object) -> dict[str, Any]:
+    """The values that a run begins with, one by one or through its first node; none where it goes on."""
+    if not isinstance(given, Mapping):
+        return {}
+    set_to = {key: value.value if isinstance(value, Overwrite) else value for key, value in given.items()}
+    return {**set_to.pop(START, {}), **set_to}
 
 
 def returned(result: object) -> Result:

@@ -102,6 +102,14 @@ def replaced() -> Any:
     return graph(counts).compile(checkpointer=InMemorySaver()).with_fallbacks([graph(counts).compile()])
 
 
+def silent() -> StateGraph[Any, Any, Any, Any]:
+    """Writes nothing at all, as one does whose work is done elsewhere, or that leaves some questions alone."""
+    built: StateGraph[Any, Any, Any, Any] = StateGraph(Notes)
+    built.add_node("act", lambda state: None)
+    built.add_edge(START, "act")
+    return built
+
+
 QUESTION = "a question"
 AS_CHAT: Any = {"messages": "chat"}
 FINE: Any = [(QUESTION, {}), (QUESTION, {})]
@@ -124,6 +132,7 @@ CASES: dict[str, tuple[Callable[[], Any], Any]] = {
     "no limit that could be": (lambda: graph(counts), [(QUESTION, {"config": {"recursion_limit": 0}})]),
     "durability": (lambda: graph(counts), [(QUESTION, {"durability": "sync"})]),
     "an update beside an answer": (lambda: graph(asks), TOLD),
+    "nothing written": (silent, [({"messages": QUESTION, "user": "Ada", "notes": ["one"]}, {}), *FINE]),
     "messages changed in place": (lambda: graph(changes), FINE),
     "arrays beside messages": (lambda: graph(shows), [(QUESTION, {}), (Command(resume="yes"), {})] * 3),
     "a message of a role": (lambda: graph(counts), [(AS_CHAT, {}), (AS_CHAT, {})]),
