@@ -100,6 +100,8 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
                 "cache", "a cache beside cache_policy: the agent's own cannot be seen from within", None
             )
         front = FrontEnd(options, form=AnswerForm(known=False))
+        # the answer is put into the agent's form here: another question's call may tell that form at any moment
+        front.bypass.form = AnswerForm()
         self.gate, self.policy, self.tool_images = front.gate, options.policy, tool_images
         self.notes = front.notes
         self._beneath = nullcontext if options.trace_images else masked_beneath
@@ -209,10 +211,10 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             self._noted(both, records, None)
             return {**records, "decision": None, "speceyes_agent_began": time.time()}
         answer = found["messages"][-1].model_copy(update={"name": self._author()})
-        if self._form.known:
+        formed = self._formed(answer.text) if self._form.known else None
+        if formed is not None:
             self._noted(both, records, decision)
-            said = {**earlier, **self._form.read(answer.text)}
-            return {**records, **said, "decision": decision, "messages": [answer], "jump_to": "end"}
+            return {**records, **earlier, **formed, "decision": decision, "messages": [answer], "jump_to": "end"}
         # only a call of the agent's model shows in which form the agent answers
         self._runs.propose(query_id(both), answer, decision)
         return {**records, **earlier, "decision": None, "speceyes_agent_began": time.time()}
@@ -232,15 +234,20 @@ class SpecEyesMiddleware(AgentMiddleware[SpecEyesAgentState, Any, Any]):
             return None
         answer, decision = proposed
         state: Any = request.state
-        try:
-            formed = self._form.read(answer.text)
-        except ValueError:
+        if (formed := self._formed(answer.text)) is None:
             self._noted(state, {}, None)
             return None
         self._noted(state, {}, decision)
         self._runs.accept(key, decision)
         answer = answer.model_copy(update={"name": author})
         return ModelResponse(result=[answer], structured_response=formed.get(STRUCTURED))
+
+    def _formed(self, text: str) -> dict[str, Any] | None:
+        """What an answer is beside a message; None where it has not the form that the agent answers in."""
+        try:
+            return self._form.read(text)
+        except ValueError:
+            return None
 
     def _pinned(self, request: Any) -> Any:
         """The call of a tool, told of the question's images: an agent's own messages may hide or remove them."""

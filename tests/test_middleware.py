@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 from PIL import Image
+from pydantic import BaseModel, field_validator
 
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question, visual_tools
 from langgraph_speceyes.agent import is_user
@@ -264,3 +268,71 @@ class Calling(Scripted):
             call = {"name": "look", "args": {}, "id": "1"}
             made.generations[0].message = AIMessage("", tool_calls=[call])
         return made
+
+
+class Formed(Looking):
+    """Answers in the form that it is bound to."""
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        result = super()._generate(messages)
+        call = {"name": kwargs["tools"][0].name, "args": {"colour": "red", "shape": "round"}, "id": "1"}
+        result.generations[0].message = AIMessage("", tool_calls=[{**call, "type": "tool_call"}])  # type: ignore
+        return result
+
+
+class Known(BaseModel):
+    """A form whose own check raises what is no `ValueError`."""
+
+    colour: str
+
+    @field_validator("colour")
+    @classmethod
+    def known(cls, value: str) -> str:
+        return {"red": "red"}[value]
+
+
+class Both(BaseModel):
+    colour: str
+    shape: str
+
+
+def test_a_form_that_refuses_the_answer_leaves_it_to_the_agent(picture: str) -> None:
+    bypass = SpecEyesMiddleware(speculator())
+    agent = create_agent(Formed(), middleware=[bypass], response_format=ToolStrategy(Known))
+    for _ in range(2):
+        found = agent.invoke({"messages": [image_question(picture, "What?")]})
+        assert (found["structured_response"], found["decision"]["route"]) == (Known(colour="red"), "fallback")
+
+
+def test_a_form_that_is_learned_while_a_question_is_under_way(picture: str) -> None:
+    asked, learned = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        if not asked.is_set():
+            asked.set()
+            assert learned.wait(20)
+
+    bypass = SpecEyesMiddleware(speculator(), judge=judge(0.1, before=wait), order="speculate_first")
+    agent = create_agent(Formed(), middleware=[bypass], response_format=ToolStrategy(Both))
+    given: Any = {"messages": [image_question(picture, "What?")]}
+    with ThreadPoolExecutor(1) as pool:
+        # its gate has accepted before the other's call tells the form, in which the answer is not
+        slow = pool.submit(agent.invoke, given)
+        assert asked.wait(20)
+        found = [agent.invoke(given)]
+        learned.set()
+        found.append(slow.result(20))
+    assert [one["structured_response"] for one in found] == [Both(colour="red", shape="round")] * 2
+    assert [one["decision"]["route"] for one in found] == ["fallback"] * 2
+
+
+def test_an_answer_that_another_middleware_throws_away_is_not_the_runs(picture: str) -> None:
+    class Twice(AgentMiddleware[Any, Any, Any]):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            handler(request)
+            return handler(request)
+
+    agent = create_agent(Looking(answer="looked"), middleware=[Twice(), SpecEyesMiddleware(speculator())])
+    found = agent.invoke({"messages": [image_question(picture, "What?")]})
+    assert (found["messages"][-1].text, found["decision"]["route"]) == ("looked", "fallback")
+    assert found["messages"][-1].response_metadata["speceyes"] == found["decision"]

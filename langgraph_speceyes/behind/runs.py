@@ -105,9 +105,9 @@ class Runs:
         self._of(key).proposed = (answer, decision)
 
     def proposed(self, key: str) -> tuple[AIMessage, Decision] | None:
-        """Take the answer that was kept."""
+        """Take the answer that was kept; one that was given earlier is not the run's any more."""
         run = self._of(key)
-        found, run.proposed = run.proposed, None
+        found, run.proposed, run.bypassed = run.proposed, None, None
         return found
 
     def accept(self, key: str, decision: Decision) -> None:

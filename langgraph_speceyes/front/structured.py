@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from langgraph_speceyes.contained import contained
 from langgraph_speceyes.foreign import cleaned
 
 STRUCTURED: Final = "structured_response"
@@ -55,12 +56,20 @@ def parse_answer(text: str, response_format: Any) -> Any:
     schema = given if isinstance(given, type) else getattr(given, "schema", given)
     if isinstance(schema, dict):
         raise ValueError("a JSON schema tells no type to read the answer into")
+    try:
+        with contained():
+            return _parsed(text, schema)
+    except Exception as error:  # a type's own validators may raise anything
+        raise ValueError(f"the answer is no {getattr(schema, '__name__', schema)}") from cleaned(error)
+
+
+def _parsed(text: str, schema: Any) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(schema)
     try:
         return adapter.validate_json(text)
-    except ValidationError as error:
+    except ValidationError:
         if (only := _only_field(schema)) is None:
-            raise ValueError(f"the answer is no {getattr(schema, '__name__', schema)}") from cleaned(error)
+            raise
     return adapter.validate_python({only: text})
 
 
