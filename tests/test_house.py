@@ -34,7 +34,7 @@ FLOORS = (
     ("images",),
     ("contained", "files"),
     ("errors",),
-    ("foreign",),
+    ("foreign", "usage"),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -32,6 +32,7 @@ from langgraph_speceyes.nodes import SubgraphNode
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.state import Decision, SpecEyesState, query_id
 from langgraph_speceyes.tracing import RunNotes
+from langgraph_speceyes.usage import usage
 
 OutputMode = Literal["full_history", "last_message"]
 OUTPUT_MODES: tuple[OutputMode, ...] = ("full_history", "last_message")
@@ -231,8 +232,8 @@ def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, 
 
 def written_tokens(messages: Sequence[Any]) -> dict[str, int]:
     """Tokens by an agent's own messages: of models that no callback sees, on a server or called without LangChain."""
-    found = [m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
-    return {"input": sum(u["input_tokens"] for u in found), "output": sum(u["output_tokens"] for u in found)}
+    found = [usage(m) for m in messages if isinstance(m, AIMessage)]
+    return {kind: sum(one[kind] for one in found) for kind in ("input", "output")}
 
 
 def _tool_call(message: ToolMessage, arguments: dict[str, Any] | None) -> dict[str, Any]:

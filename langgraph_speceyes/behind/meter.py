@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langgraph_speceyes.contained import Passing
 from langgraph_speceyes.state import Hedge
+from langgraph_speceyes.usage import usage
 
 MOST_PAUSED = 10_000
 
@@ -153,9 +154,8 @@ class Meter(BaseCallbackHandler):
         for generations in response.generations:
             for one in generations[:1]:
                 if isinstance(one, ChatGeneration) and isinstance(one.message, AIMessage):
-                    found = one.message.usage_metadata
-                    if found:
-                        self._count(input_tokens=found["input_tokens"], output_tokens=found["output_tokens"])
+                    found = usage(one.message)
+                    self._count(input_tokens=found["input"], output_tokens=found["output"])
 
     def _count(self, **more: int) -> None:
         with self._lock:

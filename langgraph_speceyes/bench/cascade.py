@@ -18,12 +18,13 @@ from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
-from langgraph_speceyes.front.calling import logprob_content, usage
+from langgraph_speceyes.front.calling import logprob_content
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, inline_images
 from langgraph_speceyes.models.overview import pixels_for
 from langgraph_speceyes.prompts import MAX_ANSWER_TOKENS, Prompts, front_end_prompt, system_message
 from langgraph_speceyes.scoring import is_end_token
 from langgraph_speceyes.state import Decision
+from langgraph_speceyes.usage import usage
 
 RULE_OF_THUMB = 0.9
 """The threshold of somebody who has not measured anything."""

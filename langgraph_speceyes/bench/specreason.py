@@ -19,10 +19,11 @@ from pydantic import Field, PrivateAttr
 
 from langgraph_speceyes.agent.protocols.thyme import CONTINUED, is_open, joined
 from langgraph_speceyes.errors import ArgumentError, describe_error
-from langgraph_speceyes.front.calling import logprob_content, usage
+from langgraph_speceyes.front.calling import logprob_content
 from langgraph_speceyes.images import ResizeRule
 from langgraph_speceyes.scoring.answer import TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
+from langgraph_speceyes.usage import usage
 
 THRESHOLD = 7
 RATING = (

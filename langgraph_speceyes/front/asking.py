@@ -13,12 +13,13 @@ from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import ImageError, PhaseError, describe_error
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.foreign import cleaned
-from langgraph_speceyes.front.calling import ModelCall, usage
+from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.scope import call_key
 from langgraph_speceyes.models.hosted import explain
 from langgraph_speceyes.prompts import front_end_prompt
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Phase, SpecEyesState, query_of
+from langgraph_speceyes.usage import usage
 
 NO_TOKENS = {"input": 0, "output": 0}
 

@@ -305,12 +305,6 @@ def logprob_content(message: AIMessage) -> list[dict[str, Any]]:
     return list(content)
 
 
-def usage(message: AIMessage) -> dict[str, int]:
-    """Tokens read and written, zero where the model does not say."""
-    found = message.usage_metadata
-    return {"input": found["input_tokens"] if found else 0, "output": found["output_tokens"] if found else 0}
-
-
 def usage_metadata(tokens: Mapping[str, int]) -> UsageMetadata | None:
     """The same in LangChain's words, for cost tracking; None where the model did not say."""
     read, wrote = tokens["input"], tokens["output"]

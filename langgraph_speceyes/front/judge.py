@@ -11,11 +11,12 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.asking import AskingPhase
-from langgraph_speceyes.front.calling import ModelCall, logprob_content, usage
+from langgraph_speceyes.front.calling import ModelCall, logprob_content
 from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import tool_need
 from langgraph_speceyes.scoring.answer import TokenLogprobs
 from langgraph_speceyes.state import Judgment, SpecEyesState, settings_of
+from langgraph_speceyes.usage import usage
 
 
 class Judge(AskingPhase):

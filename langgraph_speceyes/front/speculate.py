@@ -14,10 +14,11 @@ from langgraph_speceyes.depths import at_depth, depth_shown, depth_update, depth
 from langgraph_speceyes.errors import AnswerError
 from langgraph_speceyes.foreign import masked_text
 from langgraph_speceyes.front.asking import AskingPhase
-from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart, usage
+from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart
 from langgraph_speceyes.prompts import Prompts, system_message
 from langgraph_speceyes.scoring import AnswerScore, Gate, score_answer, spoken
 from langgraph_speceyes.state import SpecEyesState, Speculation
+from langgraph_speceyes.usage import usage
 
 _SCORED = tuple(one.name for one in fields(AnswerScore))
 

@@ -181,3 +181,25 @@ def test_the_agents_mean_is_of_all_its_runs(runs: list[tuple[int, int]]) -> None
 def test_what_are_no_prices_is_named(prices: Any) -> None:
     with pytest.raises(ArgumentError, match="prices: expected a mapping of agent, judge, speculator"):
         create_speceyes(Agent().graph, speculator=speculator(), prices=prices)
+
+
+ODD: list[Any] = [{"input_tokens": None, "output_tokens": None}, {"input_tokens": math.nan}, {"output_tokens": -1}, "7"]
+
+
+@pytest.mark.parametrize("said", ODD, ids=repr)
+@pytest.mark.parametrize("gap", [40.0, 0.01])
+def test_what_is_no_number_of_tokens_counts_as_not_said(asks: Any, said: Any, gap: float) -> None:
+    class Odd(Bare):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            result = super()._generate(*args, **kwargs)
+            # no check of LangChain's sees what is set later
+            result.generations[0].message.usage_metadata = said  # type: ignore[attr-defined]
+            return result
+
+    small = Odd(content=speculator(gap).content)
+    around = create_speceyes(create_agent(Odd()), speculator=small, prices=PRICES).compile()
+    within = create_agent(Odd(), middleware=[SpecEyesMiddleware(small, prices=PRICES)])
+    for one in (around, within):
+        decision = one.invoke(asks(SURE))["decision"]
+        assert decision["error"] is None
+        assert all(used == {"input": 0, "output": 0} for used in decision["tokens"].values())
