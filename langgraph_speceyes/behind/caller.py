@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -81,10 +81,14 @@ def apart(context: Any, schema: type[Any] | None, config: RunnableConfig | None)
         schema: What the agent wants.
         config: The config to run with.
     """
-    made = schema is not None and (issubclass(schema, BaseModel) if isinstance(schema, type) else False)
-    if schema is None or not isinstance(context, dict) or not (made or is_dataclass(schema)):
+    if not isinstance(schema, type) or not isinstance(context, dict):
         return context, config
-    named = schema.model_fields if made else schema.__dataclass_fields__
+    if issubclass(schema, BaseModel):
+        named = set(schema.model_fields)
+    elif is_dataclass(schema):
+        named = {field.name for field in fields(schema)}
+    else:
+        return context, config
     settings = {key: context[key] for key in KEYS if context.get(key) is not None and key not in named}
     own = schema(**{key: value for key, value in context.items() if key not in KEYS or key in named})
     if not settings:

@@ -45,9 +45,14 @@ def depth_seconds(record: Record, depth: int) -> float:
 
 
 def depth_cost(record: Record, depth: int) -> float:
-    """Seconds that a depth took of the whole: :func:`depth_seconds` and its phases' share of :func:`between_phases`."""
-    phases = sum(at_depth(phase, depth) in record["seconds"] for phase in _phases(depth))
-    return depth_seconds(record, depth) + phases * between_phases(record)
+    """Seconds that a depth took of the whole: :func:`depth_seconds` and its phases' share of what is between them."""
+    return phases_cost(record, *(at_depth(phase, depth) for phase in _phases(depth)))
+
+
+def phases_cost(record: Record, *phases: str) -> float:
+    """Seconds that phases took of the whole, each with :func:`between_phases`; 0 for those that did not run."""
+    taken = [record["seconds"][phase] for phase in phases if phase in record["seconds"]]
+    return float(sum(taken) + len(taken) * between_phases(record))
 
 
 def between_phases(record: Record) -> float:

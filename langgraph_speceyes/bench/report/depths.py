@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from langgraph_speceyes.bench.report.data import NOTHING, Loaded, judges_second
-from langgraph_speceyes.bench.routes import answered_at, between_phases, deepest, depth_cost, passed, reached
+from langgraph_speceyes.bench.routes import answered_at, deepest, depth_cost, passed, phases_cost, reached
 from langgraph_speceyes.bench.runs import DepthPart, Outcome
 from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped, share
 from langgraph_speceyes.calibration.latency import expected_latency
@@ -176,12 +176,12 @@ def _means(outcomes: Sequence[Outcome], most: int, default: _Means | None = None
     costs = [_mean([depth_cost(o, depth) for o in rows]) for depth, rows in enumerate(came)]
     back = [o for o in outcomes if answered_at(o) is None]
     # where nobody falls back it does not matter what the agent takes
-    agent_s = _mean([_seconds(o, "agent") for o in back])
+    agent_s = _mean([phases_cost(o, "agent") for o in back])
     if default is not None:
         accepted = [mine if rows else its for mine, its, rows in zip(accepted, default.accepted, came, strict=True)]
         costs = [mine if rows else its for mine, its, rows in zip(costs, default.costs, came, strict=True)]
         agent_s = agent_s if back else default.agent_s
-    judge_s = _mean([_seconds(o, "intake", "judge") for o in outcomes])
+    judge_s = _mean([phases_cost(o, "intake", "judge") for o in outcomes])
     return _Means(judge_s, share([passed(o) for o in outcomes]), accepted, costs, agent_s)
 
 
@@ -217,13 +217,7 @@ def _level(
 def _rest(outcome: Outcome, depth: int) -> float:
     """Seconds from a depth on."""
     before = sum(depth_cost(outcome, earlier) for earlier in range(depth))
-    return outcome["seconds"]["total"] - _seconds(outcome, "intake", "judge") - before
-
-
-def _seconds(outcome: Outcome, *phases: str) -> float:
-    """What these phases took, and the graph between them."""
-    taken = [outcome["seconds"][phase] for phase in phases if phase in outcome["seconds"]]
-    return sum(taken) + len(taken) * between_phases(outcome)
+    return outcome["seconds"]["total"] - phases_cost(outcome, "intake", "judge") - before
 
 
 def _auroc(outcomes: Sequence[Outcome], parts: Sequence[DepthPart]) -> Estimate:
