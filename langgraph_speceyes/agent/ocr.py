@@ -25,6 +25,10 @@ TILE = 576
 MAX_TILES = 3
 """Most parts along each side, whatever the image's size."""
 TILE_OVERLAP = 128
+LINE_WIDTH = 96
+"""Pixels to which the recogniser pads a line, scaled to a height of 48. The engine's own 320 takes twice as long for a
+word and reads no better: 379 of 400 strings of 1 to 20 characters in 34 fonts, 378 with this; and of icons, which are no
+text, it reads five times as many."""
 MAX_ASPECT = 40
 """Sides ratio beyond which the shorter side is padded; the engine fails at about 60."""
 ROW_TOLERANCE = 10
@@ -125,6 +129,7 @@ class _Engine:
                 "Global.text_score": MIN_SCORE,
                 "Det.limit_type": "max",
                 "Det.limit_side_len": DETECTION_SIDE,
+                "Rec.rec_img_shape": [3, 48, LINE_WIDTH],
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }

@@ -87,19 +87,19 @@ def _resolve(ref: ImageRef, policy: ImagePolicy, argument: str) -> Path:
     if len(given) > MAX_PATH:
         raise ImageError(argument, f"a path of at most {MAX_PATH} characters", shown)
     # Roots first: whether a path outside them exists, and what it is, is not for the caller to learn.
-    outside = ImageError(argument, "a path inside the policy's roots", shown)
+    inside = "a path inside the policy's roots"
     if policy.roots == ():
-        raise outside
+        raise ImageError(argument, inside, shown)
     try:
         path = Path(given).resolve()
         if policy.roots is not None and not any(path.is_relative_to(root.resolve()) for root in policy.roots):
-            raise outside
+            raise ImageError(argument, inside, shown)
         status = path.stat()
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
         if policy.roots is not None and not isinstance(error, FileNotFoundError):
-            raise outside from None
+            raise ImageError(argument, inside, shown) from None
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ImageError(argument, "an image file", f"{shown} ({reason})") from error
     if not stat.S_ISREG(status.st_mode):
