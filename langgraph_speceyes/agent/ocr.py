@@ -27,8 +27,8 @@ MAX_TILES = 3
 TILE_OVERLAP = 128
 LINE_WIDTH = 96
 """Pixels to which the recogniser pads a line, scaled to a height of 48. The engine's own 320 takes twice as long for a
-word and reads no better: 379 of 400 strings of 1 to 20 characters in 34 fonts, 378 with this; and of icons, which are no
-text, it reads five times as many."""
+word and reads no better (379 of 400 strings of 1 to 20 characters in 34 fonts; 378 with this), and takes five times as
+many icons for text."""
 MAX_ASPECT = 40
 """Sides ratio beyond which the shorter side is padded; the engine fails at about 60."""
 ROW_TOLERANCE = 10
