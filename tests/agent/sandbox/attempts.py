@@ -277,8 +277,8 @@ for folder in [os.path.dirname(module.__file__), os.path.dirname(os.__file__), o
         27,
         "leave a file for another trajectory",
         "pool",
-        "open(temp_output_dir + 'left.txt', 'w').write('x')\ntry: open('/dev/shm/left', 'w').write('x')\nexcept OSError: pass",
-        next="for p in (temp_output_dir + 'left.txt', '/dev/shm/left'):\n    if os.path.exists(p): print('ESCAPED', p)",
+        "open(temp_output_dir + 'left.txt', 'w').write('x')\ntry: open('/dev/shm/{socket}', 'w').write('x')\nexcept OSError: pass",
+        next="for p in (temp_output_dir + 'left.txt', '/dev/shm/{socket}'):\n    if os.path.exists(p): print('ESCAPED', p)",
         other=True,
     ),
     Attempt(
