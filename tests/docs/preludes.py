@@ -94,11 +94,11 @@ def gate(pair: Pair, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def own_questions(pair: Pair, folder: Path) -> dict[str, Any]:
-    """`questions.jsonl`, with images for both halves."""
+def own_questions(pair: Pair | None, folder: Path, each: int = 5) -> dict[str, Any]:
+    """`questions.jsonl`, with images for both halves, and so many questions of two splits."""
     rows = []
     for split in ("relations", "existence"):
-        for number, question in enumerate(questions(split, "calibration", 5)):
+        for number, question in enumerate(questions(split, "calibration", each)):
             image = f"{split}-{number}.png"
             question.render().resize((384, 384)).save(folder / image)
             rows.append({"image": image, "question": question.stem, "answer": question.key, "split": split})
@@ -114,7 +114,7 @@ def journal(pair: Pair, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def shadow_journal(pair: Pair, folder: Path) -> dict[str, Any]:
+def shadow_journal(pair: Pair | None, folder: Path) -> dict[str, Any]:
     """`traffic.db` with 300 more questions in shadow, on half of which the small model is sure and right."""
     drain()
     shadow_traffic(folder / "traffic.db", stream(300))

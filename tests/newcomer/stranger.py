@@ -35,7 +35,8 @@ EXPECTED = {
 BRINGS = """
 from pathlib import Path
 from tests.docs.preludes import own_questions, shadow_journal
-own_questions(None, Path("."))
+# half of them are enough for the promise that README asks for
+own_questions(None, Path("."), each=200)
 shadow_journal(None, Path("."))
 """
 """Makes the reader's own questions and journal."""
