@@ -12,7 +12,7 @@ import numpy as np
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import embedded
 from langgraph_speceyes.bench.methods import METHODS, Models
-from langgraph_speceyes.bench.routes import answered_at, deepest, depth_seconds, passed, reached
+from langgraph_speceyes.bench.routes import answered_at, deepest, depth_cost, passed, phases_cost, reached
 from langgraph_speceyes.bench.runner import evaluate
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.calibration.latency import expected_latency
@@ -57,7 +57,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     Returns:
         Accuracy, mean and 95th-percentile latency and tool steps of both; speed-up; screening ratio (beta) and
         acceptance rate (alpha); routes; and the latency ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` that the
-        paper predicts from the measured costs.
+        paper predicts from the measured costs: intake and the time between phases are among them, and ``L_agent`` is
+        the agent's over the questions that fell back.
 
     Raises:
         SpecEyesError: No question was run.
@@ -67,13 +68,15 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         raise SpecEyesError("no question was run")
     gated = [o for o in speceyes if passed(o)]
     beta = len(gated) / len(speceyes)
-    cost_judge = _mean([o["seconds"].get("judge", 0.0) for o in speceyes])
+    cost_judge = _mean([phases_cost(o, "intake", "judge") for o in speceyes])
     depths = []
     for depth in range(deepest(speceyes) + 1):
         came = [o for o in speceyes if reached(o, depth)]
         accepted = [answered_at(o) == depth for o in came]
-        depths.append((_mean([depth_seconds(o, depth) for o in came]), _mean(accepted)))
+        depths.append((_mean([depth_cost(o, depth) for o in came]), _mean(accepted)))
     alpha, bypassed = depths[0][1], [o for o in speceyes if o["route"] == "bypass"]
+    back = {o["id"] for o in speceyes if o["route"] == "fallback"}
+    behind = [o["seconds"]["total"] for o in agent if not back or o["id"] in back]
     one, two = _figures(agent), _figures(speceyes)
     return {
         "queries": len(speceyes),
@@ -89,7 +92,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "rejected": sum(passed(o) and o["route"] == "fallback" for o in speceyes),
         },
         "tool_calls": dict(sorted(Counter(tool for o in speceyes for tool in _tools(o)).items())),
-        "predicted_latency_s": expected_latency(cost_judge, beta, depths, one["latency_mean_s"]),
+        "predicted_latency_s": expected_latency(cost_judge, beta, depths, _mean(behind)),
         "threshold": speceyes[0]["threshold"],
         "score": speceyes[0]["score"],
     }

@@ -19,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench import statistics
+from langgraph_speceyes.bench.demo import summary
 from langgraph_speceyes.bench.report import figures, write_report
 from langgraph_speceyes.bench.report.cases import timeline
 from langgraph_speceyes.bench.report.data import Loaded, busy_shares, judges_second, load
@@ -188,10 +189,32 @@ def test_beta_alpha_and_the_predicted_latency() -> None:
     found = cell(mine, agent, shares_of(loaded([*agent, *mine]))).routes
     assert found is not None
     assert (found.beta.value, found.alpha.value, found.trouble) == (pytest.approx(0.6), pytest.approx(0.5), 1)
-    assert (found.judge_s, found.speculate_s, found.agent_s) == (pytest.approx(0.1), pytest.approx(0.2), 2.0)
-    assert found.predicted_s == pytest.approx(0.1 + 0.6 * 0.2 + (1 - 0.6 * 0.5) * 2)
-    assert cell(mine, [], shares_of(loaded(mine))).routes.predicted_s is None
+    assert (found.judge_s, found.speculate_s, found.agent_s) == pytest.approx((0.1, 0.2, 2.0))
     assert cell(agent, agent, shares_of(loaded(agent))).routes is None
+
+
+def costly(id: str, by: str, route: str, seconds: dict[str, float]) -> Outcome:
+    """An outcome between whose phases there is time, too."""
+    return decided(id, by, route, seconds={**seconds, "total": sum(seconds.values()) + 0.01 * len(seconds)})
+
+
+def test_the_formula_has_all_costs_and_the_agent_where_it_answered() -> None:
+    kinds = [
+        ("gate", "bypass", {"intake": 0.03, "judge": 0.1, "speculate": 0.2, "gate": 0.01}),
+        ("judge", "fallback", {"intake": 0.05, "judge": 0.1, "agent": 3.0}),
+        ("gate", "fallback", {"intake": 0.03, "judge": 0.1, "speculate": 0.3, "gate": 0.01, "agent": 2.0}),
+    ]
+    mine = [costly(f"{k}", *kinds[k % 3]) for k in range(30)]
+    agent = [answered("agent", o["id"], RIGHT, o["seconds"].get("agent", 1.0)) for o in mine]
+    took = np.asarray([o["seconds"]["total"] for o in mine])
+    # with the means of one half the formula is that half's own mean, and it is held against the other's
+    one, other = np.array_split(np.random.default_rng(0).permutation(len(mine)), 2)
+    routes = cell(mine, agent, shares_of(loaded([*agent, *mine]))).routes
+    assert routes is not None
+    assert (routes.predicted_s, routes.measured_s) == pytest.approx((took[one].mean(), took[other].mean()))
+    assert routes.agent_s == pytest.approx(2.51)
+    # the agent alone takes as long as behind the bypass but for what is between the phases
+    assert summary([*agent, *mine])["predicted_latency_s"] == pytest.approx(took.mean(), abs=0.01)
 
 
 def test_a_judge_that_comes_second_has_no_beta() -> None:

@@ -17,8 +17,8 @@ from langgraph_speceyes.bench.report.data import (
     judges_second,
     same,
 )
+from langgraph_speceyes.bench.report.depths import split_depths
 from langgraph_speceyes.bench.report.published import Cycle, YesNo, cycle, yes_no
-from langgraph_speceyes.bench.routes import answered_at, depth_seconds, passed
 from langgraph_speceyes.bench.runs import BAD_ROW, Outcome
 from langgraph_speceyes.bench.statistics import (
     Estimate,
@@ -30,7 +30,6 @@ from langgraph_speceyes.bench.statistics import (
     sums,
     total_speedup,
 )
-from langgraph_speceyes.calibration.latency import expected_latency
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,14 @@ class Routes:
     Attributes:
         beta: Share that the judge let pass (screening ratio).
         alpha: Share of those that the gate accepted.
-        judge_s: ``c_J``, mean seconds of the judgment.
-        speculate_s: ``c_S``, mean seconds of speculation and gate where they ran.
-        agent_s: ``L_agent``, mean seconds of the method `agent` on the same questions; None without it.
-        predicted_s: ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` (paper, section 3); None without the agent.
+        judge_s: ``c_J``, mean seconds of intake and judgment.
+        speculate_s: ``c_S``, mean seconds of speculation and gate where they ran. Like ``c_J`` with as much of the time
+            between a question's phases.
+        agent_s: ``L_agent``, mean seconds of the agent behind the bypass over the questions that fell back; None where
+            none did.
+        predicted_s: ``c_J + beta * c_S + (1 - beta * alpha) * L_agent`` (paper, section 3), with the means of one half
+            of the questions.
+        measured_s: Mean latency of the other half.
         trouble: Questions that a failure of the front end sent to the agent.
     """
 
@@ -52,7 +55,8 @@ class Routes:
     judge_s: float
     speculate_s: float
     agent_s: float | None
-    predicted_s: float | None
+    predicted_s: float
+    measured_s: float
     trouble: int
 
 
@@ -320,7 +324,7 @@ def _cell(asked: Sequence[_Asked]) -> tuple[Cell, _Split]:
         lost=sum(b["right"] and not a["right"] for a, b in pairs),
         won=sum(a["right"] and not b["right"] for a, b in pairs),
         bypassed=share(decided),
-        routes=_routes(outcomes, [b["seconds"]["total"] for _, b, *_ in both]),
+        routes=_routes(outcomes),
     )
     return found, _Split(accuracy, right, seconds, shared)
 
@@ -346,24 +350,18 @@ def _difference(means: Floats) -> Floats:
     return np.asarray(means[..., 0] - means[..., 1])
 
 
-def _routes(outcomes: Sequence[Outcome], agent_s: Sequence[float]) -> Routes | None:
-    decided = [o for o in outcomes if o["route"] is not None]
+def _routes(outcomes: Sequence[Outcome]) -> Routes | None:
+    decided = [o for o in outcomes if o["route"] is not None and "total" in o["seconds"]]
     if not decided or outcomes[0]["method"].partition(":")[0] == SPECULATOR or judges_second(outcomes):
         return None
     if any("depths" in o for o in decided):
         # with looks it is told by depth
         return None
-    gated = [o for o in decided if passed(o)]
-    beta, alpha = share([passed(o) for o in decided]), share([answered_at(o) == 0 for o in gated])
-    judge = float(np.mean([o["seconds"].get("judge", 0.0) for o in decided]))
-    front = [depth_seconds(o, 0) for o in gated]
-    speculate = float(np.mean(front)) if front else 0.0
-    alone = float(np.mean(agent_s)) if agent_s else None
-    chances = beta.value or 0.0, [(speculate, alpha.value or 0.0)]
-    predicted = None if alone is None else expected_latency(judge, *chances, alone)
-    return Routes(
-        beta, alpha, judge, speculate, alone, predicted, trouble=sum(o["trouble"] is not None for o in decided)
-    )
+    found = split_depths(outcomes[0]["split"], decided, 0)
+    (only,) = found.levels
+    trouble = sum(o["trouble"] is not None for o in decided)
+    costs = found.judge_s, only.cost_s, found.agent_s
+    return Routes(found.beta, only.accepted, *costs, found.predicted_s, found.measured_s, trouble)
 
 
 def _incomplete(run: Loaded) -> list[str]:

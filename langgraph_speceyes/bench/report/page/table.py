@@ -140,9 +140,7 @@ def _routes(report: Report, names: Sequence[str]) -> Grid | None:
             cell = row.cells.get(column(*key))
             if cell is None or (found := cell.routes) is None:
                 continue
-            off = None
-            if found.predicted_s and cell.seconds.value:
-                off = 100 * (cell.seconds.value / found.predicted_s - 1)
+            off = 100 * (found.measured_s / found.predicted_s - 1) if found.predicted_s else None
             rows.append(
                 [
                     (name, ""),
@@ -150,8 +148,7 @@ def _routes(report: Report, names: Sequence[str]) -> Grid | None:
                     shown(found.beta, 1, 2),
                     shown(found.alpha, 1, 2),
                     *(number(value, 3) for value in (found.judge_s, found.speculate_s, found.agent_s)),
-                    number(found.predicted_s, 3),
-                    shown(cell.seconds, 1, 3),
+                    *(number(value, 3) for value in (found.predicted_s, found.measured_s)),
                     NONE if off is None else (f"{off:+.0f} %", ""),
                     (str(found.trouble), ""),
                 ]
@@ -166,10 +163,11 @@ def _routes(report: Report, names: Sequence[str]) -> Grid | None:
         ],
         rows,
         names=2,
-        note="beta is the share that the judge let pass, alpha the share of those that the gate accepted. Predicted is "
-        "the paper's c_J + beta c_S + (1 - beta alpha) L_agent from the mean costs beside it, L_agent being the mean "
-        "latency of the method agent on the same questions. It assumes that the questions which fall back take as long "
-        "as the others; the judge keeps the long ones, so the measured latency can be above it.",
+        note="beta is the share that the judge let pass, alpha the share of those that the gate accepted. c_J is "
+        "intake and judgment, c_S speculation and gate, each with its share of the time between phases, L_agent the agent's "
+        "mean behind the bypass, over the questions that fell back. Predicted is the paper's c_J + beta c_S + "
+        "(1 - beta alpha) L_agent with the means of one half of the questions, drawn at random, measured the mean "
+        "latency of the other half.",
     )
 
 
