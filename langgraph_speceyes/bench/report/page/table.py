@@ -164,10 +164,10 @@ def _routes(report: Report, names: Sequence[str]) -> Grid | None:
         rows,
         names=2,
         note="beta is the share that the judge let pass, alpha the share of those that the gate accepted. c_J is "
-        "intake and judgment, c_S speculation and gate, each with its share of the time between phases, L_agent the agent's "
-        "mean behind the bypass, over the questions that fell back. Predicted is the paper's c_J + beta c_S + "
-        "(1 - beta alpha) L_agent with the means of one half of the questions, drawn at random, measured the mean "
-        "latency of the other half.",
+        "intake and judgment, c_S speculation and gate, each with its share of the time between phases, L_agent the "
+        "agent's mean behind the bypass, over the questions that fell back. Predicted is the paper's "
+        "c_J + beta c_S + (1 - beta alpha) L_agent with the means of one half of the questions, drawn at random, "
+        "measured the mean latency of the other half.",
     )
 
 
