@@ -287,11 +287,14 @@ class Blocks:
             number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
-        with os.fdopen(number, "rb") as file:
+        try:
             status = os.fstat(number)
             if not stat.S_ISREG(status.st_mode) or status.st_size > room:
                 return None
-            return file.read(room)
+            with os.fdopen(number, "rb", closefd=False) as file:
+                return file.read(room)
+        finally:
+            os.close(number)
 
 
 def once(request: str, result: str, printed: str) -> None:

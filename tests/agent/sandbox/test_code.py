@@ -96,6 +96,14 @@ def test_which_images_come_back(tool: CodeTool, ref: ImageRef, code: str, count:
     tool.close(code)
 
 
+@pytest.mark.parametrize("named", ["processed_path = folder", "print('the crops are in', folder)"])
+def test_a_folder_that_is_named_is_no_image(tool: CodeTool, named: str) -> None:
+    code = f"folder = temp_output_dir + 'crops'\nos.makedirs(folder)\n{named}"
+    outcome = tool.run(code, trajectory=named)
+    assert (outcome.error, outcome.images) == (None, ())
+    assert tool.run("print(folder)", trajectory=named, earlier=[code]).replayed == 0
+
+
 def test_errors_are_in_the_text_and_leave_no_variables(tool: CodeTool) -> None:
     failed = tool.run("left = 1\nprint('before')\n{}['key']", trajectory="b")
     assert (failed.error, failed.failure) == ("KeyError: 'key'", "exception")
