@@ -205,14 +205,17 @@ class Blocks:
         self.kept = 0
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """The files of the folder for outputs: when each was changed, and its size."""
-        found = {}
-        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if entry.is_file(follow_symlinks=False):
-                        status = entry.stat(follow_symlinks=False)
-                        found[entry.path] = (status.st_mtime_ns, status.st_size)
+        """The files in the folder for outputs and below it: when each was changed, and its size."""
+        found, folders = {}, [self.folder]
+        while folders:
+            with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif entry.is_file(follow_symlinks=False):
+                            status = entry.stat(follow_symlinks=False)
+                            found[entry.path] = (status.st_mtime_ns, status.st_size)
         return found
 
     def run(self, code: str) -> None:
@@ -254,22 +257,48 @@ class Blocks:
         self.link.send(header, *(data for _, data in found))
 
     def images(self, before: Any, printed: str, old: dict[str, tuple[int, int]]) -> list[tuple[str, bytes]]:
-        """What the block returns: what it says, else what it printed, else what is new."""
-        now, folder = self.files(), re.escape(self.folder)
-        said = self.names.get("processed_path")
+        """What the block returns: what it says, else what it printed, else what is new; each as far as it is there."""
+        now, said = self.files(), self.names.get("processed_path")
         changed = {path for path, status in now.items() if old.get(path) != status}
-        paths: list[str] = []
+        named: list[str] = []
         if said is not None:
             with contextlib.suppress(Exception):
                 given = [said] if isinstance(said, (str, os.PathLike)) else said
-                paths = [os.path.normpath(os.path.join(self.folder, os.fspath(path))) for path in given]
+                named = [self.place(os.fspath(path)) for path in given]
             if said is before:
-                paths = [path for path in paths if path in changed]
-        if not paths:
-            paths = [os.path.normpath(path) for path in re.findall(folder + r"/[^\s'\"\])},;]+", printed)]
-        if not paths:
-            paths = sorted(changed, key=lambda path: (now[path][0], path))
-            paths = [path for path in paths if path.lower().endswith(SUFFIXES)]
+                named = [path for path in named if path in changed]
+        new = sorted(changed, key=lambda path: (now[path][0], path))
+        new = [path for path in new if path.lower().endswith(SUFFIXES)]
+        for paths in (named, self.shown(printed, now), new):
+            if found := self.contents(paths):
+                return found
+        return []
+
+    def place(self, path: str) -> str:
+        """A path of the code's as a path in the folder for outputs, where it leads there."""
+        path = os.path.normpath(os.path.join(self.folder, path))
+        at, name = os.path.split(path)
+        if not path.startswith(self.folder + "/"):
+            # /tmp is that folder too
+            home, at = os.path.realpath(self.folder), os.path.realpath(at)
+            if at == home or at.startswith(home + "/"):
+                return f"{self.folder}{at[len(home) :]}/{name}"
+        return path
+
+    def shown(self, printed: str, now: dict[str, tuple[int, int]]) -> list[str]:
+        """The files whose paths were printed: names may hold blanks, and anything may stand behind them."""
+        printed, begin = re.sub("/{2,}", "/", printed), self.folder + "/"
+        longest = sorted(now, key=len, reverse=True)
+        found, at = [], printed.find(begin)
+        while at >= 0:
+            path = next((path for path in longest if printed.startswith(path, at)), begin)
+            if path != begin:
+                found.append(path)
+            at = printed.find(begin, at + len(path))
+        return found
+
+    def contents(self, paths: list[str]) -> list[tuple[str, bytes]]:
+        """Those of some files that may be returned, as many as there is room for."""
         found: list[tuple[str, bytes]] = []
         room = self.setup["image_bytes"]
         for path in dict.fromkeys(paths):

@@ -88,6 +88,16 @@ def test_variables_stay_and_a_crop_comes_back(tool: CodeTool, ref: ImageRef, pic
         ("cv2.imwrite(temp_output_dir + 'c.png', cv2.imread(image_path)[:50, :60])", 1),
         ("print('nothing')", 0),
         ("processed_path = image_path", 1),
+        ("p = temp_output_dir + 'crop.png'\nImage.new('RGB', (40, 40)).save(p)\nprint(f'Saved to {p}.')", 1),
+        ("p = temp_output_dir + '/crop.png'\nImage.new('RGB', (40, 40)).save(p)\nprint(f'`{p}`: the crop')", 1),
+        ("p = temp_output_dir + 'crop (1).png'\nImage.new('RGB', (40, 40)).save(p)\nprint(p)", 1),
+        ("for n in '', '1', '12': Image.new('L', (40, 40)).save(n + 'i.png')\nprint(temp_output_dir + '12i.png!')", 1),
+        ("processed_path = '/tmp/crop.png'\nImage.new('RGB', (40, 40)).save(processed_path)", 1),
+        ("Image.new('RGB', (40, 40)).save('made.png')\nprocessed_path = temp_output_dir + 'never.png'", 1),
+        ("os.makedirs('crops')\nfor n in 'ab': Image.new('RGB', (40, 40)).save(f'crops/{n}.png')", 2),
+        ("os.mkdir('/tmp/a b')\nprocessed_path = ['/tmp/a b/c.png']\nImage.new('L', (40, 40)).save('a b/c.png')", 1),
+        ("os.symlink('/etc', 'out')\nprocessed_path = 'out/hostname'\nprint(temp_output_dir + 'a\\0b')", 0),
+        ("processed_path = '/tmp/a\\0b.png'", 0),
     ],
 )  # fmt: skip
 def test_which_images_come_back(tool: CodeTool, ref: ImageRef, code: str, count: int) -> None:
