@@ -21,6 +21,7 @@ import signal
 import stat
 import struct
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Protocol
@@ -171,8 +172,10 @@ def libraries(setup: dict[str, Any], required: bool = True) -> tuple[dict[str, A
     return names, seeds
 
 
-def reading(link: Link, names: dict[str, Any]) -> Any:
-    """A function that has the host read the text of an image."""
+def reading(link: Link, names: dict[str, Any], most: int) -> Any:
+    """A function that has the host read the text of an image of at most so many bytes."""
+    # a request and its reply belong together, whichever thread asks
+    lock = threading.Lock()
 
     def ocr(image: Any) -> str:
         pillow = names["Image"]
@@ -180,10 +183,16 @@ def reading(link: Link, names: dict[str, Any]) -> Any:
             image = pillow.open(image)
         elif not isinstance(image, pillow.Image):
             image = pillow.fromarray(image)
-        data = io.BytesIO()
-        image.convert("RGB").save(data, "PNG", compress_level=1)
-        link.send({"call": "ocr", "sizes": [data.tell()]}, data.getvalue())
-        reply = link.receive()
+        image, data = image.convert("RGB"), io.BytesIO()
+        image.save(data, "PNG", compress_level=1)
+        if data.tell() > most:
+            data = io.BytesIO()
+            image.save(data, "JPEG", quality=95)
+        if data.tell() > most:
+            raise ValueError(f"the image has {data.tell()} bytes, more than {most}: read a part of it")
+        with lock:
+            link.send({"call": "ocr", "sizes": [data.tell()]}, data.getvalue())
+            reply = link.receive()
         if "error" in reply:
             raise ValueError(reply["error"])
         return str(reply["text"])
@@ -201,7 +210,7 @@ class Blocks:
         self.names.update(image_paths=setup["inputs"], temp_output_dir=self.folder + "/")
         self.names["image_path"] = setup["inputs"][0] if setup["inputs"] else None
         if isinstance(link, Link) and setup["ocr"]:
-            self.names["ocr"] = reading(link, names)
+            self.names["ocr"] = reading(link, names, setup["image_bytes"])
         self.kept = 0
 
     def files(self) -> dict[str, tuple[int, int]]:

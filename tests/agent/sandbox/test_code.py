@@ -193,6 +193,26 @@ def test_text_is_read_by_the_host(ref: ImageRef, echo: Any) -> None:
     reading.close()
 
 
+def test_an_image_too_large_to_be_sent_as_it_is_can_be_read(echo: Any) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=30, image_bytes=400_000))
+    code = "image = np.random.randint(0, 256, (500, {}, 3), 'uint8')\nprint(ocr(image))"
+    assert reading.run(code.format(500), trajectory="t").text.splitlines()[0] == "500x500"
+    outcome = reading.run(code.format(2000), trajectory="u")
+    assert (outcome.failure, "read a part of it" in str(outcome.error)) == ("exception", True)
+    reading.close()
+
+
+def test_text_is_read_for_several_threads(echo: Any) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=30))
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\nimages = [Image.new('L', (n + 20, 20)) for n in range(9)]\n"
+        "with ThreadPoolExecutor(8) as threads: print(*(text.split()[0] for text in threads.map(ocr, images)))"
+    )
+    outcome = reading.run(code, trajectory="t")
+    assert outcome.text.split() == [f"{20 + n}x20" for n in range(9)]
+    reading.close()
+
+
 def test_workers_are_few_and_given_back() -> None:
     few = CodeTool(limits=CodeLimits(seconds=30, workers=2))
     for name in "abc":
