@@ -240,8 +240,11 @@ class Blocks:
         start = time.perf_counter()
         try:
             exec(compile(code, name, "exec"), self.names)
-        except SystemExit:
-            pass
+        except SystemExit as ended:
+            # as an interpreter does when it ends
+            if ended.code is not None and not isinstance(ended.code, int):
+                with contextlib.suppress(Exception):
+                    print(ended.code, file=err)
         except BaseException as raised:
             error = "".join(traceback.format_exception_only(raised)).strip()[-2000:]
             kind = "memory" if isinstance(raised, MemoryError) else "exception"

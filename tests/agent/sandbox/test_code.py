@@ -127,6 +127,14 @@ def test_errors_are_in_the_text_and_leave_no_variables(tool: CodeTool) -> None:
     assert (after.text, after.replayed) == ("False", 0)
 
 
+def test_code_that_ends_early_has_said_why(tool: CodeTool) -> None:
+    code = "import sys\nleft = 1\nprint('before')\nsys.exit({})"
+    early = tool.run(code.format("'there is nothing to crop'"), trajectory="early")
+    assert (early.text, early.error) == ("before\nthere is nothing to crop", None)
+    earlier = [code.format("'there is nothing to crop'")]
+    assert tool.run(code.format(1), trajectory="early", earlier=earlier).text == "before"
+
+
 def test_a_worker_that_crashed_is_replaced_and_its_blocks_run_again(tool: CodeTool) -> None:
     block = "value = random.random()\nprint(value)"
     first = tool.run(block, trajectory="c")
