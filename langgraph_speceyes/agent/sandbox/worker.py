@@ -260,7 +260,13 @@ class Blocks:
         found: list[tuple[str, bytes]] = []
         if error is None:
             self.kept += 1
-            found = self.images(before.get("processed_path"), out.tail, old)
+            found, left_out = self.images(before.get("processed_path"), out.tail, old)
+            if left_out:
+                most = f"at most {self.setup['images']} images, of {self.setup['image_bytes']} bytes together"
+                with contextlib.suppress(Exception):
+                    out.write("" if out.tail[-1:] in ("", "\n") else "\n")
+                    out.write(f"not shown: {len(left_out)} of the files, {left_out[0]} first; a block shows {most}\n")
+                    out.flush()
         else:
             self.names.clear()
             self.names.update(before)
@@ -268,8 +274,10 @@ class Blocks:
         header.update({"names": [path for path, _ in found], "sizes": [len(data) for _, data in found]})
         self.link.send(header, *(data for _, data in found))
 
-    def images(self, before: Any, printed: str, old: dict[str, tuple[int, int]]) -> list[tuple[str, bytes]]:
-        """What the block returns: what it says, else what it printed, else what is new; each as far as it is there."""
+    def images(
+        self, before: Any, printed: str, old: dict[str, tuple[int, int]]
+    ) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """What the block returns, what it says before what it printed before what is new; and what there is no room for."""
         now, said = self.files(), self.names.get("processed_path")
         changed = {path for path, status in now.items() if old.get(path) != status}
         named: list[str] = []
@@ -281,10 +289,13 @@ class Blocks:
                 named = [path for path in named if path in changed]
         new = sorted(changed, key=lambda path: (now[path][0], path))
         new = [path for path in new if path.lower().endswith(SUFFIXES)]
+        left_out: dict[str, None] = {}
         for paths in (named, self.shown(printed, now), new):
-            if found := self.contents(paths):
-                return found
-        return []
+            found = self.contents(paths)
+            left_out |= dict.fromkeys(set(paths) & now.keys() - {path for path, _ in found})
+            if found:
+                break
+        return [(path[-200:], data) for path, data in found], sorted(left_out)
 
     def place(self, path: str) -> str:
         """A path of the code's as a path in the folder for outputs, where it leads there."""
@@ -316,7 +327,7 @@ class Blocks:
         for path in dict.fromkeys(paths):
             data = self.content(path, room) if len(found) < self.setup["images"] else None
             if data is not None:
-                found.append((path[-200:], data))
+                found.append((path, data))
                 room -= len(data)
         return found
 

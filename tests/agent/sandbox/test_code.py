@@ -179,6 +179,23 @@ def test_an_image_that_is_refused_is_said_and_not_shown(ref: ImageRef) -> None:
     with_policy.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "count", "said"),
+    [
+        ("Image.fromarray(np.random.randint(0, 256, (200, 200), 'uint8')).save('a.bmp')\nprint('made', end='')", 0, 1),
+        ("for n in range(5): Image.new('L', (40, 40)).save(f'{n}.png')\nprint('made')", 3, 2),
+    ],
+)
+def test_images_that_are_too_many_or_too_large_are_said_to_be_left_out(code: str, count: int, said: int) -> None:
+    few = CodeTool(limits=CodeLimits(seconds=30, images=3, image_bytes=20_000))
+    outcome = few.run(code, trajectory="t")
+    assert (outcome.error, len(outcome.images)) == (None, count)
+    lines = outcome.text.splitlines()
+    assert lines[0] == "made"
+    assert lines[1].startswith(f"not shown: {said} of the files, {OUTPUT_FOLDER}/")
+    few.close()
+
+
 def test_long_output_is_cut_in_the_middle(tool: CodeTool) -> None:
     outcome = tool.run("print('begin'); print('x' * 100_000); print('end')", trajectory="f")
     assert outcome.text.startswith("begin")
