@@ -181,6 +181,18 @@ def test_after_the_last_step_whatever_is_said_is_the_answer(question: HumanMessa
         assert options["extra_body"]["continue_final_message"] is True
 
 
+@pytest.mark.parametrize("final", [FINAL, ""])
+@pytest.mark.parametrize(
+    ("said", "answer"), [(block("c"), ""), ("<answer>red</answer>", "red"), ("It is red.", "It is red.")]
+)
+def test_after_the_last_step_a_pretended_output_ends_the_run_too(
+    question: HumanMessage, final: str, said: str, answer: str
+) -> None:
+    model = writer(*map(block, "ab"), f"{said}{OPEN}c{CLOSE}")
+    result = run(model, question, max_steps=2, protocol=ThymeProtocol(final=final))
+    assert (len(model.sent), result["messages"][-1].text) == (3, answer)
+
+
 def test_errors_are_shown_where_results_are_and_leave_no_variables(question: HumanMessage) -> None:
     model, runner = writer(block("a"), block("raise"), block("b"), "<answer>red</answer>"), Runner()
     result = run(model, question, runner)
