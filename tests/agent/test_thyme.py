@@ -19,7 +19,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langgraph_speceyes.agent import DeepEyesProtocol, NativeProtocol, ThymeProtocol, create_visual_agent
 from langgraph_speceyes.agent.protocols.thyme import CLOSE, FINAL, OPEN, STOPS, find_boxed, joined
-from langgraph_speceyes.agent.sandbox import CodeOutcome
+from langgraph_speceyes.agent.sandbox import CodeOutcome, image_path
 from langgraph_speceyes.bench.specreason import RATING, SpecReasonModel, rating_prompt
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import parse_reference
@@ -218,6 +218,12 @@ def test_boxes_of_the_image_are_clamped_to_it(question: HumanMessage) -> None:
     code = "image = Image.open(image_path)\nprint(image.crop((0, 0, 999, 200)))"
     run(writer(block(code), "<answer>red</answer>"), question, runner, protocol="thyme")
     assert runner.ran[0][0].endswith("crop((0, 0, 400, 200)))") or runner.ran[0][0].endswith("(0, 0, 400, 200)))")
+
+
+def test_code_may_name_further_images() -> None:
+    for number in (1, 12):
+        code = f"image = Image.open({image_path(number)!r})\nimage.crop((0, 0, 999, 200))"
+        assert PROTOCOL.mend(code, lambda: (400, 300)) == code
 
 
 def test_the_question_names_path_and_size(question: HumanMessage) -> None:
