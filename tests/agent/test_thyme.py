@@ -316,9 +316,13 @@ def test_only_the_program_writes_outputs(segments: list[tuple[str, str]]) -> Non
         assert not PROTOCOL.is_open(said)
 
 
-@given(st.text(max_size=40), st.booleans(), st.sampled_from(["python", "Python", "", " python"]))
+@given(
+    st.text(max_size=40),
+    st.booleans(),
+    st.sampled_from(["python", "Python", "", " python", "py", "python3", "Python3.11 "]),
+)
 def test_fences_are_optional(code: str, fenced: bool, language: str) -> None:
-    if "`" in code or "<" in code or not code.strip() or code.lower().lstrip().startswith("python"):
+    if "`" in code or "<" in code or not code.strip() or code.lower().lstrip().startswith("py"):
         return
     inner = f"```{language}\n{code}\n```" if fenced else code
     turn = PROTOCOL.read(AIMessage(f"<Code>\n{inner}\n</cOde> more"), ["code"])
