@@ -370,9 +370,13 @@ def test_words_come_from_a_file(tmp_path: Path, protocol: Any) -> None:
     text, toml = tmp_path / "prompt.txt", tmp_path / "prompt.toml"
     text.write_text("\nLook closely.\n")
     assert protocol.from_file(text) == protocol(system="Look closely.")
+    text.write_text("Look closely.", encoding="utf-8-sig")
+    assert protocol.from_file(text) == protocol(system="Look closely.")
     toml.write_text('system = "Look."\ninstruction = """\nThink {image_path}"""\n')
     found = protocol.from_file(str(toml), final="End.")
     assert (found.system, found.instruction, found.final) == ("Look.", "Think {image_path}", "End.")
+    toml.write_text('system = "Look."', encoding="utf-8-sig")
+    assert protocol.from_file(toml).system == "Look."
     for wrong in ("", "x = 1", 'sistem = "Look."', "system = 3", 'system = ""', "aliases = {}"):
         toml.write_text(wrong)
         with pytest.raises(ArgumentError, match="agent-prompt"):
