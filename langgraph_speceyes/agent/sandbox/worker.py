@@ -277,7 +277,7 @@ class Blocks:
     def images(
         self, before: Any, printed: str, old: dict[str, tuple[int, int]]
     ) -> tuple[list[tuple[str, bytes]], list[str]]:
-        """What the block returns: what it says, else what it printed, else what is new; and what there is no room for."""
+        """What the block returns: what it says, or else printed, or else made; and what there is no room for."""
         now, said = self.files(), self.names.get("processed_path")
         changed = {path for path, status in now.items() if old.get(path) != status}
         named: list[str] = []
