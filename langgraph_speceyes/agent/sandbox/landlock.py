@@ -67,7 +67,10 @@ class Landlock:
         """Start a trajectory; see :class:`~langgraph_speceyes.agent.sandbox.backend.Backend`."""
         if importlib.util.find_spec(PACKAGE) is None:
             raise SandboxUnavailableError(f"the package {PACKAGE} is not installed")
-        folder = tempfile.mkdtemp(prefix="speceyes-code-", dir=_memory())
+        try:
+            folder = tempfile.mkdtemp(prefix="speceyes-code-", dir=_memory())
+        except OSError as error:
+            raise SandboxUnavailableError(f"there is no folder for its files: {error}") from error
         try:
             root, uid = Root(folder), own_user() if os.geteuid() == 0 else None
             scratch = root.real(OUTPUT_FOLDER)
@@ -95,6 +98,9 @@ class Landlock:
                 command, env=environment, scratch=scratch, done=lambda: shutil.rmtree(folder, ignore_errors=True)
             )
             return WorkerSession(launch, place, len(images), self.limits, ask, self.fences)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SandboxUnavailableError(f"its files cannot be written: {error}") from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

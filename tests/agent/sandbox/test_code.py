@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -22,7 +23,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image
 
 from langgraph_speceyes.agent import create_visual_agent
-from langgraph_speceyes.agent.sandbox import OUTPUT_FOLDER, CodeLimits, CodeTool, code_tool, escape_tags, image_path
+from langgraph_speceyes.agent.sandbox import (
+    OUTPUT_FOLDER,
+    CodeLimits,
+    CodeTool,
+    code_tool,
+    escape_tags,
+    image_path,
+    landlock,
+)
 from langgraph_speceyes.agent.sandbox import choose as choosing
 from langgraph_speceyes.agent.sandbox.outcome import TAGS
 from langgraph_speceyes.errors import ArgumentError, SandboxUnavailableError
@@ -35,6 +44,8 @@ processed_path = temp_output_dir + "crop%d.png" % random.randint(0, 10 ** 9)
 image.crop((100, 50, 180, 120)).save(processed_path)
 print(processed_path)
 """
+
+PIXEL = b"P6 1 1 255 abc"
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +327,38 @@ def test_nothing_that_holds_means_no_tool(monkeypatch: pytest.MonkeyPatch) -> No
         CodeTool()
     with pytest.raises(SandboxUnavailableError):
         code_tool()
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_without_descriptors_no_worker_is_started_and_none_is_lost(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    made = CodeTool(limits=CodeLimits(seconds=30))
+    made.run("x = 1", trajectory="a")
+    made.close()
+    left, pipe, memory = room, os.pipe, os.memfd_create
+
+    def opened(make: Any, *arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return make(*arguments)
+
+    monkeypatch.setattr(os, "pipe", lambda: opened(pipe))
+    monkeypatch.setattr(os, "memfd_create", lambda *arguments: opened(memory, *arguments))
+    before = len(os.listdir("/proc/self/fd"))
+    images = [inline_reference(PIXEL)]
+    with pytest.raises(SandboxUnavailableError, match="Too many open files"):
+        made.run("print(1)", trajectory="a", images=images)
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.undo()
+    assert made.run("print(1)", trajectory="a", images=images).text == "1"
+    made.close()
+
+
+def test_without_a_folder_for_files_landlock_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "_memory", lambda: "/nonexistent")
+    with pytest.raises(SandboxUnavailableError, match="no folder"):
+        landlock.Landlock().start([], None)
 
 
 def test_what_cannot_hold_code_is_refused() -> None:
