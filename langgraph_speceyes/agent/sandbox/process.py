@@ -126,14 +126,15 @@ class WorkerProcess:
         """Send a message.
 
         Raises:
-            WorkerEndedError: The worker does not take it before the deadline.
+            WorkerEndedError: The worker does not take it before the deadline, or that is over.
         """
         data = json.dumps(header).encode()
         rest = memoryview(struct.pack("!I", len(data)) + data)
         with selectors.PollSelector() as selector:
             selector.register(self._requests, selectors.EVENT_WRITE)
             while rest:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
                     raise self._late()
                 try:
                     rest = rest[os.write(self._requests, rest) :]

@@ -229,6 +229,30 @@ def test_text_is_read_by_the_host(ref: ImageRef, echo: Any) -> None:
     reading.close()
 
 
+REQUESTS = """
+import io, stat, struct, time
+data = io.BytesIO()
+Image.new("RGB", (20, 20)).save(data, "PNG")
+head = json.dumps({"call": "ocr", "sizes": [data.tell()]}).encode()
+for _ in range(40):
+    for n in range(3, 64):
+        try:
+            if stat.S_ISFIFO(os.fstat(n).st_mode): os.write(n, struct.pack("!I", len(head)) + head + data.getvalue())
+        except OSError: pass
+time.sleep(20)
+"""
+
+
+def test_requests_at_once_are_read_no_longer_than_a_block_may_run(echo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=1))
+    monkeypatch.setattr(type(echo), "read", lambda self, image: time.sleep(0.2) or ["x"])
+    outcome = reading.run(REQUESTS, trajectory="t")
+    assert outcome.failure == "timeout"
+    # within its limit and one reading, on a busy machine too
+    assert outcome.seconds < 4
+    reading.close()
+
+
 def test_an_image_too_large_to_be_sent_as_it_is_can_be_read(echo: Any) -> None:
     reading = CodeTool(reader=echo, limits=CodeLimits(seconds=30, image_bytes=400_000))
     code = "image = np.random.randint(0, 256, (500, {}, 3), 'uint8')\nprint(ocr(image))"
