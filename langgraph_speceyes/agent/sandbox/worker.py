@@ -344,7 +344,9 @@ class Blocks:
             if not stat.S_ISREG(status.st_mode) or status.st_size > room:
                 return None
             with os.fdopen(number, "rb", closefd=False) as file:
-                return file.read(room)
+                return file.read(status.st_size)
+        except MemoryError:
+            return None
         finally:
             os.close(number)
 

@@ -207,6 +207,24 @@ def test_images_that_are_too_many_or_too_large_are_said_to_be_left_out(code: str
     few.close()
 
 
+def test_code_that_has_used_up_its_memory_keeps_its_worker() -> None:
+    small = CodeTool(limits=CodeLimits(seconds=30, memory=64 * 1024 * 1024))
+    code = """
+processed_path = temp_output_dir + "large.bmp"
+Image.new("RGB", (1500, 1500)).save(processed_path)
+kept = []
+try:
+    while True: kept.append(bytearray(1 << 16))
+except MemoryError: del kept[-16:]
+"""
+    outcome = small.run(code, trajectory="t")
+    assert (outcome.error, outcome.images) == (None, ())
+    assert outcome.text.startswith("not shown: 1 of the files")
+    after = small.run("kept.clear()\nprint(processed_path)", trajectory="t", earlier=[code])
+    assert (after.error, after.replayed) == (None, 0)
+    small.close()
+
+
 def test_long_output_is_cut_in_the_middle(tool: CodeTool) -> None:
     outcome = tool.run("print('begin'); print('x' * 100_000); print('end')", trajectory="f")
     assert outcome.text.startswith("begin")
