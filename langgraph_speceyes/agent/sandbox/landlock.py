@@ -7,6 +7,7 @@ host, in memory where there is such a one, measured while it runs instead of lim
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, Ask, Root, Session, image_path
 from langgraph_speceyes.agent.sandbox.bubblewrap import (
@@ -91,6 +93,7 @@ class Landlock:
                 uid,
                 (readable, [scratch]) if self.confine else None,
                 self.start_filter,
+                _threads_of(os.getuid()) if uid is None else 0,
             )
             command = [executable(), "-s", "-S", "-P", "-c", PROGRAM, "{requests}", "{replies}"]
             environment = {**ENVIRONMENT, "HOME": scratch, "TMPDIR": scratch}
@@ -114,6 +117,16 @@ def candidates(limits: CodeLimits) -> list[Landlock]:
 def _memory() -> str | None:
     """A folder in memory, ``None`` for the usual one where there is none."""
     return "/dev/shm" if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK) else None
+
+
+def _threads_of(uid: int) -> int:
+    """How many threads a user has."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == uid:
+                count += len(os.listdir(process / "task"))
+    return count
 
 
 def _hand_over(folder: str, uid: int) -> None:

@@ -36,7 +36,7 @@ from langgraph_speceyes.agent.sandbox import choose as choosing
 from langgraph_speceyes.agent.sandbox.outcome import TAGS
 from langgraph_speceyes.errors import ArgumentError, SandboxUnavailableError
 from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_reference, load_image, parse_reference
-from tests.agent.sandbox.users import ROOT
+from tests.agent.sandbox.users import ROOT, WHO, command
 
 CROP = """
 image = Image.open(image_path)
@@ -395,6 +395,27 @@ def test_without_descriptors_no_worker_is_started_and_none_is_lost(monkeypatch: 
     monkeypatch.undo()
     assert made.run("print(1)", trajectory="a", images=images).text == "1"
     made.close()
+
+
+def test_landlock_leaves_threads_to_code_of_a_user_who_has_many() -> None:
+    if not landlock.candidates(CodeLimits()):
+        pytest.skip("Landlock's package is not installed")
+    code = """
+import threading
+from langgraph_speceyes.agent.sandbox import CodeTool
+from langgraph_speceyes.agent.sandbox.landlock import Landlock
+end = threading.Event()
+threads = [threading.Thread(target=end.wait) for _ in range(80)]
+for thread in threads: thread.start()
+block = "import threading\\nthread = threading.Thread(target=print, args=('ran',))\\nthread.start()\\nthread.join()"
+tool = CodeTool(Landlock())
+print(tool.run(block, trajectory="t").text)
+tool.close()
+end.set()
+"""
+    run, environment = command(WHO[-1], ["-c", code])
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "ran", done.stdout + done.stderr[-2000:]
 
 
 def test_without_a_folder_for_files_landlock_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
