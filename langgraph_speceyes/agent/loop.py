@@ -210,6 +210,9 @@ class VisualLoop:
         if not isinstance(message, AIMessage):
             raise ArgumentError("model", "a chat model, which returns an AIMessage", type(message).__name__)
         if state["tool_steps"] >= self.max_steps:
+            if self._is_open(message):
+                # what it pretends to have been shown is no reason to ask it again
+                message = self.protocol.read(message, list(self.tools)).message
             return {"messages": [message.model_copy(update={"tool_calls": [], "invalid_tool_calls": []})]}
         turn = self.protocol.read(message, list(self.tools))
         if turn.answered:

@@ -76,16 +76,19 @@ def with_paths(code: str, paths: Sequence[str], folder: str) -> str:
     Args:
         code: The code.
         paths: Where images are.
-        folder: Paths below it are left alone.
+        folder: Paths below it are left alone, as are those below /tmp, which leads there, and those that the code has
+            at another place too: where it writes them.
     """
     tree = _tree(code) if paths and any(word in code for word in ("image_path", *_READERS)) else None
     if tree is None:
         return code
-    below = folder.rstrip("/") + "/"
+    below, read = (folder.rstrip("/") + "/", "/tmp/"), list(_read_paths(tree))
+    places = {id(literal) for literal in read}
+    own = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in places}
     edits = [
         (literal, repr(paths[0]))
-        for literal in _read_paths(tree)
-        if literal.value not in paths and not str(literal.value).startswith(below)
+        for literal in read
+        if literal.value not in paths and literal.value not in own and not str(literal.value).startswith(below)
     ]
     return _edited(code, edits)
 

@@ -77,6 +77,10 @@ def test_opencv(code: str, expected: str) -> None:
         ('open("notes.txt")', 'open("notes.txt")'),
         ('out_path = "x.png"', 'out_path = "x.png"'),
         ("Image.open(name)", "Image.open(name)"),
+        ('Image.open("/tmp/crop.png")', 'Image.open("/tmp/crop.png")'),
+        ('a.save("c.png")\nImage.open("c.png")', 'a.save("c.png")\nImage.open("c.png")'),
+        ('out = "c.png"\na.save(out)\ncv2.imread("c.png")', 'out = "c.png"\na.save(out)\ncv2.imread("c.png")'),
+        ('a = Image.open("x.png")\nb = Image.open("x.png")', f"a = Image.open({PATH!r})\nb = Image.open({PATH!r})"),
     ],
 )
 def test_paths(code: str, expected: str) -> None:

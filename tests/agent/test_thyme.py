@@ -19,7 +19,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langgraph_speceyes.agent import DeepEyesProtocol, NativeProtocol, ThymeProtocol, create_visual_agent
 from langgraph_speceyes.agent.protocols.thyme import CLOSE, FINAL, OPEN, STOPS, find_boxed, joined
-from langgraph_speceyes.agent.sandbox import CodeOutcome
+from langgraph_speceyes.agent.sandbox import CodeOutcome, image_path
 from langgraph_speceyes.bench.specreason import RATING, SpecReasonModel, rating_prompt
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import parse_reference
@@ -181,6 +181,18 @@ def test_after_the_last_step_whatever_is_said_is_the_answer(question: HumanMessa
         assert options["extra_body"]["continue_final_message"] is True
 
 
+@pytest.mark.parametrize("final", [FINAL, ""])
+@pytest.mark.parametrize(
+    ("said", "answer"), [(block("c"), ""), ("<answer>red</answer>", "red"), ("It is red.", "It is red.")]
+)
+def test_after_the_last_step_a_pretended_output_ends_the_run_too(
+    question: HumanMessage, final: str, said: str, answer: str
+) -> None:
+    model = writer(*map(block, "ab"), f"{said}{OPEN}c{CLOSE}")
+    result = run(model, question, max_steps=2, protocol=ThymeProtocol(final=final))
+    assert (len(model.sent), result["messages"][-1].text) == (3, answer)
+
+
 def test_errors_are_shown_where_results_are_and_leave_no_variables(question: HumanMessage) -> None:
     model, runner = writer(block("a"), block("raise"), block("b"), "<answer>red</answer>"), Runner()
     result = run(model, question, runner)
@@ -206,6 +218,12 @@ def test_boxes_of_the_image_are_clamped_to_it(question: HumanMessage) -> None:
     code = "image = Image.open(image_path)\nprint(image.crop((0, 0, 999, 200)))"
     run(writer(block(code), "<answer>red</answer>"), question, runner, protocol="thyme")
     assert runner.ran[0][0].endswith("crop((0, 0, 400, 200)))") or runner.ran[0][0].endswith("(0, 0, 400, 200)))")
+
+
+def test_code_may_name_further_images() -> None:
+    for number in (1, 12):
+        code = f"image = Image.open({image_path(number)!r})\nimage.crop((0, 0, 999, 200))"
+        assert PROTOCOL.mend(code, lambda: (400, 300)) == code
 
 
 def test_the_question_names_path_and_size(question: HumanMessage) -> None:
@@ -298,9 +316,13 @@ def test_only_the_program_writes_outputs(segments: list[tuple[str, str]]) -> Non
         assert not PROTOCOL.is_open(said)
 
 
-@given(st.text(max_size=40), st.booleans(), st.sampled_from(["python", "Python", "", " python"]))
+@given(
+    st.text(max_size=40),
+    st.booleans(),
+    st.sampled_from(["python", "Python", "", " python", "py", "python3", "Python3.11 "]),
+)
 def test_fences_are_optional(code: str, fenced: bool, language: str) -> None:
-    if "`" in code or "<" in code or not code.strip() or code.lower().lstrip().startswith("python"):
+    if "`" in code or "<" in code or not code.strip() or code.lower().lstrip().startswith("py"):
         return
     inner = f"```{language}\n{code}\n```" if fenced else code
     turn = PROTOCOL.read(AIMessage(f"<Code>\n{inner}\n</cOde> more"), ["code"])
@@ -348,9 +370,13 @@ def test_words_come_from_a_file(tmp_path: Path, protocol: Any) -> None:
     text, toml = tmp_path / "prompt.txt", tmp_path / "prompt.toml"
     text.write_text("\nLook closely.\n")
     assert protocol.from_file(text) == protocol(system="Look closely.")
+    text.write_text("Look closely.", encoding="utf-8-sig")
+    assert protocol.from_file(text) == protocol(system="Look closely.")
     toml.write_text('system = "Look."\ninstruction = """\nThink {image_path}"""\n')
     found = protocol.from_file(str(toml), final="End.")
     assert (found.system, found.instruction, found.final) == ("Look.", "Think {image_path}", "End.")
+    toml.write_text('system = "Look."', encoding="utf-8-sig")
+    assert protocol.from_file(toml).system == "Look."
     for wrong in ("", "x = 1", 'sistem = "Look."', "system = 3", 'system = ""', "aliases = {}"):
         toml.write_text(wrong)
         with pytest.raises(ArgumentError, match="agent-prompt"):

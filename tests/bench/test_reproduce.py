@@ -201,6 +201,20 @@ def test_questions_on_which_a_method_failed_are_counted(plan: Plan) -> None:
     assert "1 of 8 questions left out" in found.missing[0]
 
 
+def test_where_every_question_failed_it_is_said_why(plan: Plan) -> None:
+    for part, run in (
+        ("calibration", lambda: operating_points(plan, "deepeyes", Gate())),
+        ("test", lambda: reproduced(plan)),
+    ):
+        file = plan.folder("deepeyes", part, plan.sources[0]) / "outcomes.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        failed = [{**row, "route": None, "error": "ConnectError: refused", "seconds": {}} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in failed))
+        with pytest.raises(ArgumentError) as caught:
+            run()
+        assert f"none of {len(rows)}: ConnectError: refused; remove {plan.out / 'deepeyes'} to ask" in str(caught.value)
+
+
 def test_the_command_says_what_is_missing_before_it_loads_anything(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["reproduce", "--out", str(tmp_path), "--agent", "deepeyes"])
     assert said.exit_code == 2

@@ -18,6 +18,7 @@ from langgraph_speceyes.agent.protocols.words import FromFile
 from langgraph_speceyes.agent.question import question_images, with_opening
 from langgraph_speceyes.agent.repairs import repaired
 from langgraph_speceyes.agent.sandbox import OUTPUT_FOLDER, escape_tags, image_path
+from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import check_image
 
@@ -52,8 +53,9 @@ _PATH, _SIZE = "{image_path}", "{image_size}"
 _SEGMENT = re.compile(r"<(code|answer)>", re.IGNORECASE)
 _ANSWER = re.compile(r"<(answer)>", re.IGNORECASE)
 _OUTPUT = re.compile(r"</?sandbox_output>", re.IGNORECASE)
-_FENCE = re.compile(r"\s*```[ \t]*(?:python)?[ \t]*\n?", re.IGNORECASE)
+_FENCE = re.compile(r"\s*```[ \t]*(?:(?:python|py)(?:3[\d.]*)?\b)?[ \t]*\r?\n?", re.IGNORECASE)
 _CODE = re.compile(r"<code>.*?(?:</code>|$)", re.DOTALL | re.IGNORECASE)
+_FURTHER = re.compile(re.escape(INPUT_FOLDER) + r"/image_\d+\.png")
 _BOXED = r"\boxed{"
 
 
@@ -167,7 +169,9 @@ class ThymeProtocol(FromFile):
 
     def mend(self, code: str, size: Callable[[], tuple[int, int] | None]) -> str:
         """Return the code with the repairs that published evaluations make."""
-        return repaired(code, [image_path(0)], OUTPUT_FOLDER, size) if self.repair else code
+        # where a further image is not there, that is for the model to read
+        paths = [image_path(0), *sorted(set(_FURTHER.findall(code)))]
+        return repaired(code, paths, OUTPUT_FOLDER, size) if self.repair else code
 
     def answer(self, message: AIMessage) -> str:
         r"""Return the text between the answer tags, else in ``\boxed{}``, else everything but thoughts and code."""

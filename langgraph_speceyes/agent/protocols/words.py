@@ -28,7 +28,8 @@ class FromFile:
         path = Path(path)
         names = [field.name for field in fields(cls) if field.type in ("str", str)]  # type: ignore[arg-type]
         try:
-            text = path.read_text(encoding="utf-8")
+            # some editors begin a file with a mark of its encoding
+            text = path.read_text(encoding="utf-8-sig")
             found = tomllib.loads(text) if path.suffix.lower() == ".toml" else {"system": text.strip()}
         except (OSError, ValueError) as error:
             raise ArgumentError("agent-prompt", f"a text or TOML file of prompts at {path}", error) from None

@@ -18,6 +18,7 @@ from langgraph_speceyes.agent.sandbox.backend import OUTPUT_FOLDER, Ask, Session
 from langgraph_speceyes.agent.sandbox.launch import Launch
 from langgraph_speceyes.agent.sandbox.limits import DEFAULT_LIMITS, CodeLimits
 from langgraph_speceyes.agent.sandbox.session import ALL_FENCES, PROGRAM, Fences, Place, WorkerSession
+from langgraph_speceyes.errors import SandboxUnavailableError
 
 LIBRARIES = ("numpy", "PIL", "cv2")
 NOBODY = 65534
@@ -113,7 +114,11 @@ class Bubblewrap:
         """Start a trajectory; see :class:`~langgraph_speceyes.agent.sandbox.backend.Backend`."""
         uid = own_user() if self.mode == "drop" and self.walls.drop_user else None
         place = Place([_SITE], self.libraries, uid=uid)
-        return WorkerSession(self.launch(images), place, len(images), self.limits, ask, self.fences)
+        try:
+            launch = self.launch(images)
+        except OSError as error:
+            raise SandboxUnavailableError(f"{self.program} cannot be started: {error}") from error
+        return WorkerSession(launch, place, len(images), self.limits, ask, self.fences)
 
     def launch(self, images: Sequence[bytes], program: str | None = None, *, shell: bool = False) -> Launch:
         """How a worker is started.
@@ -124,6 +129,14 @@ class Bubblewrap:
             shell: Whether it finds the system's programs, for commands.
         """
         files: list[int] = []
+        try:
+            return self._launch(files, images, program or self.worker, shell)
+        except BaseException:
+            for number in files:
+                os.close(number)
+            raise
+
+    def _launch(self, files: list[int], images: Sequence[bytes], program: str, shell: bool) -> Launch:
         arguments = [self.program, *self._walls(files), *interpreter()]
         # the first process in the sandbox is bubblewrap's own: it has bubblewrap's user, so that the kernel lets it die
         # with bubblewrap, and everything in the sandbox dies with it
@@ -140,7 +153,7 @@ class Bubblewrap:
         read, write = os.pipe()
         files.append(write)
         arguments += ["--info-fd", str(write), "--chdir", OUTPUT_FOLDER, "--"]
-        arguments += [python(), "-s", "-S", "-P", "-c", program or self.worker, "{requests}", "{replies}"]
+        arguments += [python(), "-s", "-S", "-P", "-c", program, "{requests}", "{replies}"]
         user = NOBODY if self.mode == "nobody" else None
         environment = {} if self.walls.clear_environment else dict(os.environ)
         return Launch(arguments, files, read, user, environment)
@@ -310,7 +323,11 @@ def folders_of(name: str) -> tuple[str, ...]:
 def _in_memory(data: bytes) -> int:
     """A descriptor from which these bytes are read."""
     number = os.memfd_create("speceyes", os.MFD_CLOEXEC)
-    with open(number, "wb", closefd=False) as file:
-        file.write(data)
-    os.lseek(number, 0, os.SEEK_SET)
+    try:
+        with open(number, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(number, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(number)
+        raise
     return number

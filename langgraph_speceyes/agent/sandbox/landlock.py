@@ -7,6 +7,7 @@ host, in memory where there is such a one, measured while it runs instead of lim
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from langgraph_speceyes.agent.sandbox.backend import INPUT_FOLDER, OUTPUT_FOLDER, Ask, Root, Session, image_path
 from langgraph_speceyes.agent.sandbox.bubblewrap import (
@@ -67,7 +69,10 @@ class Landlock:
         """Start a trajectory; see :class:`~langgraph_speceyes.agent.sandbox.backend.Backend`."""
         if importlib.util.find_spec(PACKAGE) is None:
             raise SandboxUnavailableError(f"the package {PACKAGE} is not installed")
-        folder = tempfile.mkdtemp(prefix="speceyes-code-", dir=_memory())
+        try:
+            folder = tempfile.mkdtemp(prefix="speceyes-code-", dir=_memory())
+        except OSError as error:
+            raise SandboxUnavailableError(f"there is no folder for its files: {error}") from error
         try:
             root, uid = Root(folder), own_user() if os.geteuid() == 0 else None
             scratch = root.real(OUTPUT_FOLDER)
@@ -88,6 +93,7 @@ class Landlock:
                 uid,
                 (readable, [scratch]) if self.confine else None,
                 self.start_filter,
+                _threads_of(os.getuid()) if uid is None else 0,
             )
             command = [executable(), "-s", "-S", "-P", "-c", PROGRAM, "{requests}", "{replies}"]
             environment = {**ENVIRONMENT, "HOME": scratch, "TMPDIR": scratch}
@@ -95,6 +101,9 @@ class Landlock:
                 command, env=environment, scratch=scratch, done=lambda: shutil.rmtree(folder, ignore_errors=True)
             )
             return WorkerSession(launch, place, len(images), self.limits, ask, self.fences)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SandboxUnavailableError(f"its files cannot be written: {error}") from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -108,6 +117,16 @@ def candidates(limits: CodeLimits) -> list[Landlock]:
 def _memory() -> str | None:
     """A folder in memory, ``None`` for the usual one where there is none."""
     return "/dev/shm" if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK) else None
+
+
+def _threads_of(uid: int) -> int:
+    """How many threads a user has."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == uid:
+                count += len(os.listdir(process / "task"))
+    return count
 
 
 def _hand_over(folder: str, uid: int) -> None:

@@ -45,22 +45,19 @@ class WorkerProcess:
         self._first: int | None = None
         self._pidfd: int | None = None
         self._host_pid: int | None = None
-        request_read, self._requests = os.pipe()
-        self._replies, reply_write = os.pipe()
-        self._output, output_write = os.pipe()
-        argv = [
-            part.format(requests=request_read, replies=reply_write) if "{re" in part[:4] else part
-            for part in launch.argv
-        ]
-        theirs = [request_read, reply_write, output_write]
+        opened: list[int] = []
 
         def start() -> subprocess.Popen[bytes]:
+            requests, _, _, replies, _, output = opened
             return subprocess.Popen(
-                argv,
+                [
+                    part.format(requests=requests, replies=replies) if "{re" in part[:4] else part
+                    for part in launch.argv
+                ],
                 stdin=subprocess.DEVNULL,
-                stdout=output_write,
-                stderr=output_write,
-                pass_fds=[request_read, reply_write, *launch.files],
+                stdout=output,
+                stderr=output,
+                pass_fds=[requests, replies, *launch.files],
                 env=dict(launch.env),
                 cwd="/",
                 user=launch.user,
@@ -68,15 +65,19 @@ class WorkerProcess:
                 extra_groups=None if launch.user is None else [],
             )
 
+        theirs = list(launch.files)
         try:
+            for _ in range(3):
+                opened += os.pipe()
             self._process: subprocess.Popen[bytes] = SPAWNER.run(start)
         except BaseException:
-            for number in (self._requests, self._replies, self._output, launch.info):
-                if number is not None:
-                    os.close(number)
+            theirs += opened if launch.info is None else [*opened, launch.info]
             raise
+        else:
+            request, self._requests, self._replies, reply, self._output, output = opened
+            theirs += [request, reply, output]
         finally:
-            for number in (*theirs, *launch.files):
+            for number in theirs:
                 os.close(number)
         for number in (self._requests, self._replies, self._output):
             os.set_blocking(number, False)
@@ -125,14 +126,15 @@ class WorkerProcess:
         """Send a message.
 
         Raises:
-            WorkerEndedError: The worker does not take it before the deadline.
+            WorkerEndedError: The worker does not take it before the deadline, or that is over.
         """
         data = json.dumps(header).encode()
         rest = memoryview(struct.pack("!I", len(data)) + data)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             selector.register(self._requests, selectors.EVENT_WRITE)
             while rest:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
                     raise self._late()
                 try:
                     rest = rest[os.write(self._requests, rest) :]
@@ -147,7 +149,7 @@ class WorkerProcess:
         Raises:
             WorkerEndedError: The worker ended, went beyond a limit, or did not answer before the deadline.
         """
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)
             selector.register(self._output, selectors.EVENT_READ)
             watched = time.monotonic() + _WATCH_S
@@ -185,7 +187,7 @@ class WorkerProcess:
             self._signal(signal.SIGKILL, self._first)
             if self._first is not None:
                 # readable once it has ended, and all others with it; bubblewrap, which waits for it, ends then
-                with selectors.DefaultSelector() as selector:
+                with selectors.PollSelector() as selector:
                     selector.register(self._first, selectors.EVENT_READ)
                     selector.select(_GRACE_S)
             with contextlib.suppress(OSError):
@@ -281,7 +283,7 @@ def _read_all(number: int, seconds: float) -> bytes:
     """Read a descriptor to its end, or as far as it gets within these seconds."""
     os.set_blocking(number, False)
     data, deadline = b"", time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:
         selector.register(number, selectors.EVENT_READ)
         while selector.select(max(0.0, deadline - time.monotonic())):
             part = os.read(number, 4096)

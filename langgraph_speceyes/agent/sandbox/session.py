@@ -70,6 +70,7 @@ class Place:
         uid: User that it becomes, if it starts as root.
         confine: The folders that Landlock lets it read, and those it lets it write; ``None`` without Landlock.
         start_filter: Whether it puts the filter of system calls in force itself that bubblewrap otherwise does.
+        others: Threads that its user has besides, which the kernel counts with its own.
     """
 
     site: Sequence[str]
@@ -78,6 +79,7 @@ class Place:
     uid: int | None = None
     confine: tuple[Sequence[str], Sequence[str]] | None = None
     start_filter: bool = False
+    others: int = 0
 
 
 def setup_of(limits: CodeLimits, place: Place, count: int, *, ocr: bool, fences: Fences) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def setup_of(limits: CodeLimits, place: Place, count: int, *, ocr: bool, fences:
     values = {
         "FSIZE": limits.scratch,
         "NOFILE": 64,
-        "NPROC": limits.threads,
+        "NPROC": limits.threads + place.others,
         "CORE": 0,
         "SIGPENDING": 64,
         "MSGQUEUE": 0,

@@ -21,6 +21,7 @@ import signal
 import stat
 import struct
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Protocol
@@ -171,8 +172,10 @@ def libraries(setup: dict[str, Any], required: bool = True) -> tuple[dict[str, A
     return names, seeds
 
 
-def reading(link: Link, names: dict[str, Any]) -> Any:
-    """A function that has the host read the text of an image."""
+def reading(link: Link, names: dict[str, Any], most: int) -> Any:
+    """A function that has the host read the text of an image of at most so many bytes."""
+    # a request and its reply belong together, whichever thread asks
+    lock = threading.Lock()
 
     def ocr(image: Any) -> str:
         pillow = names["Image"]
@@ -180,10 +183,16 @@ def reading(link: Link, names: dict[str, Any]) -> Any:
             image = pillow.open(image)
         elif not isinstance(image, pillow.Image):
             image = pillow.fromarray(image)
-        data = io.BytesIO()
-        image.convert("RGB").save(data, "PNG", compress_level=1)
-        link.send({"call": "ocr", "sizes": [data.tell()]}, data.getvalue())
-        reply = link.receive()
+        image, data = image.convert("RGB"), io.BytesIO()
+        image.save(data, "PNG", compress_level=1)
+        if data.tell() > most:
+            data = io.BytesIO()
+            image.save(data, "JPEG", quality=95)
+        if data.tell() > most:
+            raise ValueError(f"the image has {data.tell()} bytes, more than {most}: read a part of it")
+        with lock:
+            link.send({"call": "ocr", "sizes": [data.tell()]}, data.getvalue())
+            reply = link.receive()
         if "error" in reply:
             raise ValueError(reply["error"])
         return str(reply["text"])
@@ -201,18 +210,21 @@ class Blocks:
         self.names.update(image_paths=setup["inputs"], temp_output_dir=self.folder + "/")
         self.names["image_path"] = setup["inputs"][0] if setup["inputs"] else None
         if isinstance(link, Link) and setup["ocr"]:
-            self.names["ocr"] = reading(link, names)
+            self.names["ocr"] = reading(link, names, setup["image_bytes"])
         self.kept = 0
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """The files of the folder for outputs: when each was changed, and its size."""
-        found = {}
-        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if entry.is_file(follow_symlinks=False):
-                        status = entry.stat(follow_symlinks=False)
-                        found[entry.path] = (status.st_mtime_ns, status.st_size)
+        """The files in the folder for outputs and below it: when each was changed, and its size."""
+        found, folders = {}, [self.folder]
+        while folders:
+            with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif entry.is_file(follow_symlinks=False):
+                            status = entry.stat(follow_symlinks=False)
+                            found[entry.path] = (status.st_mtime_ns, status.st_size)
         return found
 
     def run(self, code: str) -> None:
@@ -228,8 +240,11 @@ class Blocks:
         start = time.perf_counter()
         try:
             exec(compile(code, name, "exec"), self.names)
-        except SystemExit:
-            pass
+        except SystemExit as ended:
+            # as an interpreter does when it ends
+            if ended.code is not None and not isinstance(ended.code, int):
+                with contextlib.suppress(Exception):
+                    print(ended.code, file=err)
         except BaseException as raised:
             error = "".join(traceback.format_exception_only(raised)).strip()[-2000:]
             kind = "memory" if isinstance(raised, MemoryError) else "exception"
@@ -245,7 +260,13 @@ class Blocks:
         found: list[tuple[str, bytes]] = []
         if error is None:
             self.kept += 1
-            found = self.images(before.get("processed_path"), out.tail, old)
+            found, left_out = self.images(before.get("processed_path"), out.tail, old)
+            if left_out:
+                most = f"at most {self.setup['images']} images, of {self.setup['image_bytes']} bytes together"
+                with contextlib.suppress(Exception):
+                    out.write("" if out.tail[-1:] in ("", "\n") else "\n")
+                    out.write(f"not shown: {len(left_out)} of the files, {left_out[0]} first; a block shows {most}\n")
+                    out.flush()
         else:
             self.names.clear()
             self.names.update(before)
@@ -253,29 +274,60 @@ class Blocks:
         header.update({"names": [path for path, _ in found], "sizes": [len(data) for _, data in found]})
         self.link.send(header, *(data for _, data in found))
 
-    def images(self, before: Any, printed: str, old: dict[str, tuple[int, int]]) -> list[tuple[str, bytes]]:
-        """What the block returns: what it says, else what it printed, else what is new."""
-        now, folder = self.files(), re.escape(self.folder)
-        said = self.names.get("processed_path")
+    def images(
+        self, before: Any, printed: str, old: dict[str, tuple[int, int]]
+    ) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """What the block returns: what it says, or else printed, or else made; and what there is no room for."""
+        now, said = self.files(), self.names.get("processed_path")
         changed = {path for path, status in now.items() if old.get(path) != status}
-        paths: list[str] = []
+        named: list[str] = []
         if said is not None:
             with contextlib.suppress(Exception):
                 given = [said] if isinstance(said, (str, os.PathLike)) else said
-                paths = [os.path.normpath(os.path.join(self.folder, os.fspath(path))) for path in given]
+                named = [self.place(os.fspath(path)) for path in given]
             if said is before:
-                paths = [path for path in paths if path in changed]
-        if not paths:
-            paths = [os.path.normpath(path) for path in re.findall(folder + r"/[^\s'\"\])},;]+", printed)]
-        if not paths:
-            paths = sorted(changed, key=lambda path: (now[path][0], path))
-            paths = [path for path in paths if path.lower().endswith(SUFFIXES)]
+                named = [path for path in named if path in changed]
+        new = sorted(changed, key=lambda path: (now[path][0], path))
+        new = [path for path in new if path.lower().endswith(SUFFIXES)]
+        left_out: dict[str, None] = {}
+        for paths in (named, self.shown(printed, now), new):
+            found = self.contents(paths)
+            left_out |= dict.fromkeys(set(paths) & now.keys() - {path for path, _ in found})
+            if found:
+                break
+        return [(path[-200:], data) for path, data in found], sorted(left_out)
+
+    def place(self, path: str) -> str:
+        """A path of the code's as a path in the folder for outputs, where it leads there."""
+        path = os.path.normpath(os.path.join(self.folder, path))
+        at, name = os.path.split(path)
+        if not path.startswith(self.folder + "/"):
+            # /tmp is that folder too
+            home, at = os.path.realpath(self.folder), os.path.realpath(at)
+            if at == home or at.startswith(home + "/"):
+                return f"{self.folder}{at[len(home) :]}/{name}"
+        return path
+
+    def shown(self, printed: str, now: dict[str, tuple[int, int]]) -> list[str]:
+        """The files whose paths were printed: names may hold blanks, and anything may stand behind them."""
+        printed, begin = re.sub("/{2,}", "/", printed), self.folder + "/"
+        longest = sorted(now, key=len, reverse=True)
+        found, at = [], printed.find(begin)
+        while at >= 0:
+            path = next((path for path in longest if printed.startswith(path, at)), begin)
+            if path != begin:
+                found.append(path)
+            at = printed.find(begin, at + len(path))
+        return found
+
+    def contents(self, paths: list[str]) -> list[tuple[str, bytes]]:
+        """Those of some files that may be returned, as many as there is room for."""
         found: list[tuple[str, bytes]] = []
         room = self.setup["image_bytes"]
         for path in dict.fromkeys(paths):
             data = self.content(path, room) if len(found) < self.setup["images"] else None
             if data is not None:
-                found.append((path[-200:], data))
+                found.append((path, data))
                 room -= len(data)
         return found
 
@@ -287,11 +339,16 @@ class Blocks:
             number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
-        with os.fdopen(number, "rb") as file:
+        try:
             status = os.fstat(number)
             if not stat.S_ISREG(status.st_mode) or status.st_size > room:
                 return None
-            return file.read(room)
+            with os.fdopen(number, "rb", closefd=False) as file:
+                return file.read(status.st_size)
+        except MemoryError:
+            return None
+        finally:
+            os.close(number)
 
 
 def once(request: str, result: str, printed: str) -> None:

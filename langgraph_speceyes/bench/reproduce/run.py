@@ -149,7 +149,11 @@ def operating_points(plan: Plan, backbone: str, gate: Gate) -> dict[ScoreName, G
     Raises:
         ArgumentError: No question of the calibration half has been answered by both sides.
     """
-    outcomes = sweepable(plan.outcomes(backbone, CALIBRATION))
+    asked = plan.outcomes(backbone, CALIBRATION)
+    outcomes = sweepable(asked)
+    if not outcomes:
+        expected = f"questions of the calibration half that both sides answered, before {backbone}"
+        raise ArgumentError("out", expected, none_of(plan, backbone, asked))
     folder = plan.out / backbone / GATES
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[ScoreName, Gate] = {}
@@ -159,6 +163,14 @@ def operating_points(plan: Plan, backbone: str, gate: Gate) -> dict[ScoreName, G
         one.save(folder / f"{score}.json")
         found[score] = one
     return found
+
+
+def none_of(plan: Plan, backbone: str, asked: Sequence[Outcome]) -> str:
+    """That none of these questions can be used, what the first failure was, and what asks them again."""
+    error = next((outcome["error"] for outcome in asked if outcome["error"] is not None), None)
+    if error is None:
+        return "none"
+    return f"none of {len(asked)}: {error}; remove {plan.out / backbone} to ask again"
 
 
 def comparable(outcomes: Sequence[Outcome]) -> list[ScoreName]:

@@ -18,7 +18,7 @@ from langgraph_speceyes.bench.reproduce.published import (
     published,
     published_mean,
 )
-from langgraph_speceyes.bench.reproduce.run import BYPASS, GATES, LIVE, TEST, TEST_METHODS, Plan, comparable
+from langgraph_speceyes.bench.reproduce.run import BYPASS, GATES, LIVE, TEST, TEST_METHODS, Plan, comparable, none_of
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.bench.statistics import (
     Estimate,
@@ -127,7 +127,8 @@ def reproduced(plan: Plan) -> Reproduced:
             id for id in asked if id in known and all("total" in rows_[id]["seconds"] for rows_ in by_method.values())
         ]
         if not ids:
-            raise ArgumentError("out", f"questions that every method answered, before {backbone}", "none")
+            found = none_of(plan, backbone, outcomes)
+            raise ArgumentError("out", f"questions that every method answered, before {backbone}", found)
         if len(ids) < len(asked):
             missing.append(
                 f"{backbone}: {len(asked) - len(ids)} of {len(asked)} questions left out, where a method failed."

@@ -348,9 +348,8 @@ class Trial:
         if attempt.next:
             other = f"{name} again" if attempt.other else name
             past = [] if attempt.other else earlier
-            after = tool.run(
-                attempt.next.format(**self.world.names), trajectory=other, images=[self.picture], earlier=past
-            )
+            text = attempt.next.format(**self.world.names)
+            after = tool.run(text, trajectory=other, images=[self.picture], earlier=past)
         why = CHECKS[attempt.check](Seen(outcome, after, ran, pid, self.world))
         for one in (ran.output, "" if after is None else after.text):
             if "ESCAPED" in one:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -22,12 +23,20 @@ from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image
 
 from langgraph_speceyes.agent import create_visual_agent
-from langgraph_speceyes.agent.sandbox import OUTPUT_FOLDER, CodeLimits, CodeTool, code_tool, escape_tags, image_path
+from langgraph_speceyes.agent.sandbox import (
+    OUTPUT_FOLDER,
+    CodeLimits,
+    CodeTool,
+    code_tool,
+    escape_tags,
+    image_path,
+    landlock,
+)
 from langgraph_speceyes.agent.sandbox import choose as choosing
 from langgraph_speceyes.agent.sandbox.outcome import TAGS
 from langgraph_speceyes.errors import ArgumentError, SandboxUnavailableError
 from langgraph_speceyes.images import ImagePolicy, ImageRef, inline_reference, load_image, parse_reference
-from tests.agent.sandbox.users import ROOT
+from tests.agent.sandbox.users import ROOT, WHO, command
 
 CROP = """
 image = Image.open(image_path)
@@ -35,6 +44,8 @@ processed_path = temp_output_dir + "crop%d.png" % random.randint(0, 10 ** 9)
 image.crop((100, 50, 180, 120)).save(processed_path)
 print(processed_path)
 """
+
+PIXEL = b"P6 1 1 255 abc"
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +99,30 @@ def test_variables_stay_and_a_crop_comes_back(tool: CodeTool, ref: ImageRef, pic
         ("cv2.imwrite(temp_output_dir + 'c.png', cv2.imread(image_path)[:50, :60])", 1),
         ("print('nothing')", 0),
         ("processed_path = image_path", 1),
+        ("p = temp_output_dir + 'crop.png'\nImage.new('RGB', (40, 40)).save(p)\nprint(f'Saved to {p}.')", 1),
+        ("p = temp_output_dir + '/crop.png'\nImage.new('RGB', (40, 40)).save(p)\nprint(f'`{p}`: the crop')", 1),
+        ("p = temp_output_dir + 'crop (1).png'\nImage.new('RGB', (40, 40)).save(p)\nprint(p)", 1),
+        ("for n in '', '1', '12': Image.new('L', (40, 40)).save(n + 'i.png')\nprint(temp_output_dir + '12i.png!')", 1),
+        ("processed_path = '/tmp/crop.png'\nImage.new('RGB', (40, 40)).save(processed_path)", 1),
+        ("Image.new('RGB', (40, 40)).save('made.png')\nprocessed_path = temp_output_dir + 'never.png'", 1),
+        ("os.makedirs('crops')\nfor n in 'ab': Image.new('RGB', (40, 40)).save(f'crops/{n}.png')", 2),
+        ("os.mkdir('/tmp/a b')\nprocessed_path = ['/tmp/a b/c.png']\nImage.new('L', (40, 40)).save('a b/c.png')", 1),
+        ("os.symlink('/etc', 'out')\nprocessed_path = 'out/hostname'\nprint(temp_output_dir + 'a\\0b')", 0),
+        ("processed_path = '/tmp/a\\0b.png'", 0),
     ],
 )  # fmt: skip
 def test_which_images_come_back(tool: CodeTool, ref: ImageRef, code: str, count: int) -> None:
     outcome = tool.run(code, trajectory=code, images=[ref])
     assert (outcome.error, len(outcome.images)) == (None, count), outcome
     tool.close(code)
+
+
+@pytest.mark.parametrize("named", ["processed_path = folder", "print('the crops are in', folder)"])
+def test_a_folder_that_is_named_is_no_image(tool: CodeTool, named: str) -> None:
+    code = f"folder = temp_output_dir + 'crops'\nos.makedirs(folder)\n{named}"
+    outcome = tool.run(code, trajectory=named)
+    assert (outcome.error, outcome.images) == (None, ())
+    assert tool.run("print(folder)", trajectory=named, earlier=[code]).replayed == 0
 
 
 def test_errors_are_in_the_text_and_leave_no_variables(tool: CodeTool) -> None:
@@ -107,6 +136,14 @@ def test_errors_are_in_the_text_and_leave_no_variables(tool: CodeTool) -> None:
     # failed blocks may be named or left out
     after = tool.run("'left' in globals()\nprint('left' in globals())", trajectory="b", earlier=[])
     assert (after.text, after.replayed) == ("False", 0)
+
+
+def test_code_that_ends_early_has_said_why(tool: CodeTool) -> None:
+    code = "import sys\nleft = 1\nprint('before')\nsys.exit({})"
+    early = tool.run(code.format("'there is nothing to crop'"), trajectory="early")
+    assert (early.text, early.error) == ("before\nthere is nothing to crop", None)
+    earlier = [code.format("'there is nothing to crop'")]
+    assert tool.run(code.format(1), trajectory="early", earlier=earlier).text == "before"
 
 
 def test_a_worker_that_crashed_is_replaced_and_its_blocks_run_again(tool: CodeTool) -> None:
@@ -153,6 +190,41 @@ def test_an_image_that_is_refused_is_said_and_not_shown(ref: ImageRef) -> None:
     with_policy.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "count", "said"),
+    [
+        ("Image.fromarray(np.random.randint(0, 256, (200, 200), 'uint8')).save('a.bmp')\nprint('made', end='')", 0, 1),
+        ("for n in range(5): Image.new('L', (40, 40)).save(f'{n}.png')\nprint('made')", 3, 2),
+    ],
+)
+def test_images_that_are_too_many_or_too_large_are_said_to_be_left_out(code: str, count: int, said: int) -> None:
+    few = CodeTool(limits=CodeLimits(seconds=30, images=3, image_bytes=20_000))
+    outcome = few.run(code, trajectory="t")
+    assert (outcome.error, len(outcome.images)) == (None, count)
+    lines = outcome.text.splitlines()
+    assert lines[0] == "made"
+    assert lines[1].startswith(f"not shown: {said} of the files, {OUTPUT_FOLDER}/")
+    few.close()
+
+
+def test_code_that_has_used_up_its_memory_keeps_its_worker() -> None:
+    small = CodeTool(limits=CodeLimits(seconds=30, memory=64 * 1024 * 1024))
+    code = """
+processed_path = temp_output_dir + "large.bmp"
+Image.new("RGB", (1500, 1500)).save(processed_path)
+kept = []
+try:
+    while True: kept.append(bytearray(1 << 16))
+except MemoryError: del kept[-16:]
+"""
+    outcome = small.run(code, trajectory="t")
+    assert (outcome.error, outcome.images) == (None, ())
+    assert outcome.text.startswith("not shown: 1 of the files")
+    after = small.run("kept.clear()\nprint(processed_path)", trajectory="t", earlier=[code])
+    assert (after.error, after.replayed) == (None, 0)
+    small.close()
+
+
 def test_long_output_is_cut_in_the_middle(tool: CodeTool) -> None:
     outcome = tool.run("print('begin'); print('x' * 100_000); print('end')", trajectory="f")
     assert outcome.text.startswith("begin")
@@ -172,6 +244,50 @@ def test_text_is_read_by_the_host(ref: ImageRef, echo: Any) -> None:
         "import os\nImage.Image.save = lambda self, file, *a, **k: file.write(b'junk')\nocr(Image.new('RGB', (9, 9)))"
     )
     assert "cannot be read" in reading.run(broken, trajectory="u", images=[ref]).text
+    reading.close()
+
+
+REQUESTS = """
+import io, stat, struct, time
+data = io.BytesIO()
+Image.new("RGB", (20, 20)).save(data, "PNG")
+head = json.dumps({"call": "ocr", "sizes": [data.tell()]}).encode()
+for _ in range(40):
+    for n in range(3, 64):
+        try:
+            if stat.S_ISFIFO(os.fstat(n).st_mode): os.write(n, struct.pack("!I", len(head)) + head + data.getvalue())
+        except OSError: pass
+time.sleep(20)
+"""
+
+
+def test_requests_at_once_are_read_no_longer_than_a_block_may_run(echo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=1))
+    monkeypatch.setattr(type(echo), "read", lambda self, image: time.sleep(0.2) or ["x"])
+    outcome = reading.run(REQUESTS, trajectory="t")
+    assert outcome.failure == "timeout"
+    # within its limit and one reading, on a busy machine too
+    assert outcome.seconds < 4
+    reading.close()
+
+
+def test_an_image_too_large_to_be_sent_as_it_is_can_be_read(echo: Any) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=30, image_bytes=400_000))
+    code = "image = np.random.randint(0, 256, (500, {}, 3), 'uint8')\nprint(ocr(image))"
+    assert reading.run(code.format(500), trajectory="t").text.splitlines()[0] == "500x500"
+    outcome = reading.run(code.format(2000), trajectory="u")
+    assert (outcome.failure, "read a part of it" in str(outcome.error)) == ("exception", True)
+    reading.close()
+
+
+def test_text_is_read_for_several_threads(echo: Any) -> None:
+    reading = CodeTool(reader=echo, limits=CodeLimits(seconds=30))
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\nimages = [Image.new('L', (n + 20, 20)) for n in range(9)]\n"
+        "with ThreadPoolExecutor(8) as threads: print(*(text.split()[0] for text in threads.map(ocr, images)))"
+    )
+    outcome = reading.run(code, trajectory="t")
+    assert outcome.text.split() == [f"{20 + n}x20" for n in range(9)]
     reading.close()
 
 
@@ -253,6 +369,59 @@ def test_nothing_that_holds_means_no_tool(monkeypatch: pytest.MonkeyPatch) -> No
         CodeTool()
     with pytest.raises(SandboxUnavailableError):
         code_tool()
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_without_descriptors_no_worker_is_started_and_none_is_lost(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    made = CodeTool(limits=CodeLimits(seconds=30))
+    made.run("x = 1", trajectory="a")
+    made.close()
+    left, pipe, memory = room, os.pipe, os.memfd_create
+
+    def opened(make: Any, *arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return make(*arguments)
+
+    monkeypatch.setattr(os, "pipe", lambda: opened(pipe))
+    monkeypatch.setattr(os, "memfd_create", lambda *arguments: opened(memory, *arguments))
+    before = len(os.listdir("/proc/self/fd"))
+    images = [inline_reference(PIXEL)]
+    with pytest.raises(SandboxUnavailableError, match="Too many open files"):
+        made.run("print(1)", trajectory="a", images=images)
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.undo()
+    assert made.run("print(1)", trajectory="a", images=images).text == "1"
+    made.close()
+
+
+def test_landlock_leaves_threads_to_code_of_a_user_who_has_many() -> None:
+    if not landlock.candidates(CodeLimits()):
+        pytest.skip("Landlock's package is not installed")
+    code = """
+import threading
+from langgraph_speceyes.agent.sandbox import CodeTool
+from langgraph_speceyes.agent.sandbox.landlock import Landlock
+end = threading.Event()
+threads = [threading.Thread(target=end.wait) for _ in range(80)]
+for thread in threads: thread.start()
+block = "import threading\\nthread = threading.Thread(target=print, args=('ran',))\\nthread.start()\\nthread.join()"
+tool = CodeTool(Landlock())
+print(tool.run(block, trajectory="t").text)
+tool.close()
+end.set()
+"""
+    run, environment = command(WHO[-1], ["-c", code])
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "ran", done.stdout + done.stderr[-2000:]
+
+
+def test_without_a_folder_for_files_landlock_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "_memory", lambda: "/nonexistent")
+    with pytest.raises(SandboxUnavailableError, match="no folder"):
+        landlock.Landlock().start([], None)
 
 
 def test_what_cannot_hold_code_is_refused() -> None:
