@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +23,10 @@ from langgraph_speceyes.agent import ThymeProtocol
 from langgraph_speceyes.answers.words import without_repeats
 from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.cli import app
+from langgraph_speceyes.cli.display import show_answer, show_overview
 from langgraph_speceyes.cli.picture import picture
+from langgraph_speceyes.cli.progress import progress_bar
+from langgraph_speceyes.cli.terminal import Screen
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import GATE, LOOKS_GATE
@@ -97,11 +103,73 @@ def test_bad_input_is_one_line_and_status_2(
     run: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    result = run(*(a.format(image=tmp_path / "a.png") for a in arguments))
+    result = run(*(a.format(image=tmp_path / "a.png", folder=tmp_path) for a in arguments))
     assert result.exit_code == 2
     assert says in result.stderr
     assert "Traceback" not in result.output
     assert not result.stdout
+
+
+def test_what_the_encoding_of_the_output_lacks_is_replaced(tmp_path: Path) -> None:
+    asked = [sys.executable, "-m", "langgraph_speceyes", "testbed", "write", str(tmp_path / "f\u00e4cher\u2713")]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*asked, "--limit", "1", "--split", "attributes"], capture_output=True, env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.strip().endswith(b"f?cher?")
+
+
+# brackets are markup to the table library, control characters steer a terminal
+OTHERS = st.text("ab[]/\\=#@ \n\r\x00\x07\x1b\x7f\x9b", max_size=12) | st.sampled_from(("[/b]", "\x1b[2J", "[red]a"))
+
+
+@given(st.tuples(*[OTHERS] * 7))
+def test_what_others_wrote_is_shown_as_text(texts: tuple[str, ...]) -> None:
+    answer, token, tool, inside, read, wrong, error = texts
+    call = {"tool": tool, "box": [1, inside], "text": read, "error": wrong}
+    decision: Any = {
+        "route": "bypass",
+        "decided_by": "gate",
+        "tool_need": 0.1,
+        "judge_threshold": 0.5,
+        "error": error,
+        "score": 0.9,
+        "accepted": True,
+        "score_name": "odds",
+        "threshold": 0.9,
+        "k": 20,
+        "tokens": {},
+        "answer_tokens": [(token, 0.9)],
+        "tool_calls": [call],
+        "seconds": {"total": 0.1},
+    }
+    shown = io.StringIO()
+    screen = Screen(file=shown, width=400, color_system=None)
+    show_answer(screen, answer, decision, [Path(f"a{tool}".replace("\0", ""))])
+    show_overview(screen, {inside: {tool: OVERVIEW}}, Path(f"a{read}"))
+    with progress_bar(screen) as progress:
+        progress.add_task(read)
+        screen.print(progress.get_renderable())
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown.getvalue())
+    for text in (token, tool, wrong):
+        assert "".join(re.findall(r"[\[\]/=#@ab]", text)) in "".join(re.findall(r"[\[\]/=#@ab]", shown.getvalue()))
+
+
+OVERVIEW = {
+    "n": 1,
+    "accuracy": 0.5,
+    "accuracy_low": 0.0,
+    "accuracy_high": 1.0,
+    "seconds_mean": 1.0,
+    "errors": 0,
+    "contained": 0,
+}
+
+
+def test_the_next_step_can_be_pasted() -> None:
+    shown = io.StringIO()
+    show_overview(Screen(file=shown), {"own": {"agent": OVERVIEW}}, Path("my runs/a"))
+    step = shlex.split(shown.getvalue().rpartition("next: speceyes ")[2])
+    assert step == ["report", "my runs/a", "--out", "report"]
 
 
 def test_the_version_and_the_module(run: Callable[..., Any]) -> None:

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Iterable
+
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 
 from langgraph_speceyes.errors import SpecEyesError
 
+# C0 but for tab and line feed, DEL, C1
+_STEERING = dict.fromkeys(set(range(0xA0)) - set(range(0x20, 0x7F)) - {0x09, 0x0A})
+
+
+class Screen(Console):
+    """A console that what models and servers wrote cannot steer: control characters of a text are left out."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as the base class does; the console's own control codes stay."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else segment.text.translate(_STEERING)
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
 # what is for people goes to standard error when standard output holds JSON
-OUT, ERR = Console(), Console(stderr=True)
+OUT, ERR = Screen(), Screen(stderr=True)
+
+
+def show_what_is_possible() -> None:
+    """Have a question mark stand for what standard output's encoding lacks, where it would be an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 class one_line_errors:

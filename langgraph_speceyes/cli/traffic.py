@@ -198,7 +198,7 @@ def _show_live(console: Console, live: Live, out: Path) -> None:
     table.add_row("records in the journal", str(found["records"]))
     table.add_row("questions without one answer and one record", str(found["lost"]))
     console.print(table)
-    console.print(f"journal, figures and plot in {out}", highlight=False, soft_wrap=True)
+    console.print(f"journal, figures and plot in {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_audited(console: Console, found: Audited) -> None:
