@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from langgraph_speceyes.agent import ThymeProtocol
 from langgraph_speceyes.answers.words import without_repeats
 from langgraph_speceyes.bench.chosen import Chosen
-from langgraph_speceyes.cli import app
+from langgraph_speceyes.cli import app, folder
 from langgraph_speceyes.cli.display import show_answer, show_overview
 from langgraph_speceyes.cli.picture import picture
 from langgraph_speceyes.cli.progress import progress_bar
@@ -97,6 +97,10 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("ask", "{image}", "What?", "--threshold", "2"), "threshold"),
         (("ask", "{image}", "What?", "--speculator", "somewhere"), "agent"),
         (("demo", "--threshold", "0"), "threshold"),
+        (("bench", "--out", "{image}"), "FileExistsError: File exists: "),
+        (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
+        (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
+        (("reproduce", "--out", "{image}"), "FileExistsError: File exists: "),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -108,6 +112,24 @@ def test_bad_input_is_one_line_and_status_2(
     assert says in result.stderr
     assert "Traceback" not in result.output
     assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bench", "--out", "{folder}/a"),
+        ("bench", "--simulate", "vstar", "--out", "{folder}/a"),
+        ("testbed", "opening", "--out", "{folder}/a"),
+        ("reproduce", "--out", "{folder}/a"),
+    ],
+)
+def test_the_extra_of_the_plots_is_missed_before_the_work(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(folder, "find_spec", lambda name: None)
+    shown = run(*(a.format(folder=tmp_path) for a in command))
+    assert (shown.exit_code, shown.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert "'langgraph-speceyes[eval]'" in shown.stderr
 
 
 def test_what_the_encoding_of_the_output_lacks_is_replaced(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from langgraph_speceyes.cli.folder import prepare_folder
 from langgraph_speceyes.cli.options import AsJson
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
@@ -72,6 +73,7 @@ def reproduce(
         sources = [embedded_source()] if data is None else sources_in(data)
         plan = Plan(tuple(sources), tuple(backbones), out, limit)
         embedded = all(one.chosen.embedded or one.chosen.models == _CODE for one in backbones)
+        prepare_folder(out, "the table's plot")
         _run(plan, min(2, os.cpu_count() or 1) if embedded else 1, as_json)
         found = reproduced(plan)
         page = write_table(found, out)

@@ -38,13 +38,18 @@ def show_what_is_possible() -> None:
 
 
 class one_line_errors:
-    """Show the package's errors as one line, and exit with status 2."""
+    """Show the package's errors, and what the system refuses, as one line, and exit with status 2."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, SpecEyesError):
-            said = escape(f"{type(error).__name__}: {error}")
-            ERR.print(f"[bold red]error[/] {said}", highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from error
+            said = str(error)
+        elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError):
+            # a folder that is a file, a disk that is full
+            said = f"{error.strerror}: {error.filename}" if error.filename is not None else str(error.strerror)
+        else:
+            return
+        ERR.print(f"[bold red]error[/] {escape(f'{type(error).__name__}: {said}')}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from langgraph_speceyes.cli.folder import prepare_folder
 from langgraph_speceyes.cli.options import AsJson, BatchSize
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
@@ -133,7 +134,7 @@ def opening(
 
         quiet_libraries()
         console = ERR if as_json else OUT
-        out.mkdir(parents=True, exist_ok=True)
+        prepare_folder(out, "the plot of the opening")
         with console.status("Loading the models"):
             models = Chosen(batch_size=batch_size).load()
         if score or k:
