@@ -16,20 +16,24 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langgraph.graph import START, MessagesState, StateGraph
 from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.agent import ThymeProtocol
 from langgraph_speceyes.answers.words import without_repeats
 from langgraph_speceyes.bench.chosen import Chosen
+from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.cli import app, folder
 from langgraph_speceyes.cli.display import show_answer, show_overview
 from langgraph_speceyes.cli.picture import picture
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import Screen
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import GATE, LOOKS_GATE
+from tests.scripted import Scripted, peaked
 
 Ask = Callable[[str, int], list[Any]]
 
@@ -97,6 +101,8 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("ask", "{image}", "What?", "--threshold", "2"), "threshold"),
         (("ask", "{image}", "What?", "--speculator", "somewhere"), "agent"),
         (("demo", "--threshold", "0"), "threshold"),
+        (("ask", "https://a.example/b.png", "What?"), "(allow_remote is off), found https://a.example/b.png"),
+        (("ask", "{image}", "What?", "--save-crops", "{image}"), "FileExistsError: File exists: "),
         (("bench", "--out", "{image}"), "FileExistsError: File exists: "),
         (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
         (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
@@ -192,6 +198,20 @@ def test_the_next_step_can_be_pasted() -> None:
     show_overview(Screen(file=shown), {"own": {"agent": OVERVIEW}}, Path("my runs/a"))
     step = shlex.split(shown.getvalue().rpartition("next: speceyes ")[2])
     assert step == ["report", "my runs/a", "--out", "report"]
+
+
+def test_an_answer_is_shown_though_its_picture_is_damaged(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(whole, "PNG")
+    (tmp_path / "a.png").write_bytes(whole.getvalue()[:-900])
+    small = Scripted(answer="The bus is red.", content=[peaked("red", 20, 9.0)])
+    agent = StateGraph(MessagesState).add_node("a", lambda state: {}).add_edge(START, "a").compile()
+    models = Models(small, None, agent, Gate(threshold=0.9), Prompts())
+    monkeypatch.setattr(Chosen, "load", lambda self: models)
+    shown = run("ask", str(tmp_path / "a.png"), "What?")
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "The bus is red.")
 
 
 def test_the_version_and_the_module(run: Callable[..., Any]) -> None:
