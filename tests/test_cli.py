@@ -103,6 +103,8 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("demo", "--threshold", "0"), "threshold"),
         (("ask", "https://a.example/b.png", "What?"), "(allow_remote is off), found https://a.example/b.png"),
         (("ask", "{image}", "What?", "--save-crops", "{image}"), "FileExistsError: File exists: "),
+        (("ask", "{image}", "What?", "--speculator", "{folder}", "--agent", "{folder}"), "or --base-url, for a model"),
+        (("probe", "{folder}"), "ArgumentError: model_id: expected a checkpoint's folder or Hub id"),
         (("bench", "--out", "{image}"), "FileExistsError: File exists: "),
         (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
         (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
@@ -118,6 +120,16 @@ def test_bad_input_is_one_line_and_status_2(
     assert says in result.stderr
     assert "Traceback" not in result.output
     assert not result.stdout
+
+
+@pytest.mark.parametrize("command", [("ask", "a.png", "What?", "--speculator", "a", "--agent", "b"), ("probe", "a")])
+def test_a_key_in_the_place_of_its_variable_is_not_shown(run: Callable[..., Any], command: tuple[str, ...]) -> None:
+    asked = (*command, "--base-url", "http://127.0.0.1:9/v1", "--api-key-env")
+    for key in ("my4plain8key", "0f3c9be1d2a84756", "gsk_plain"):
+        shown = run(*asked, key)
+        assert (shown.exit_code, key in shown.output) == (2, False)
+        assert "api-key-env: expected the name of an environment variable" in shown.stderr
+    assert "found none in MY_KEY2" in run(*asked, "MY_KEY2").stderr
 
 
 @pytest.mark.parametrize(
