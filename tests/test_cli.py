@@ -105,6 +105,8 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("ask", "{image}", "What?", "--save-crops", "{image}"), "FileExistsError: File exists: "),
         (("ask", "{image}", "What?", "--speculator", "{folder}", "--agent", "{folder}"), "or --base-url, for a model"),
         (("probe", "{folder}"), "ArgumentError: model_id: expected a checkpoint's folder or Hub id"),
+        (("eval", "embedded", "--out", "{folder}/run", "--method", "os.getcwd"), "method: expected a function that"),
+        (("eval", "embedded", "--out", "{folder}/run", "--method", "builtins.repr"), "a function that returns a comp"),
         (("bench", "--out", "{image}"), "FileExistsError: File exists: "),
         (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
         (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
