@@ -111,6 +111,7 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
         (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
         (("reproduce", "--out", "{image}"), "FileExistsError: File exists: "),
+        (("gate", "json.loads"), "found json.loads: missing a required argument"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -258,10 +259,14 @@ def test_a_models_function_beside_the_working_directory_is_found(
         "from langgraph_speceyes.bench.chosen import embedded_models\n"
         "from langgraph_speceyes.testbed.pair import load_pair\n"
         "def models():\n    return embedded_models(load_pair())\n"
+        "def journal():\n"
+        "    from langgraph_speceyes.traffic import SQLiteJournal\n"
+        "    return SQLiteJournal('here.db')\n"
     )
     monkeypatch.chdir(tmp_path)
     # the folder of the command, as an installed script has it
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", ".")])
+    assert "gate: expected a gate of the journal" in run("gate", "my_models_here.journal").stderr
     question, message = ask("attributes", 1)[0]
     given = run("ask", message.content[0]["url"], question.text, "--models", "my_models_here.models", "--json")
     assert given.exit_code == 0, given.output

@@ -52,13 +52,13 @@ def audit(
 ) -> None:
     """Have the agent answer the audits that a process could not, and show how often accepted answers differ."""
     with one_line_errors():
+        from langgraph_speceyes.bench.chosen import made
         from langgraph_speceyes.bench.journals import journal_at
         from langgraph_speceyes.bench.later import audit_later
-        from langgraph_speceyes.bench.methods import named
 
         quiet_libraries()
         console = ERR if as_json else OUT
-        comparing = named(agree, "agree")() if agree else None
+        comparing = made(agree, "agree") if agree else None
         with closing(journal_at(journal)) as opened:
             with console.status("Loading the models"):
                 found = chosen.load()
