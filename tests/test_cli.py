@@ -270,7 +270,8 @@ def test_a_models_function_beside_the_working_directory_is_found(
     question, message = ask("attributes", 1)[0]
     given = run("ask", message.content[0]["url"], question.text, "--models", "my_models_here.models", "--json")
     assert given.exit_code == 0, given.output
-    (tmp_path / "speceyes.toml").write_text('models = "my_models_here.models"\n')
+    # as editors on Windows write it
+    (tmp_path / "speceyes.toml").write_text('models = "my_models_here.models"\r\n', encoding="utf-8-sig", newline="")
     assert json.loads(run("ask", message.content[0]["url"], question.text, "--json").stdout)["answer"]
 
 

@@ -81,7 +81,7 @@ class Chosen:
             ArgumentError: It is no TOML, or a key or value is not one of these.
         """
         try:
-            found = tomllib.loads(path.read_text())
+            found = tomllib.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ArgumentError(path.name, "a TOML file", error) from None
         kinds: dict[str, type] = {"batch_size": int, "look": list}
