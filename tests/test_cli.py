@@ -208,6 +208,16 @@ OVERVIEW = {
 }
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_narrow_terminal_cuts_neither_names_nor_figures(width: int) -> None:
+    shown = io.StringIO()
+    figures = {"a split": {"speceyes:k=2": OVERVIEW | {"speedup": 1.25, "bypassed": 0.5}}}
+    show_overview(Screen(file=shown, width=width), figures, Path("run"))
+    row = next(line for line in shown.getvalue().splitlines() if "speceyes:k=2" in line)
+    assert row.split() == ["speceyes:k=2", "1", "50.0", "0..100", "1000", "ms", "1.25", "x", "50%"]
+    assert len(row) <= max(width, 76)
+
+
 def test_the_next_step_can_be_pasted() -> None:
     shown = io.StringIO()
     show_overview(Screen(file=shown), {"own": {"agent": OVERVIEW}}, Path("my runs/a"))

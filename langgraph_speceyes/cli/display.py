@@ -73,6 +73,8 @@ def show_overview(
         out: The run's folder.
         calibrates: Whether a gate can be calibrated on the run.
     """
+    from langgraph_speceyes.bench.report.text import print_whole
+
     table = Table(title=escape(str(out)), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=16)
     for name in ("n", "right %", "(95 %)", "latency", "speed-up", "bypass", "failed"):
@@ -92,7 +94,7 @@ def show_overview(
                 str(one["errors"] or ""),
             )
         table.add_section()
-    console.print(table)
+    print_whole(console, table)
     if any("speedup" in one for methods in figures.values() for one in methods.values()):
         console.print("speed-up over the agent in total time", highlight=False)
     for method, one in figures.get("overall", {}).items():

@@ -141,7 +141,7 @@ def _run(plan: Plan, at_once: int, quiet: bool) -> None:
 
 def _show(found: Reproduced, page: Path) -> None:
     """A line a method: the mean of the columns, the paper's beside it, and total time."""
-    from langgraph_speceyes.bench.report.text import percent, shown
+    from langgraph_speceyes.bench.report.text import percent, print_whole, shown
     from langgraph_speceyes.bench.reproduce import label
 
     grid = Table(
@@ -167,7 +167,7 @@ def _show(found: Reproduced, page: Path) -> None:
             _cell(shown(row.total.speedup, 1, 2)),
             _cell(percent(row.total.bypassed)),
         )
-    OUT.print(grid)
+    print_whole(OUT, grid)
     for sentence in found.missing:
         OUT.print(escape(sentence), highlight=False)
     OUT.print(f"{page}", highlight=False, soft_wrap=True, markup=False)
