@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,17 +16,24 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langgraph.graph import START, MessagesState, StateGraph
 from PIL import Image
 from typer.testing import CliRunner
 
 from langgraph_speceyes.agent import ThymeProtocol
 from langgraph_speceyes.answers.words import without_repeats
 from langgraph_speceyes.bench.chosen import Chosen
-from langgraph_speceyes.cli import app
+from langgraph_speceyes.bench.methods import Models
+from langgraph_speceyes.cli import app, folder
+from langgraph_speceyes.cli.display import show_answer, show_overview
 from langgraph_speceyes.cli.picture import picture
+from langgraph_speceyes.cli.progress import progress_bar
+from langgraph_speceyes.cli.terminal import Screen
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.testbed.pair import GATE, LOOKS_GATE
+from tests.scripted import Scripted, peaked
 
 Ask = Callable[[str, int], list[Any]]
 
@@ -91,17 +101,142 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("ask", "{image}", "What?", "--threshold", "2"), "threshold"),
         (("ask", "{image}", "What?", "--speculator", "somewhere"), "agent"),
         (("demo", "--threshold", "0"), "threshold"),
+        (("ask", "https://a.example/b.png", "What?"), "(allow_remote is off), found https://a.example/b.png"),
+        (("ask", "{image}", "What?", "--save-crops", "{image}"), "FileExistsError: File exists: "),
+        (("ask", "{image}", "What?", "--speculator", "{folder}", "--agent", "{folder}"), "or --base-url, for a model"),
+        (("probe", "{folder}"), "ArgumentError: model_id: expected a checkpoint's folder or Hub id"),
+        (("eval", "embedded", "--out", "{folder}/run", "--method", "os.getcwd"), "method: expected a function that"),
+        (("eval", "embedded", "--out", "{folder}/run", "--method", "builtins.repr"), "a function that returns a comp"),
+        (("bench", "--out", "{image}"), "FileExistsError: File exists: "),
+        (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
+        (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
+        (("reproduce", "--out", "{image}"), "FileExistsError: File exists: "),
+        (("gate", "json.loads"), "found json.loads: missing a required argument"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
     run: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    result = run(*(a.format(image=tmp_path / "a.png") for a in arguments))
+    result = run(*(a.format(image=tmp_path / "a.png", folder=tmp_path) for a in arguments))
     assert result.exit_code == 2
     assert says in result.stderr
     assert "Traceback" not in result.output
     assert not result.stdout
+
+
+@pytest.mark.parametrize("command", [("ask", "a.png", "What?", "--speculator", "a", "--agent", "b"), ("probe", "a")])
+def test_a_key_in_the_place_of_its_variable_is_not_shown(run: Callable[..., Any], command: tuple[str, ...]) -> None:
+    asked = (*command, "--base-url", "http://127.0.0.1:9/v1", "--api-key-env")
+    for key in ("my4plain8key", "0f3c9be1d2a84756", "gsk_plain"):
+        shown = run(*asked, key)
+        assert (shown.exit_code, key in shown.output) == (2, False)
+        assert "api-key-env: expected the name of an environment variable" in shown.stderr
+    assert "found none in MY_KEY2" in run(*asked, "MY_KEY2").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bench", "--out", "{folder}/a"),
+        ("bench", "--simulate", "vstar", "--out", "{folder}/a"),
+        ("testbed", "opening", "--out", "{folder}/a"),
+        ("reproduce", "--out", "{folder}/a"),
+    ],
+)
+def test_the_extra_of_the_plots_is_missed_before_the_work(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(folder, "find_spec", lambda name: None)
+    shown = run(*(a.format(folder=tmp_path) for a in command))
+    assert (shown.exit_code, shown.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert "'langgraph-speceyes[eval]'" in shown.stderr
+
+
+def test_what_the_encoding_of_the_output_lacks_is_replaced(tmp_path: Path) -> None:
+    asked = [sys.executable, "-m", "langgraph_speceyes", "testbed", "write", str(tmp_path / "f\u00e4cher\u2713")]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*asked, "--limit", "1", "--split", "attributes"], capture_output=True, env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.strip().endswith(b"f?cher?")
+
+
+# brackets are markup to the table library, control characters steer a terminal
+OTHERS = st.text("ab[]/\\=#@ \n\r\x00\x07\x1b\x7f\x9b", max_size=12) | st.sampled_from(("[/b]", "\x1b[2J", "[red]a"))
+
+
+@given(st.tuples(*[OTHERS] * 7))
+def test_what_others_wrote_is_shown_as_text(texts: tuple[str, ...]) -> None:
+    answer, token, tool, inside, read, wrong, error = texts
+    call = {"tool": tool, "box": [1, inside], "text": read, "error": wrong}
+    decision: Any = {
+        "route": "bypass",
+        "decided_by": "gate",
+        "tool_need": 0.1,
+        "judge_threshold": 0.5,
+        "error": error,
+        "score": 0.9,
+        "accepted": True,
+        "score_name": "odds",
+        "threshold": 0.9,
+        "k": 20,
+        "tokens": {},
+        "answer_tokens": [(token, 0.9)],
+        "tool_calls": [call],
+        "seconds": {"total": 0.1},
+    }
+    shown = io.StringIO()
+    screen = Screen(file=shown, width=400, color_system=None)
+    show_answer(screen, answer, decision, [Path(f"a{tool}".replace("\0", ""))])
+    show_overview(screen, {inside: {tool: OVERVIEW}}, Path(f"a{read}"))
+    with progress_bar(screen) as progress:
+        progress.add_task(read)
+        screen.print(progress.get_renderable())
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown.getvalue())
+    for text in (token, tool, wrong):
+        assert "".join(re.findall(r"[\[\]/=#@ab]", text)) in "".join(re.findall(r"[\[\]/=#@ab]", shown.getvalue()))
+
+
+OVERVIEW = {
+    "n": 1,
+    "accuracy": 0.5,
+    "accuracy_low": 0.0,
+    "accuracy_high": 1.0,
+    "seconds_mean": 1.0,
+    "errors": 0,
+    "contained": 0,
+}
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_narrow_terminal_cuts_neither_names_nor_figures(width: int) -> None:
+    shown = io.StringIO()
+    figures = {"a split": {"speceyes:k=2": OVERVIEW | {"speedup": 1.25, "bypassed": 0.5}}}
+    show_overview(Screen(file=shown, width=width), figures, Path("run"))
+    row = next(line for line in shown.getvalue().splitlines() if "speceyes:k=2" in line)
+    assert row.split() == ["speceyes:k=2", "1", "50.0", "0..100", "1000", "ms", "1.25", "x", "50%"]
+    assert len(row) <= max(width, 76)
+
+
+def test_the_next_step_can_be_pasted() -> None:
+    shown = io.StringIO()
+    show_overview(Screen(file=shown), {"own": {"agent": OVERVIEW}}, Path("my runs/a"))
+    step = shlex.split(shown.getvalue().rpartition("next: speceyes ")[2])
+    assert step == ["report", "my runs/a", "--out", "report"]
+
+
+def test_an_answer_is_shown_though_its_picture_is_damaged(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(whole, "PNG")
+    (tmp_path / "a.png").write_bytes(whole.getvalue()[:-900])
+    small = Scripted(answer="The bus is red.", content=[peaked("red", 20, 9.0)])
+    agent = StateGraph(MessagesState).add_node("a", lambda state: {}).add_edge(START, "a").compile()
+    models = Models(small, None, agent, Gate(threshold=0.9), Prompts())
+    monkeypatch.setattr(Chosen, "load", lambda self: models)
+    shown = run("ask", str(tmp_path / "a.png"), "What?")
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "The bus is red.")
 
 
 def test_the_version_and_the_module(run: Callable[..., Any]) -> None:
@@ -134,14 +269,19 @@ def test_a_models_function_beside_the_working_directory_is_found(
         "from langgraph_speceyes.bench.chosen import embedded_models\n"
         "from langgraph_speceyes.testbed.pair import load_pair\n"
         "def models():\n    return embedded_models(load_pair())\n"
+        "def journal():\n"
+        "    from langgraph_speceyes.traffic import SQLiteJournal\n"
+        "    return SQLiteJournal('here.db')\n"
     )
     monkeypatch.chdir(tmp_path)
     # the folder of the command, as an installed script has it
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", ".")])
+    assert "gate: expected a gate of the journal" in run("gate", "my_models_here.journal").stderr
     question, message = ask("attributes", 1)[0]
     given = run("ask", message.content[0]["url"], question.text, "--models", "my_models_here.models", "--json")
     assert given.exit_code == 0, given.output
-    (tmp_path / "speceyes.toml").write_text('models = "my_models_here.models"\n')
+    # as editors on Windows write it
+    (tmp_path / "speceyes.toml").write_text('models = "my_models_here.models"\r\n', encoding="utf-8-sig", newline="")
     assert json.loads(run("ask", message.content[0]["url"], question.text, "--json").stdout)["answer"]
 
 

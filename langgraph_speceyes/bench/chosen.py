@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -82,7 +81,7 @@ class Chosen:
             ArgumentError: It is no TOML, or a key or value is not one of these.
         """
         try:
-            found = tomllib.loads(path.read_text())
+            found = tomllib.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ArgumentError(path.name, "a TOML file", error) from None
         kinds: dict[str, type] = {"batch_size": int, "look": list}
@@ -188,10 +187,10 @@ class Chosen:
         else:
             url = self.base_url or ""
         if url:
-            from langgraph_speceyes.models.hosted import hosted_model
+            from langgraph_speceyes.models.hosted import hosted_model, key_from
 
             # as it was scored: the likeliest tokens
-            return hosted_model(name, base_url=url, api_key=self._key(), temperature=0.0)
+            return hosted_model(name, base_url=url, api_key=key_from(self.api_key_env), temperature=0.0)
         if _PROVIDER.match(name) and not Path(name).exists():
             from langgraph_speceyes.models.given import resolve_model
 
@@ -200,14 +199,13 @@ class Chosen:
             return model
         from langgraph_speceyes import LocalChatModel
 
-        return LocalChatModel.from_pretrained(name, max_batch=self.batch_size)
-
-    def _key(self) -> str | None:
-        if self.api_key_env is None:
-            return None
-        if not (key := os.environ.get(self.api_key_env)):
-            raise ArgumentError("api-key-env", "an environment variable that holds a key", self.api_key_env)
-        return key
+        try:
+            return LocalChatModel.from_pretrained(name, max_batch=self.batch_size)
+        except ArgumentError as error:
+            if error.argument != "model_id":
+                raise
+            expected = f"{error.expected}; or NAME@URL, or --base-url, for a model behind an endpoint"
+            raise ArgumentError(role, expected, error.found) from error
 
     def _embedded(self) -> Models:
         pair = load_pair(max_batch=self.batch_size)

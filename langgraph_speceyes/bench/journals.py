@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import closing
 from os import PathLike, fspath
@@ -41,16 +40,17 @@ def journal_at(name: str | PathLike[str]) -> Journal:
     path = Path(name)
     if path.is_file():
         return SQLiteJournal(path, texts=True, limit=maxsize)
-    module, _, function = name.rpartition(".")
+    from langgraph_speceyes.bench.chosen import made
+
     try:
-        made = getattr(importlib.import_module(module), function)() if module and "/" not in name else None
-    except (ImportError, AttributeError) as error:
+        found = made(name, "journal") if "." in name and "/" not in name else None
+    except ArgumentError as error:
         expected = "a file, a postgresql:// URL, or the dotted name of a function"
-        raise ArgumentError("journal", expected, f"{name!r} ({error})") from None
-    if not isinstance(made, Journal):
+        raise ArgumentError("journal", expected, error.found) from None
+    if not isinstance(found, Journal):
         expected = "a journal's file, a postgresql:// URL, or a function that returns a journal"
         raise ArgumentError("journal", expected, repr(name))
-    return made
+    return found
 
 
 def public_name(name: str | PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -190,7 +191,15 @@ def build(spec: str, models: Models) -> Runnable[Any, Any]:
         raise ArgumentError("gate", "a gate for the score log, the cascade's", f"one for {score}")
     if name == "cascade":
         models = replace(models, gate=_log_gate(models.gate))
-    return _method(name)(_changed(models, options))
+    make, given = _method(name), _changed(models, options)
+    try:
+        inspect.signature(make).bind(given)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("method", "a function that takes the models", f"{name}: {error}") from None
+    graph = make(given)
+    if not isinstance(graph, Runnable):
+        raise ArgumentError("method", "a function that returns a compiled graph", f"{name}: {type(graph).__name__}")
+    return graph
 
 
 def _method(name: str) -> Method:

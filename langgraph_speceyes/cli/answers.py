@@ -15,10 +15,16 @@ from langgraph_speceyes.cli.display import Questions, save_regions, show_answer,
 from langgraph_speceyes.cli.options import AsJson, Queries, Threshold
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
+from langgraph_speceyes.errors import EndpointError, ImageError, SpecEyesError
 from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.models.quiet import quiet_libraries
+from langgraph_speceyes.models.refusal import trouble_in_words
 
 if TYPE_CHECKING:
+    from langchain_core.messages import HumanMessage
+    from langchain_core.runnables import Runnable
+    from PIL.Image import Image
+
     from langgraph_speceyes.bench.chosen import Chosen
 
 
@@ -54,7 +60,7 @@ def demo(queries: Queries = 36, threshold: Threshold = None, as_json: AsJson = F
 
 
 def ask(
-    image: Annotated[Path, typer.Argument(help="Image file.")],
+    image: Annotated[str, typer.Argument(help="Image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     threshold: Threshold = None,
     save_crops: Annotated[Path | None, typer.Option(help="Folder for the regions the agent looked at.")] = None,
@@ -70,13 +76,16 @@ def ask(
         with (ERR if as_json else OUT).status("Loading the models"):
             found = chosen.load()
             graph = speceyes(replace(found, gate=with_threshold(found.gate, threshold)))
-        result = graph.invoke({"messages": [image_question(image, question)]})
+        if save_crops:
+            # what cannot be written to is said before the answer is paid for
+            save_crops.mkdir(parents=True, exist_ok=True)
+        result = _asked(graph, image_question(image, question), chosen)
         answer, decision = result["messages"][-1].text, result["decision"]
         saved = save_regions(decision, save_crops) if save_crops else []
     if as_json:
         print(json.dumps({"answer": answer, "decision": decision, "crops": [str(p) for p in saved]}))
     else:
-        show_answer(OUT, answer, decision, saved, image=load_image(parse_reference(str(image))))
+        show_answer(OUT, answer, decision, saved, image=_seen(image))
         if chosen.embedded:
             OUT.print(
                 "These are the embedded models, which know the boards of their own world and nothing else: "
@@ -84,6 +93,32 @@ def ask(
                 style="yellow",
                 highlight=False,
             )
+
+
+def _asked(graph: Runnable[Any, Any], question: HumanMessage, chosen: Chosen) -> dict[str, Any]:
+    """What the graph returns.
+
+    Raises:
+        EndpointError: A named agent's model failed; the bypass itself never does.
+    """
+    try:
+        found: dict[str, Any] = graph.invoke({"messages": [question]})
+    except SpecEyesError:
+        raise
+    except Exception as error:
+        if chosen.agent is None:
+            raise
+        url = "" if "@" in chosen.agent or not chosen.base_url else f" at {chosen.base_url}"
+        raise EndpointError(f"the agent, {chosen.agent}{url}", trouble_in_words(error)) from error
+    return found
+
+
+def _seen(image: str) -> Image | None:
+    """The picture; None where it is too damaged to be shown, which is no reason to withhold the answer."""
+    try:
+        return load_image(parse_reference(image))
+    except ImageError:
+        return None
 
 
 def with_threshold(gate: Any, threshold: float | None) -> Any:

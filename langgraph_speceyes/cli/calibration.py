@@ -198,7 +198,7 @@ def show_calibrated(console: Console, found: Calibrated, out: Path | None) -> No
     for reason, count in found.left_out.items():
         console.print(f"[dim]{count} records {reason} were left out[/]", highlight=False)
     if out and found.gate:
-        console.print(f"written to {out}", highlight=False, soft_wrap=True)
+        console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _gate(found: Calibrated) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,9 @@ def show_overview(
         out: The run's folder.
         calibrates: Whether a gate can be calibrated on the run.
     """
-    table = Table(title=f"{out}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    from langgraph_speceyes.bench.report.text import print_whole
+
+    table = Table(title=escape(str(out)), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=16)
     for name in ("n", "right %", "(95 %)", "latency", "speed-up", "bypass", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -91,7 +94,7 @@ def show_overview(
                 str(one["errors"] or ""),
             )
         table.add_section()
-    console.print(table)
+    print_whole(console, table)
     if any("speedup" in one for methods in figures.values() for one in methods.values()):
         console.print("speed-up over the agent in total time", highlight=False)
     for method, one in figures.get("overall", {}).items():
@@ -105,7 +108,8 @@ def show_overview(
             "options, or let a model of yours compare (--scorer).",
             highlight=False,
         )
-    step = f"calibrate {out} --out gate.json" if calibrates else f"report {out} --out report"
+    run = shlex.quote(str(out))
+    step = f"calibrate {run} --out gate.json" if calibrates else f"report {run} --out report"
     console.print(f"next: speceyes {step}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -199,7 +203,7 @@ def show_bench(console: Console, measured: Measured, out: Path | None, *, aims: 
         highlight=False,
     )
     if out:
-        console.print(f"everything measured, and plots, in {out}", highlight=False, soft_wrap=True)
+        console.print(f"everything measured, and plots, in {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_sheet(console: Console, sheet: Sheet) -> None:
@@ -307,10 +311,12 @@ def show_answer(
     for call in decision["tool_calls"]:
         box = f" {call['box']}" if call.get("box") else ""
         found = f" -> {call['text']!r}" if call.get("text") else ""
-        wrong = f" [red]{escape(str(call['error']))}[/]" if call.get("error") else ""
-        console.print(f"tool       {call['tool']}{box}{escape(found)}{wrong}", highlight=False)
+        done = Text(f"tool       {call['tool']}{box}{found}")
+        if call.get("error"):
+            done.append(f" {call['error']}", style="red")
+        console.print(done, highlight=False)
     for path in saved:
-        console.print(f"saved      {path}", highlight=False, soft_wrap=True)
+        console.print(f"saved      {path}", highlight=False, markup=False, soft_wrap=True)
     seconds = ", ".join(f"{phase} {value * 1e3:.0f} ms" for phase, value in decision["seconds"].items())
     console.print(f"time       {seconds}", highlight=False)
     tokens = ", ".join(f"{phase} {used['input']} + {used['output']}" for phase, used in decision["tokens"].items())

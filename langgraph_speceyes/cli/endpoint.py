@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,6 @@ from rich.table import Table
 
 from langgraph_speceyes.cli.options import AsJson
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
-from langgraph_speceyes.errors import ArgumentError
 
 
 def probe(
@@ -40,13 +38,10 @@ def probe(
         _show_local(model, as_json)
         return
     with one_line_errors():
-        from langgraph_speceyes.models.hosted import hosted_model
+        from langgraph_speceyes.models.hosted import hosted_model, key_from
         from langgraph_speceyes.models.hosted import probe as ask_endpoint
 
-        key = os.environ.get(api_key_env) if api_key_env else None
-        if api_key_env and not key:
-            raise ArgumentError("api-key-env", "an environment variable that holds a key", api_key_env)
-        asked = hosted_model(model, base_url=base_url, api_key=key, max_retries=1, timeout=60.0)
+        asked = hosted_model(model, base_url=base_url, api_key=key_from(api_key_env), max_retries=1, timeout=60.0)
         with (ERR if as_json else OUT).status("Asking"):
             found = ask_endpoint(asked, resize=resize)
     if as_json:

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 def progress_bar(console: Console) -> Progress:
     """A bar with how many are done, at what speed, and the time left; gone when it ends."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeElapsedColumn())
+    # what stands there may be a name of others
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from langgraph_speceyes.cli.folder import prepare_folder
 from langgraph_speceyes.cli.options import AsJson
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
@@ -72,6 +73,7 @@ def reproduce(
         sources = [embedded_source()] if data is None else sources_in(data)
         plan = Plan(tuple(sources), tuple(backbones), out, limit)
         embedded = all(one.chosen.embedded or one.chosen.models == _CODE for one in backbones)
+        prepare_folder(out, "the table's plot")
         _run(plan, min(2, os.cpu_count() or 1) if embedded else 1, as_json)
         found = reproduced(plan)
         page = write_table(found, out)
@@ -139,7 +141,7 @@ def _run(plan: Plan, at_once: int, quiet: bool) -> None:
 
 def _show(found: Reproduced, page: Path) -> None:
     """A line a method: the mean of the columns, the paper's beside it, and total time."""
-    from langgraph_speceyes.bench.report.text import percent, shown
+    from langgraph_speceyes.bench.report.text import percent, print_whole, shown
     from langgraph_speceyes.bench.reproduce import label
 
     grid = Table(
@@ -165,7 +167,7 @@ def _show(found: Reproduced, page: Path) -> None:
             _cell(shown(row.total.speedup, 1, 2)),
             _cell(percent(row.total.bypassed)),
         )
-    OUT.print(grid)
+    print_whole(OUT, grid)
     for sentence in found.missing:
         OUT.print(escape(sentence), highlight=False)
     OUT.print(f"{page}", highlight=False, soft_wrap=True, markup=False)

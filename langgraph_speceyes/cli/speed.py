@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langgraph_speceyes.cli.display import show_bench
+from langgraph_speceyes.cli.folder import prepare_folder
 from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
-from langgraph_speceyes.errors import MissingExtraError
 from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def measure_speed(
 ) -> None:
     """Measure how fast it is: what the bypass costs and saves, caches, batching, throughput, memory."""
     with one_line_errors():
+        if out:
+            prepare_folder(out, "a benchmark's plots")
         if simulate:
             _simulate(simulate, out, as_json)
             return
@@ -94,9 +95,6 @@ def _simulate(names: list[str], out: Path | None, as_json: bool) -> None:
     from langgraph_speceyes.bench.simulation import run as predict
     from langgraph_speceyes.bench.simulation import save, show
 
-    if out and find_spec("matplotlib") is None:
-        # said before the work, not after it
-        raise MissingExtraError("the simulation's plot", "eval")
     found = [predict(name) for name in names]
     if out:
         save(found, out)

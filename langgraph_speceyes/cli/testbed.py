@@ -101,7 +101,7 @@ def write(
             bar = progress.add_task("images", total=len(asked))
             for _ in write_vstar(asked, folder):
                 progress.advance(bar)
-    OUT.print(f"{len(asked)} images with their questions in {folder}", highlight=False, soft_wrap=True)
+    OUT.print(f"{len(asked)} images with their questions in {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _part(name: str) -> Part:

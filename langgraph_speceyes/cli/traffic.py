@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from langgraph_speceyes.cli.folder import prepare_folder
 from langgraph_speceyes.cli.options import AsJson, BatchSize
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
@@ -51,13 +52,13 @@ def audit(
 ) -> None:
     """Have the agent answer the audits that a process could not, and show how often accepted answers differ."""
     with one_line_errors():
+        from langgraph_speceyes.bench.chosen import made
         from langgraph_speceyes.bench.journals import journal_at
         from langgraph_speceyes.bench.later import audit_later
-        from langgraph_speceyes.bench.methods import named
 
         quiet_libraries()
         console = ERR if as_json else OUT
-        comparing = named(agree, "agree")() if agree else None
+        comparing = made(agree, "agree") if agree else None
         with closing(journal_at(journal)) as opened:
             with console.status("Loading the models"):
                 found = chosen.load()
@@ -133,7 +134,7 @@ def opening(
 
         quiet_libraries()
         console = ERR if as_json else OUT
-        out.mkdir(parents=True, exist_ok=True)
+        prepare_folder(out, "the plot of the opening")
         with console.status("Loading the models"):
             models = Chosen(batch_size=batch_size).load()
         if score or k:
@@ -198,7 +199,7 @@ def _show_live(console: Console, live: Live, out: Path) -> None:
     table.add_row("records in the journal", str(found["records"]))
     table.add_row("questions without one answer and one record", str(found["lost"]))
     console.print(table)
-    console.print(f"journal, figures and plot in {out}", highlight=False, soft_wrap=True)
+    console.print(f"journal, figures and plot in {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_audited(console: Console, found: Audited) -> None:

@@ -59,9 +59,10 @@ def inline_images(
 
     Returns:
         A list in which every image that is a local path, a ``file:`` URL, an interned image or a region has become
-        ``{"type": "image", "base64": ..., "mime_type": ...}``. Messages without such an image are the same
-        objects. Whole inline images stay as they are, unless an orientation tag turns them or their base64 is not in
-        its standard form: many servers ignore the one and refuse the other. Whole remote images stay as they are.
+        ``{"type": "image", "base64": ..., "mime_type": ...}``, or an ``image_url`` with a ``data:`` URL where it was
+        one that says more, such as its ``detail``. Messages without such an image are the same objects. Whole inline
+        images stay as they are, unless an orientation tag turns them or their base64 is not in its standard form: many
+        servers ignore the one and refuse the other. Whole remote images stay as they are.
 
     Raises:
         ImageError: As :func:`load_image`; also for a remote image that the policy does not allow.
@@ -246,4 +247,8 @@ def _encoded_block(
 
 def _renewed(block: Mapping[Any, Any], payload: str, mime: str | None) -> dict[Any, Any]:
     kept = {key: value for key, value in block.items() if key not in _SOURCE_KEYS}
+    holder = block.get("image_url")
+    if isinstance(holder, Mapping) and holder.keys() - {"url"} and mime is not None:
+        # LangChain's form of an image has no place for what OpenAI's says beside the URL, such as `detail`
+        return {**kept, "type": "image_url", "image_url": {**holder, "url": f"data:{mime};base64,{payload}"}}
     return {**kept, "type": "image", "base64": payload, "mime_type": mime}

@@ -20,7 +20,7 @@ from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
 
-__all__ = ["Endpoint", "aprobe", "explain", "hosted_model", "probe"]
+__all__ = ["Endpoint", "aprobe", "explain", "hosted_model", "key_from", "probe"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLES = ("OPENAI_API_BASE", "OPENAI_BASE_URL")
@@ -28,6 +28,7 @@ NO_KEY = "-"
 """Sent to servers that want no key; OpenAI's client insists on one."""
 DEFAULTS: dict[str, Any] = {"max_retries": 2, "timeout": 120.0, "stream_usage": True}
 
+_VARIABLE = re.compile(r"[A-Z]+[0-9]*(?:_[A-Z0-9]+)*")
 _REFUSALS = (None, 400, 422)
 
 
@@ -68,6 +69,20 @@ def hosted_model(model: str, *, base_url: str | None = None, api_key: str | None
         raise ArgumentError("api_key", f"a key, {KEY_VARIABLE} in the environment, or a base_url beside it", None)
     settings = DEFAULTS | options | {"use_responses_api": False}
     return ChatOpenAI(model=model, base_url=base_url, api_key=SecretStr(key), **settings)
+
+
+def key_from(variable: str | None) -> str | None:
+    """The key in an environment variable; None where none is named.
+
+    Raises:
+        ArgumentError: There is none in it. What was named is shown only if it cannot be the key itself.
+    """
+    if variable is None:
+        return None
+    if key := os.environ.get(variable):
+        return key
+    where = f"none in {variable}" if _VARIABLE.fullmatch(variable) else "none under what was given"
+    raise ArgumentError("api-key-env", "the name of an environment variable that holds a key", where)
 
 
 def explain(error: BaseException, k: int) -> str | None:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.utils import cached_file
 
 from langgraph_speceyes.errors import ArgumentError, MissingLibraryError
+from langgraph_speceyes.foreign import words_of
 from langgraph_speceyes.models.processor import load_processor
 
 # transformers makes models on a default device of the whole process while it loads one
@@ -38,13 +39,16 @@ class Checkpoint:
     @classmethod
     def find(cls, model_id: str, revision: str | None) -> Checkpoint:
         """Tell LoRA folders, which name their base, from whole checkpoints."""
-        path = cached_file(
-            model_id,
-            "adapter_config.json",
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        try:
+            path = cached_file(
+                model_id,
+                "adapter_config.json",
+                revision=revision,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+        except OSError as error:
+            raise _absent(model_id, error) from error
         if path is None:
             return cls(model_id, None, revision)
         base = json.loads(Path(path).read_text()).get("base_model_name_or_path")
@@ -56,6 +60,12 @@ class Checkpoint:
     def base_revision(self) -> str | None:
         """Revision of the base."""
         return None if self.adapter else self.revision
+
+
+def _absent(name: str, error: Exception) -> ArgumentError:
+    """What is said where there is no checkpoint, or none that transformers knows."""
+    said = " ".join(words_of(error).split())
+    return ArgumentError("model_id", "a checkpoint's folder or Hub id", f"{name!r} ({said:.300})")
 
 
 def load(
@@ -81,7 +91,10 @@ def load(
     """
     named, revision = checkpoint.adapter or checkpoint.base, checkpoint.base_revision
     trust = {key: options[key] for key in ("trust_remote_code",) if key in options}
-    config = AutoConfig.from_pretrained(checkpoint.base, revision=revision, **trust)
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.base, revision=revision, **trust)
+    except (OSError, ValueError) as error:
+        raise _absent(named, error) from error
     _refuse_others(config, named)
     processor = load_processor(checkpoint.base, revision=revision, **trust, **processor_options)
     _refuse_silent(config, processor, named)

@@ -275,13 +275,18 @@ def test_one_line_asks_models_behind_endpoints(pair: Pair, served: Served, ask: 
     assert routes == {"bypass", "fallback"}
 
 
-def test_trouble_with_an_endpoint_is_named(served: Served, unused_tcp_port: int) -> None:
+def test_trouble_with_an_endpoint_is_named(served: Served, ask: Ask, unused_tcp_port: int) -> None:
     with pytest.raises(EndpointError, match=r"absent.*no such model"):
         probe(hosted_model("absent", base_url=served.agent_url))
     with pytest.raises(EndpointError, match="ends in /v1"):
         probe(hosted_model(served.agent_name, base_url=served.agent_url.removesuffix("/v1")))
     with pytest.raises(EndpointError, match=f"{unused_tcp_port}.*refused"):
         probe(hosted_model("any", base_url=f"http://127.0.0.1:{unused_tcp_port}/v1", max_retries=0))
+    image, text = ask("attributes", 1)[0][1].content
+    named = ["--speculator", "small", "--agent", "large", "--base-url", f"http://127.0.0.1:{unused_tcp_port}/v1"]
+    shown = CliRunner().invoke(app, ["ask", image["url"], text["text"], *named])
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert re.match(rf"error EndpointError: the agent, large at \S+:{unused_tcp_port}/v1: .*refused", shown.stderr)
 
 
 def test_a_real_refusal_is_explained(

@@ -156,6 +156,23 @@ def test_odd_spellings_are_sent_in_the_standard_one() -> None:
     assert sent.content == [{"type": "image", "base64": text, "mime_type": "image/png"}]
 
 
+def test_what_is_said_beside_the_url_is_sent_with_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(turned("JPEG"))
+    inline = f"data:image/jpeg;base64,{base64.b64encode(turned('JPEG')).decode()}"
+    for url in (inline, str(path), f"{path}#xywh=0,0,30,30"):
+        message = HumanMessage([{"type": "image_url", "image_url": {"url": url, "detail": "low"}, "id": "1"}])
+        for sent in (
+            inline_images([message]),
+            inline_images([message], most_pixels=900),
+            inline_local_images([message]),
+        ):
+            [block] = cast("list[dict[str, Any]]", sent[0].content)
+            assert (block["type"], block["image_url"]["detail"], block["id"]) == ("image_url", "low", "1")
+            assert block["image_url"]["url"] != url
+            assert load_image(block).width in (30, 28)
+
+
 def test_an_agent_gets_local_images_inline_and_all_else_as_it_came(tmp_path: Path) -> None:
     path, store = tmp_path / "a.png", ImageStore(tmp_path / "store")
     path.write_bytes(encode(picture()))

@@ -21,7 +21,7 @@ from langgraph_speceyes.bench.report.depths import Depths, depths
 from langgraph_speceyes.bench.report.scores import Scores, scores
 from langgraph_speceyes.bench.report.series import Series, Sweeps, series, sweeps
 from langgraph_speceyes.bench.report.table import Cell, Mean, Row, Table, column, table
-from langgraph_speceyes.bench.report.text import shown
+from langgraph_speceyes.bench.report.text import print_whole, shown
 from langgraph_speceyes.bench.report.ways import Ways, ways
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.files import write_whole
@@ -123,7 +123,7 @@ def show_report(console: Console, report: Report, page: Path) -> None:
         for row, found in lines:
             _add(grid, row, found)
         grid.add_section()
-    console.print(grid)
+    print_whole(console, grid)
     for sentence in report.missing["table"]:
         console.print(escape(sentence), highlight=False)
     console.print(f"{page}", highlight=False, soft_wrap=True, markup=False)

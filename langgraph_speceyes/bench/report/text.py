@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
 from langgraph_speceyes.bench.report.data import AGENT
 from langgraph_speceyes.bench.statistics import Estimate
 
 Text = tuple[str, str]
 """What is said, and what is smaller beside it, such as an interval."""
 NONE: Text = ("-", "")
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table whose first column holds names: a narrow terminal wraps its lines, and neither is cut.
+
+    Args:
+        console: Where to.
+        table: Its first column has a least width, to which names are folded; all others keep theirs.
+    """
+    names = table.columns[0]
+    names.width = names.min_width
+    least = Measurement.get(console, console.options.update(width=1_000), table).maximum
+    if console.width < least:
+        table.width = least
+    else:
+        names.width = None
+    console.print(table, crop=False)
 
 
 def shown(found: Estimate, scale: float, digits: int, sign: str = "") -> Text:
