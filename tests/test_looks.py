@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import logging
 import math
@@ -28,7 +29,8 @@ from langgraph_speceyes import Gate, ImagePolicy, Prompts, create_funnel, create
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, PhaseError
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.hedge import race
-from langgraph_speceyes.looks import look_id, own_calls, resolve_looks, tiles
+from langgraph_speceyes.images import intern_reference, parse_reference
+from langgraph_speceyes.looks import look_id, ocr, own_calls, resolve_looks, tiles
 from langgraph_speceyes.models.batcher import MicroBatcher
 from langgraph_speceyes.prompts import front_end_prompt
 from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal
@@ -483,6 +485,50 @@ def test_what_a_look_shows_counts_under_the_policy(image: str, tmp_path: Path) -
         assert decision["route"] == "fallback"
         assert "ImageError" in decision["depths"][1]["error"]
         assert small.asked_at == [0]
+
+
+class Sees:
+    """Reads how wide what it is shown is."""
+
+    def read(self, image: Image.Image) -> list[str]:
+        return [f"shown by 1: {image.width}"]
+
+
+PARTS: dict[str, Any] = {
+    "tiles": tiles(2, 2),
+    "function": look(1),
+    "ocr": ocr(lambda image, question: f"{image}#xywh=0,0,40,30", reader=Sees()),
+}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("taken", PARTS)
+def test_a_look_sees_the_questions_image_where_the_store_is_closed(image: str, taken: str, asynchronous: bool) -> None:
+    data = base64.b64encode(Path(image).read_bytes()).decode()
+    block = {"type": "image", "base64": data, "mime_type": "image/png"}
+    given = {"messages": [HumanMessage([block, {"type": "text", "text": "What?"}])]}
+    small = ByDepth(outcomes=["rejected", "accepted"])
+    policy = ImagePolicy(roots=(), allow_stored=False)
+    graph = create_speceyes(Agent().graph, speculator=small, looks=[PARTS[taken]], policy=policy).compile()
+    decision = (asyncio.run(graph.ainvoke(given)) if asynchronous else graph.invoke(given))["decision"]
+    assert decision["depths"][1]["error"] is None
+    assert decision["depths"][1]["images"] + decision["depths"][1]["characters"] > 0
+    assert len(small.calls) == 2
+
+
+def test_a_look_sees_nothing_else_where_the_store_is_closed(image: str) -> None:
+    theirs = intern_reference(parse_reference("data:image/png;base64," + base64.b64encode(_other()).decode())).uri
+    for found in ({"type": "image", "url": theirs}, {"type": "image", "url": f"{theirs}#xywh=0,0,9,9"}):
+        looks: Any = [lambda image, question, found=found: found]
+        options: Any = {"looks": looks, "policy": ImagePolicy(allow_stored=False)}
+        graph = create_speceyes(Agent().graph, speculator=speculator(UNSURE), **options).compile()
+        assert "allow_stored" in graph.invoke(asked(image))["decision"]["depths"][1]["error"]
+
+
+def _other() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (31, 17), "red").save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -78,12 +78,14 @@ class Looking:
 
     def _seen(self, state: SpecEyesState) -> list[Block]:
         with contained():
-            return observed(self.look(self._sight(state)), self.policy)
+            sight = self._sight(state)
+            return observed(self.look(sight), self.policy, sight.images)
 
     async def _aseen(self, state: SpecEyesState) -> list[Block]:
         with contained():
-            found = await self.look.acall(self._sight(state))
-        return await off_loop(observed, found, self.policy)
+            sight = self._sight(state)
+            found = await self.look.acall(sight)
+        return await off_loop(observed, found, self.policy, sight.images)
 
     def _sight(self, state: SpecEyesState) -> Sight:
         turn = query_of(state)["turn"]
