@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import math
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from itertools import product
@@ -464,6 +466,24 @@ def test_a_look_that_takes_too_long_is_given_up(image: str) -> None:
             assert "TimeoutError" in decision["depths"][1]["error"]
     finally:
         over.set()
+
+
+def test_a_look_that_is_given_up_keeps_no_program_from_ending(image: str) -> None:
+    code = f"""
+import asyncio
+from langgraph_speceyes import create_speceyes, image_question
+from tests.scripted import Agent, speculator
+
+async def look(image, question):
+    await asyncio.sleep({PATIENCE_S})
+
+graph = create_speceyes(Agent().graph, speculator=speculator({UNSURE}), looks=[look], timeout_s=0.05).compile()
+print(graph.invoke({{"messages": [image_question({image!r}, "What?")]}})["decision"]["depths"][1]["error"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert "TimeoutError" in done.stdout
 
 
 async def _result(graph: Any, given: Any, over: Any) -> Any:
