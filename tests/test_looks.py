@@ -611,6 +611,27 @@ def test_events_tell_the_depth(image: str) -> None:
     assert "#xywh" not in str(events)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+async def test_what_a_looks_own_model_says_is_no_message_of_the_graph(image: str, asynchronous: bool) -> None:
+    detector = Scripted(answer="shown by 1")
+
+    def plain(image: str, question: str) -> str:
+        return detector.invoke(question).text
+
+    async def waiting(image: str, question: str) -> str:
+        return (await detector.ainvoke(question)).text
+
+    for taken in (plain, waiting):
+        small = ByDepth(outcomes=["rejected", "accepted"])
+        graph = create_speceyes(Agent().graph, speculator=small, looks=[taken]).compile()
+        if asynchronous:
+            streamed = [part async for part in graph.astream(asked(image), stream_mode="messages")]
+        else:
+            streamed = list(graph.stream(asked(image), stream_mode="messages"))
+        assert [message.text for message, _ in streamed] == ["answer 1"]  # type: ignore[union-attr]
+    assert len(detector.calls) == 2
+
+
 def test_seconds_and_tokens_are_those_of_each_phase(image: str) -> None:
     small = ByDepth(outcomes=["rejected", "accepted"])
     prices: Any = {name: {"input": 1.0, "output": 2.0} for name in ("judge", "speculator", "agent")}
