@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import CachePolicy, RetryPolicy
+from langgraph.types import CachePolicy, Command, RetryPolicy, interrupt
 from PIL import Image
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -739,6 +739,29 @@ async def test_a_run_that_stops_between_two_phases_goes_on(image: str, before: s
     result = await builder.compile(checkpointer=saver).ainvoke(None, config)
     assert result["decision"]["depth"] == 1
     assert small.asked_at == [0, 1]
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize(("before", "after"), [*product(range(4), repeat=2)])
+def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
+    image: str, before: int, after: int, hedge: bool
+) -> None:
+    agent = StateGraph(MessagesState)
+    agent.add_node("act", lambda state: {"messages": [AIMessage(f"from the agent: {interrupt('Really?')}")]})
+    agent.add_edge(START, "act")
+
+    def graph(looks: int) -> Any:
+        gate = Gate(threshold=0.9, depths=(0.8,) * looks or None, calibration={})
+        options: Any = {"gate": gate, "looks": [look(1 + n) for n in range(looks)], "hedge": hedge}
+        return create_speceyes(agent, speculator=ByDepth(outcomes=["rejected"] * 4), **options).compile(saver)
+
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    graph(before).invoke(asked(image), config)
+    result = graph(after).invoke(Command(resume="yes"), config)
+    assert result["messages"][-1].text == "from the agent: yes"
+    if before and after:
+        known = [0.9, *[0.8 if depth <= after else None for depth in range(1, before + 1)]]
+        assert [one["threshold"] for one in result["decision"]["depths"]] == known
 
 
 def test_a_question_from_another_state_is_looked_at(image: str) -> None:
