@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from pydantic import Field
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.alike import calibrate_alike
@@ -37,9 +39,12 @@ from langgraph_speceyes.bench.sweep import Deeper, Table, sweep, sweepable, swep
 from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.looks import look_id, tiles
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.looks import look_id, resolve_looks, tiles
+from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.scoring import Gate, score_answer
 from langgraph_speceyes.testbed.pair import Pair
+from tests.scripted import Agent, Scripted, peaked
 
 SPLITS = ("attributes", "relations")
 METHODS = ["agent", "speceyes", "speceyes:looks=0", "cascade"]
@@ -99,6 +104,49 @@ def test_every_depth_of_every_question_is_on_record(folder: Path) -> None:
             part = outcome["depths"][outcome["depth"] or 0]
             assert part is not None
             assert (outcome["answer"], outcome["right"]) == (part["answer"], part["right"])
+
+
+class Answers(Scripted):
+    """An answer that is surely right, with its log-probabilities, to whatever it is asked."""
+
+    answer: str = "blue"
+    content: list[dict[str, Any]] | None = Field(default_factory=lambda: [peaked("blue", 64, 40.0)])
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Benchmark:
+    """Questions about images of two sizes."""
+    rows = []
+    for number in range(40):
+        side = 40 if number % 4 else 20
+        Image.new("RGB", (side, side), (number, 0, 200)).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png", "question": "What colour?", "answer": "blue", "id": f"{number}"})
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return Benchmark("own", tmp_path / "questions.jsonl", part="calibration")
+
+
+def scripted(looks: Sequence[Any], policy: ImagePolicy = DEFAULT_POLICY) -> Models:
+    agent, gate = Agent("blue").graph.compile(), Gate(calibration={})
+    return Models(Answers(), None, agent, gate, Prompts(), policy=policy, looks=resolve_looks(looks))
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_question_that_is_left_to_the_agent_has_no_answer_at_any_depth(
+    squares: Benchmark, tmp_path: Path, looks: int
+) -> None:
+    models = scripted([look_left] * looks, ImagePolicy(min_side=30))
+    asyncio.run(Evaluation(squares, ["agent", "speceyes"], models, tmp_path / "run", full=True).run())
+    kept = of(tmp_path / "run", "speceyes")
+    left = [o for o in kept if o["decided_by"] == "intake"]
+    assert 0 < len(left) < len(kept) == len(sweepable(kept))
+    for outcome in left:
+        assert len(outcome["depths"]) == 1 + looks
+        for part in outcome["depths"]:
+            assert part is not None
+            assert (part["answer"], part["seconds"], part["threshold"]) == ("", 0.0, None)
+            assert "cannot be opened" in (part["error"] or "")
+    found = sweep(kept, score="odds", threshold=0.5, judge_threshold=None, depths=[0.5] * looks)
+    assert [o for o, bypass in zip(kept, found.bypass, strict=True) if not bypass] == left
 
 
 def test_without_looks_a_row_is_what_it_was(models: Models, folder: Path, tmp_path: Path) -> None:
