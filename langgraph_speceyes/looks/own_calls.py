@@ -126,6 +126,8 @@ def own_calls(
         resize=resize,
         reader=reader,
     )
+    if any(not isinstance(tool, ToolSpec) for tool in agent.loop.tools.values()):
+        raise ArgumentError("tools", "crop, zoom, ocr, and pure tools (ToolSpec)", "a tool that runs code")
     settings = {
         "model": model_name(resolved),
         "tools": [tool if isinstance(tool, str) else tool.name for tool in tools],

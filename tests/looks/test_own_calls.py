@@ -144,6 +144,10 @@ def test_only_tools_that_need_no_graph(image: str) -> None:
 
     with pytest.raises(ArgumentError, match="tools"):
         own_calls(Calling(), tools=[paint])  # type: ignore[list-item]
+    # code has variables from one step to the next, and there is one step
+    for protocol in ("native", "thyme"):
+        with pytest.raises(ArgumentError, match="tools"):
+            own_calls(Calling(), tools=["code"], protocol=protocol)
     for calls in (0, True, 1.5):
         with pytest.raises(ArgumentError, match="calls"):
             own_calls(Calling(), calls=calls)  # type: ignore[arg-type]
