@@ -126,10 +126,13 @@ def _records(state: SpecEyesState) -> dict[str, Any]:
 
 
 def _threshold(gate: Gate, state: SpecEyesState, depth: int) -> float | None:
-    """The threshold that a depth was compared with; the run's own where the depth has none."""
+    """The threshold that a depth was compared with, the run's own where the depth has none; None if it is unknown."""
     settings = settings_of(state)
-    if settings is None or (depth and gate.depths is not None):
-        return gate.at(depth).threshold
+    if depth and gate.depths is not None:
+        # a run that stopped in a graph with more looks may go on in this one
+        return gate.at(depth).threshold if depth <= len(gate.depths) else None
+    if settings is None:
+        return gate.threshold
     return settings["threshold"]
 
 

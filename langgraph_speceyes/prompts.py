@@ -105,8 +105,10 @@ def _shown(block: Mapping[str, Any]) -> dict[str, Any]:
     """An observation as the model reads it: text in the tags in which models learn what tools say, and not beyond."""
     if block["type"] != "text":
         return dict(block)
-    begin, end = TOOL_TEXT_TAGS
-    text = block["text"].replace(begin, "").replace(end, "")
+    (begin, end), text = TOOL_TEXT_TAGS, block["text"]
+    # what is left around a tag that is taken out may be one itself
+    while begin in text or end in text:
+        text = text.replace(begin, "").replace(end, "")
     return {"type": "text", "text": f"{begin}{text}{end}\n"}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from langgraph_speceyes.contained import _Tasks, contained
 from langgraph_speceyes.errors import EscapeError
-from langgraph_speceyes.front.calling import on_thread
+from langgraph_speceyes.models.waiting import on_thread
 from tests.hostile.faults import KINDS
 from tests.waiting import PATIENCE_S
 

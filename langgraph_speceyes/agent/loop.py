@@ -36,6 +36,9 @@ from langgraph_speceyes.nodes import State, Update
 
 NOTHING = "neither a tool call nor an answer"
 
+Result = Observation | CodeOutcome | ToolInputError
+"""What a call comes to."""
+
 
 @dataclass(frozen=True)
 class VisualLoop:
@@ -95,11 +98,19 @@ class VisualLoop:
         return self._digest(state, message)
 
     def look(self, state: State, config: RunnableConfig) -> Update:
-        """Run the next call."""
+        """Run the next call, and take in what it came to."""
+        return self.record(state, *self.run(state, config))
+
+    def run(self, state: State, config: RunnableConfig) -> tuple[ToolCall, Result, float]:
+        """Run the next call.
+
+        Returns:
+            The call as it was run, what it came to, and how many seconds it took.
+        """
         call = _next_call(state)
         tool = self.tools[call["tool"]]
         start = time.perf_counter()
-        result: Observation | CodeOutcome | ToolInputError
+        result: Result
         try:
             if isinstance(tool, LangChainTool):
                 result = tool.run(call, state, config)
@@ -110,7 +121,7 @@ class VisualLoop:
                 result = tool.run(call["arguments"], self._view(state))
         except ToolInputError as error:
             result = error
-        return self._record(state, call, result, time.perf_counter() - start)
+        return call, result, time.perf_counter() - start
 
     async def alook(self, state: State, config: RunnableConfig) -> Update:
         """Run the next call; the agent's own tools run in a thread."""
@@ -119,7 +130,7 @@ class VisualLoop:
         if isinstance(tool, ToolSpec):
             return await off_loop(self.look, state, config)
         start = time.perf_counter()
-        result: Observation | CodeOutcome | ToolInputError
+        result: Result
         try:
             if isinstance(tool, LangChainTool):
                 result = await tool.arun(call, state, config)
@@ -128,7 +139,7 @@ class VisualLoop:
                 call, result = _as_run(call, code), await tool.runner.arun(code, **given)
         except ToolInputError as error:
             result = error
-        return self._record(state, call, result, time.perf_counter() - start)
+        return self.record(state, call, result, time.perf_counter() - start)
 
     def finish(self, state: VisualAgentState) -> Update:
         """Turn the model's last output into the plain answer."""
@@ -232,9 +243,7 @@ class VisualLoop:
             said = self.protocol.join(cast(AIMessage, last), said)
         return self._settle([*turn.calls[:room], *refused], [], state["steps"], said, new=True)
 
-    def _record(
-        self, state: State, call: ToolCall, result: Observation | CodeOutcome | ToolInputError, seconds: float
-    ) -> Update:
+    def record(self, state: State, call: ToolCall, result: Result, seconds: float) -> Update:
         """Take in what a call came to."""
         if isinstance(result, ToolInputError):
             step = _failed(call, str(result), seconds)

@@ -129,6 +129,10 @@ def prepared(
     """
     evidence = read_evidence(source, splits=splits, people=people)
     at = evidence.gate.judge_threshold if judge_threshold is None else judge_threshold
+    depths = tuple(range(1 + len(evidence.deeper)))
+    if evidence.deeper and not evidence.answered.any():
+        # where the first look is always taken nothing is known of the answer without one, nor of a judge
+        depths, at = depths[1:], judge_threshold
     evidence = replace(
         evidence, gate=replace(evidence.gate, score=check_score(score or evidence.gate.score), judge_threshold=at)
     )
@@ -136,7 +140,6 @@ def prepared(
     if evidence.gate.score in AT_ONE_K and len(evidence.ks) > 1:
         raise ArgumentError("k", f"one K for the score {evidence.gate.score!r}", f"scores of K = {list(evidence.ks)}")
     screened_by(evidence.columns, at)
-    depths = tuple(range(1 + len(evidence.deeper)))
     return evidence, Composition(evidence.gate.score, at, depths)
 
 

@@ -95,14 +95,15 @@ def available(evidence: Evidence) -> list[Composition]:
     at = evidence.gate.judge_threshold
     judged = not np.isnan(evidence.columns.judge_s).all()
     scores = [s for s in evidence.columns.scores if s not in AT_ONE_K or len(evidence.ks) < 2]
-    found = [Composition(score, None) for score in scores]
+    # a depth without a single answer says nothing about a threshold
+    answered_at = (evidence.answered, *(one.answered for one in evidence.deeper))
+    asked = [depth for depth, answers in enumerate(answered_at) if answers.any()]
+    found = [Composition(score, None) for score in scores if 0 in asked]
     if judged:
-        found += [Composition(score, at) for score in scores if at is not None]
+        found += [Composition(score, at) for score in scores if at is not None and 0 in asked]
         found.append(Composition(None, None))
-    looks = len(evidence.columns.deeper)
-    scores = [score for score in scores if all(score in one.scores for one in evidence.columns.deeper)]
-    for count in range(1, looks + 2):
-        for depths in combinations(range(looks + 1), count):
+    for count in range(1, 1 + len(asked)):
+        for depths in combinations(asked, count):
             # a judge has a say about depth 0 only; one depth needs no way to share
             judges = [None, at] if judged and at is not None and 0 in depths else [None]
             ways: tuple[Found, ...] = ("path", "separate") if count > 1 else ("path",)

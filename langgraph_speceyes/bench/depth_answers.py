@@ -83,10 +83,9 @@ def answers_of_journal(
 ) -> tuple[tuple[Deeper, ...], tuple[DepthAnswers, ...]]:
     """The columns and answers after each look of a journal's shadow records, in which every depth was asked."""
     depths = max((one["depth"] for record in records for one in record.get("depths", ())), default=0)
-    columns, found = [], []
+    names, columns, found = score_names(records), [], []
     for depth in range(1, depths + 1):
         rows = [next((one for one in r.get("depths", ()) if one["depth"] == depth), _nothing(depth)) for r in records]
-        names = sorted({name for row in rows for name in row["scores"]})
         seconds = np.array([row["seconds"] for row in rows])
         columns.append(
             Deeper(
@@ -109,6 +108,11 @@ def answers_of_journal(
             )
         )
     return tuple(columns), tuple(found)
+
+
+def score_names(records: Sequence[Record]) -> list[str]:
+    """Names of the answer scores that any depth has: one of which nothing was shown, or that is left out, has none."""
+    return sorted({name for record in records for one in (record, *record.get("depths", ())) for name in one["scores"]})
 
 
 def depth_key(id: str, depth: int) -> str:

@@ -108,7 +108,7 @@ def sides_of(models: Models) -> Sides:
     """Agent and speculator alone, the speculator at every depth."""
     if not models.looks:
         return Sides(models.agent, speculator(models))
-    return Sides(models.agent, every_depth(models), every_depth(models, entered=True))
+    return Sides(models.agent, every_depth(models), every_depth(models, entered=True), len(models.looks))
 
 
 def _delete(item: Item, folder: Path) -> None:

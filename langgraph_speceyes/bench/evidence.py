@@ -21,6 +21,7 @@ from langgraph_speceyes.bench.depth_answers import (
     answers_of_run,
     depth_key,
     labelled_record,
+    score_names,
 )
 from langgraph_speceyes.bench.journals import is_journal, journal_at, public_name, records_of
 from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, label_of, read_labels
@@ -326,7 +327,7 @@ def _looks(records: Sequence[Record], depths: int) -> tuple[str, ...]:
 
 
 def _table(records: Sequence[Record]) -> Table:
-    names = sorted({name for record in records for name in record["scores"]})
+    names = score_names(records)
     need = [record["tool_need"] for record in records]
     seconds = [record["seconds"] for record in records]
     return Table(

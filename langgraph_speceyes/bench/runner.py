@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.every_depth import completed, first_of
+from langgraph_speceyes.bench.every_depth import completed, first_of, no_answers
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
 from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
@@ -38,11 +38,13 @@ class Sides:
         agent: The compiled agent.
         speculator: The small model alone, with a record of its scores; with looks at every depth.
         entered: With looks only: the same where questions enter at depth 1.
+        looks: How many there are.
     """
 
     agent: Runnable[Any, Any]
     speculator: Runnable[Any, Any]
     entered: Runnable[Any, Any] | None = None
+    looks: int = 0
 
 
 async def evaluate(
@@ -229,10 +231,10 @@ class _Asking:
     async def _complete_depths(self, item: Item, outcomes: Sequence[Outcome]) -> None:
         """Ask at every depth, once from depth 0 on and once from depth 1 on, and fill in what a method did not ask."""
         decided = [outcome for outcome in outcomes if outcome["route"] is not None]
-        assert self.sides is not None
-        assert self.sides.entered is not None
         if not decided:
             return
+        assert self.sides is not None
+        assert self.sides.entered is not None
         every, entered = [await self._every(item, graph) for graph in (self.sides.speculator, self.sides.entered)]
         for outcome in decided:
             outcome["speculator"] = outcome["speculator"] or first_of(every)
@@ -240,12 +242,12 @@ class _Asking:
                 outcome["depths"] = completed(outcome["depths"], every, entered[1])
 
     async def _every(self, item: Item, graph: Runnable[Any, Any]) -> list[DepthPart | None]:
+        assert self.sides is not None
         result, seconds, error = await self._invoke(graph, item)
-        decision: Decision | None = result.get("decision")
-        if decision is not None and "depths" in decision:
+        if (decision := result.get("decision")) and decision["decided_by"] != "intake":
             return await self._depths(item, decision)
-        nothing = _part("", False, seconds, error or "no answer at any depth", _NO_TOKENS, scores={}, k=None)
-        return [cast("DepthPart", {**nothing, "look": None, "threshold": None, "accepted": None})] * 2
+        # what is left to the agent costs nothing at any depth
+        return no_answers(self.sides.looks, 0.0 if decision else seconds, decision["reason"] if decision else error)
 
     async def _complete(self, item: Item, outcomes: list[Outcome]) -> None:
         """Fill in what a method did not ask, from another method's outcome or by asking."""

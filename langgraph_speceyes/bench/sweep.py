@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,20 +110,23 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     small = [_side(o["speculator"]) for o in outcomes]
     large = [_side(o["agent"]) for o in outcomes]
     need = [o["tool_need"] for o in outcomes]
+    deeper = [[_at(o, depth) for o in outcomes] for depth in range(1, deepest(outcomes) + 1)]
+    # a look that never shows anything leaves a depth without a single answer
+    asked: list[Part] = [*small, *chain.from_iterable(deeper)]
+    names = sorted({name for part in asked for name in part.get("scores", {})})
     return Table(
-        scores=_scores(small),
+        scores=_scores(small, names),
         tool_need=np.array([np.nan if value is None else value for value in need]),
         speculator_right=np.array([part["right"] for part in small]),
         agent_right=np.array([part["right"] for part in large]),
         judge_s=np.array([o["seconds"].get("judge", np.nan) for o in outcomes]),
         speculate_s=np.array([part["seconds"] for part in small]),
         agent_s=np.array([part["seconds"] for part in large]),
-        deeper=tuple(_deeper([_at(o, depth) for o in outcomes]) for depth in range(1, deepest(outcomes) + 1)),
+        deeper=tuple(_deeper(parts, names) for parts in deeper),
     )
 
 
-def _scores(parts: Sequence[Part]) -> dict[str, Floats]:
-    names = sorted({name for part in parts for name in part.get("scores", {})})
+def _scores(parts: Sequence[Part], names: Sequence[str]) -> dict[str, Floats]:
     return {
         name: np.nan_to_num(np.array([part.get("scores", {}).get(name, 0.0) for part in parts]), nan=0.0)
         for name in names
@@ -136,9 +140,9 @@ def _at(outcome: Outcome, depth: int) -> DepthPart:
     return part
 
 
-def _deeper(parts: Sequence[DepthPart]) -> Deeper:
+def _deeper(parts: Sequence[DepthPart], names: Sequence[str]) -> Deeper:
     return Deeper(
-        scores=_scores(parts),
+        scores=_scores(parts, names),
         right=np.array([part["right"] for part in parts]),
         seconds=np.array([part["seconds"] for part in parts]),
         entered_s=np.array([part.get("entered_s", part["seconds"]) for part in parts]),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -37,7 +36,7 @@ from langgraph_speceyes.images import (
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.models.overview import pixels_sent
-from langgraph_speceyes.models.waiting import deadline
+from langgraph_speceyes.models.waiting import deadline, on_thread
 from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
@@ -271,22 +270,6 @@ def within(seconds: float | None, do: Callable[[], Value]) -> Value:
     # a fetch that nobody waits for ends
     with stoppable():
         return on_thread(do).result(timeout=seconds)
-
-
-def on_thread(do: Callable[[], Value]) -> Future[Value]:
-    """Run a function on a thread of its own, with the context variables of this one."""
-    future: Future[Value] = Future()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            future.set_result(context.run(do))
-        except BaseException as error:
-            future.set_exception(error)
-
-    # a daemon: a model that never returns must not keep the process alive
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def logprob_content(message: AIMessage) -> list[dict[str, Any]]:

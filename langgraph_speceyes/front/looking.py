@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.contained import contained
@@ -77,13 +82,15 @@ class Looking:
         return self._update(blocks, began, None, state)
 
     def _seen(self, state: SpecEyesState) -> list[Block]:
-        with contained():
-            return observed(self.look(self._sight(state)), self.policy)
+        with contained(), _off_the_record():
+            sight = self._sight(state)
+            return observed(self.look(sight), self.policy, sight.images)
 
     async def _aseen(self, state: SpecEyesState) -> list[Block]:
-        with contained():
-            found = await self.look.acall(self._sight(state))
-        return await off_loop(observed, found, self.policy)
+        with contained(), _off_the_record():
+            sight = self._sight(state)
+            found = await self.look.acall(sight)
+        return await off_loop(observed, found, self.policy, sight.images)
 
     def _sight(self, state: SpecEyesState) -> Sight:
         turn = query_of(state)["turn"]
@@ -113,3 +120,15 @@ class Looking:
         # a checkpoint of a graph without looks, which goes on in one with them, has no list
         before = depths_of({**state, "speceyes_depths": state.get("speceyes_depths") or []})
         return {"speceyes_depths": [*before, *[NOT_ASKED] * (self.depth - len(before)), depth]}
+
+
+@contextmanager
+def _off_the_record() -> Iterator[None]:
+    """Keep what a look's own models say out of the caller's message stream: it is no message of the graph."""
+    config = var_child_runnable_config.get() or RunnableConfig()
+    quiet = RunnableConfig(**{**config, "tags": [*(config.get("tags") or ()), "nostream"]})
+    token = var_child_runnable_config.set(quiet)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)

@@ -19,11 +19,11 @@ from langgraph_speceyes.behind.fallback import Fallback, Ran
 from langgraph_speceyes.behind.meter import Meter
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.front.alone import alone
-from langgraph_speceyes.front.calling import on_thread
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.nested import NestedRun, arun_nested, run_nested
 from langgraph_speceyes.front.route import accepted
 from langgraph_speceyes.hedge.held import HeldStream
+from langgraph_speceyes.models.waiting import on_thread
 from langgraph_speceyes.nodes import SubgraphNode
 from langgraph_speceyes.state import Hedge, query_id
 

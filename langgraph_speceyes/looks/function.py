@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from langgraph_speceyes.images import ImageRef, intern_reference, off_loop
 from langgraph_speceyes.looks.look import Observation, Observations, Sight
+from langgraph_speceyes.models.waiting import on_thread
 
 LookFunction = Callable[[str, str], Observations | Awaitable[Observations]]
 """From the reference of an image, such as ``street.jpg`` or ``sha256:...``, and the question to observations."""
@@ -72,5 +71,4 @@ def _awaited(made: Any) -> Any:
     async def wait() -> Any:
         return await made
 
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, asyncio.run, wait()).result()
+    return on_thread(lambda: asyncio.run(wait())).result()

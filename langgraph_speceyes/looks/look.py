@@ -6,11 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
+
+from langchain_core.messages import HumanMessage
 
 from langgraph_speceyes.errors import ArgumentError, LookError
 from langgraph_speceyes.images import (
     DEFAULT_POLICY,
+    Conversation,
     ImagePolicy,
     ImageRef,
     block_of,
@@ -50,6 +54,14 @@ class Sight:
     policy: ImagePolicy = DEFAULT_POLICY
     front_pixels: FrontPixels = None
 
+    def own(self, ref: ImageRef) -> ImageRef:
+        """A reference as it may be read here (:meth:`~langgraph_speceyes.images.Conversation.own`)."""
+        return self._shown.own(ref)
+
+    @cached_property
+    def _shown(self) -> Conversation:
+        return Conversation([HumanMessage([*map(block_of, self.images)])], self.policy)
+
 
 @runtime_checkable
 class Look(Protocol):
@@ -82,12 +94,13 @@ def look_id(look: Look) -> str:
     return f"{look.name} {hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()[:8]}"
 
 
-def observed(found: object, policy: ImagePolicy = DEFAULT_POLICY) -> list[Block]:
+def observed(found: object, policy: ImagePolicy = DEFAULT_POLICY, images: Sequence[ImageRef] = ()) -> list[Block]:
     """The observations of a look as content blocks that a state can hold.
 
     Args:
         found: What a look gave.
         policy: Limits of loading.
+        images: The question's images, which it may refer to by their digests whatever the policy says of the store.
 
     Returns:
         Image blocks whose `url` is a reference, never inline data, and text blocks, in their order. Every image has
@@ -102,13 +115,14 @@ def observed(found: object, policy: ImagePolicy = DEFAULT_POLICY) -> list[Block]
     given: list[Any] = [*found] if isinstance(found, list | tuple) else [found]
     if len(given) > MOST_OBSERVATIONS:
         raise LookError("observations", f"at most {MOST_OBSERVATIONS}", len(given))
-    blocks = [block for one in given if (block := _block(one, policy)) is not None]
+    sight = Sight(tuple(images), "", policy)
+    blocks = [block for one in given if (block := _block(one, sight)) is not None]
     if (length := sum(len(block.get("text", "")) for block in blocks)) > MOST_CHARACTERS:
         raise LookError("observations", f"at most {MOST_CHARACTERS} characters of text", length)
     return blocks
 
 
-def _block(one: object, policy: ImagePolicy) -> Block | None:
+def _block(one: object, sight: Sight) -> Block | None:
     if isinstance(one, Mapping) and one.get("type") == "text":
         one = one.get("text")
     if isinstance(one, str):
@@ -119,7 +133,7 @@ def _block(one: object, policy: ImagePolicy) -> Block | None:
     if ref is None:
         expected = "text, references to images (ImageRef), or content blocks of either"
         raise LookError("observations", expected, type(one).__name__ if not isinstance(one, Mapping) else "a block")
-    check_region(ref, policy, argument="observations")
+    check_region(sight.own(ref), sight.policy, argument="observations")
     # bytes have no place in a state
     ref = intern_reference(ref)
     if ref.kind == "inline":

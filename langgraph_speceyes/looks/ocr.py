@@ -33,7 +33,7 @@ class OcrLook:
     def __call__(self, sight: Sight) -> Observations:
         """Read each image, or its regions."""
         parts = [part for image in sight.images for part in self._parts(image, sight.question)]
-        return ["\n".join(self.reader.read(load_image(part, sight.policy))) for part in parts]
+        return ["\n".join(self.reader.read(load_image(sight.own(part), sight.policy))) for part in parts]
 
     async def acall(self, sight: Sight) -> Observations:
         """Read each image, or its regions, off the event loop."""

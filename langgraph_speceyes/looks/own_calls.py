@@ -13,8 +13,8 @@ from langchain_core.tools import BaseTool
 from langgraph_speceyes.agent import AgentProtocol, CoordinateSpace, ResizeRule, TextReader, ToolSpec
 from langgraph_speceyes.agent.loop import NOTHING, VisualLoop
 from langgraph_speceyes.agent.visual import create_visual_agent
-from langgraph_speceyes.errors import ArgumentError, LookError
-from langgraph_speceyes.images import block_of, off_loop, parse_reference
+from langgraph_speceyes.errors import ArgumentError, LookError, ToolInputError
+from langgraph_speceyes.images import block_of, off_loop
 from langgraph_speceyes.looks.look import Observation, Observations, Sight
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import Model, chat_models, resolve_model
@@ -54,12 +54,13 @@ class OwnCalls:
 
     @staticmethod
     def _run(loop: VisualLoop, state: dict[str, Any]) -> Observations:
-        while state["calls"]:
-            state |= _new(loop.look(state, _CONFIG))
         found: list[Observation] = []
-        for step in state["steps"]:
-            found += [parse_reference(step["image"])] if step["image"] else []
-            found += [step["text"]] if step["text"] else []
+        while state["calls"]:
+            call, result, seconds = loop.run(state, _CONFIG)
+            # the record of a step is clipped and masked, and no tool shows the model that
+            if not isinstance(result, ToolInputError):
+                found += [*result.images, *([result.text] if result.text else [])]
+            state |= _new(loop.record(state, call, result, seconds))
         errors = [step["error"] for step in state["steps"] if step["error"] not in (None, NOTHING)]
         if errors and not found:
             raise LookError("own_calls", "a tool call that can be run", errors[0])
@@ -85,8 +86,8 @@ def own_calls(
 ) -> OwnCalls:
     """A look that the small model directs: it is shown the question and tools, and may call them before it answers.
 
-    It is asked once. Where the front end sends hosted models smaller images, it is sent those, and its boxes count
-    their pixels; what is cut out is the original's.
+    Where the front end sends hosted models smaller images, it is sent those, and its boxes count their pixels; what is
+    cut out is the original's.
 
     It is asked once. An output without a call gives nothing; calls beyond `calls` are not run. What it would answer
     here is not looked at: the answer is the next prompt's, as after any look. The tokens of this call are in no
@@ -125,6 +126,8 @@ def own_calls(
         resize=resize,
         reader=reader,
     )
+    if any(not isinstance(tool, ToolSpec) for tool in agent.loop.tools.values()):
+        raise ArgumentError("tools", "crop, zoom, ocr, and pure tools (ToolSpec)", "a tool that runs code")
     settings = {
         "model": model_name(resolved),
         "tools": [tool if isinstance(tool, str) else tool.name for tool in tools],

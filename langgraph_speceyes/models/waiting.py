@@ -1,10 +1,11 @@
-"""Waiting for a local model's answer no longer than the caller does."""
+"""Waiting for a model's or look's answer no longer than the caller does."""
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -47,3 +48,19 @@ def wait_for(future: Future[Value], abandoned: threading.Event) -> Value:
         future.cancel()
         abandoned.set()
         raise
+
+
+def on_thread(do: Callable[[], Value]) -> Future[Value]:
+    """Run a function on a thread of its own, with the context variables of this one."""
+    future: Future[Value] = Future()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            future.set_result(context.run(do))
+        except BaseException as error:
+            future.set_exception(error)
+
+    # a daemon: what never returns must not keep the process alive
+    threading.Thread(target=run, daemon=True).start()
+    return future

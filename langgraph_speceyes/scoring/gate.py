@@ -129,9 +129,14 @@ class Gate:
 
         Args:
             depth: 0 for the first answer, n for the one after n looks.
+
+        Raises:
+            ArgumentError: The gate has thresholds of other depths only.
         """
         if depth == 0 or self.depths is None:
             return self
+        if not 0 < depth <= len(self.depths):
+            raise ArgumentError("depth", f"0 to {len(self.depths)}, for which the gate has thresholds", depth)
         return replace(self, threshold=self.depths[depth - 1])
 
     def of_looks(self, count: int) -> Gate:

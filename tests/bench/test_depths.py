@@ -15,15 +15,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from pydantic import Field
 from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.alike import calibrate_alike
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
+from langgraph_speceyes.bench.calibrate import calibrate_run
 from langgraph_speceyes.bench.canned import content
 from langgraph_speceyes.bench.chosen import embedded_models
+from langgraph_speceyes.bench.compositions import available
 from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.every_depth import ShutGate, completed
+from langgraph_speceyes.bench.evidence import read_evidence
 from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.methods import Models, build
 from langgraph_speceyes.bench.report import figures, write_report
@@ -37,9 +42,16 @@ from langgraph_speceyes.bench.sweep import Deeper, Table, sweep, sweepable, swep
 from langgraph_speceyes.calibration.latency import expected_latency
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.looks import look_id, tiles
+from langgraph_speceyes.graph import create_speceyes
+from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy
+from langgraph_speceyes.looks import look_id, resolve_looks, tiles
+from langgraph_speceyes.prompts import Prompts, image_question
 from langgraph_speceyes.scoring import Gate, score_answer
 from langgraph_speceyes.testbed.pair import Pair
+from langgraph_speceyes.traffic import SQLiteJournal
+from tests import scripted as scripts
+from tests.scripted import Agent, Scripted, peaked
+from tests.waiting import PATIENCE_S
 
 SPLITS = ("attributes", "relations")
 METHODS = ["agent", "speceyes", "speceyes:looks=0", "cascade"]
@@ -99,6 +111,97 @@ def test_every_depth_of_every_question_is_on_record(folder: Path) -> None:
             part = outcome["depths"][outcome["depth"] or 0]
             assert part is not None
             assert (outcome["answer"], outcome["right"]) == (part["answer"], part["right"])
+
+
+class Answers(Scripted):
+    """An answer that is surely right, with its log-probabilities, to whatever it is asked."""
+
+    answer: str = "blue"
+    content: list[dict[str, Any]] | None = Field(default_factory=lambda: [peaked("blue", 64, 40.0)])
+
+
+def blind(image: str, question: str) -> None:
+    """A look that never shows anything."""
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Benchmark:
+    """Questions about images of two sizes."""
+    rows = []
+    for number in range(40):
+        side = 40 if number % 4 else 20
+        Image.new("RGB", (side, side), (number, 0, 200)).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png", "question": "What colour?", "answer": "blue", "id": f"{number}"})
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return Benchmark("own", tmp_path / "questions.jsonl", part="calibration")
+
+
+def scripted(looks: Sequence[Any], policy: ImagePolicy = DEFAULT_POLICY) -> Models:
+    agent, gate = Agent("blue").graph.compile(), Gate(calibration={})
+    return Models(Answers(), None, agent, gate, Prompts(), policy=policy, looks=resolve_looks(looks))
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_question_that_is_left_to_the_agent_has_no_answer_at_any_depth(
+    squares: Benchmark, tmp_path: Path, looks: int
+) -> None:
+    models = scripted([look_left] * looks, ImagePolicy(min_side=30))
+    asyncio.run(Evaluation(squares, ["agent", "speceyes"], models, tmp_path / "run", full=True).run())
+    kept = of(tmp_path / "run", "speceyes")
+    left = [o for o in kept if o["decided_by"] == "intake"]
+    assert 0 < len(left) < len(kept) == len(sweepable(kept))
+    for outcome in left:
+        assert len(outcome["depths"]) == 1 + looks
+        for part in outcome["depths"]:
+            assert part is not None
+            assert (part["answer"], part["seconds"], part["threshold"]) == ("", 0.0, None)
+            assert "cannot be opened" in (part["error"] or "")
+    found = sweep(kept, score="odds", threshold=0.5, judge_threshold=None, depths=[0.5] * looks)
+    assert [o for o, bypass in zip(kept, found.bypass, strict=True) if not bypass] == left
+
+
+@pytest.mark.parametrize("looks", [[blind], [blind, look_left], [look_left, blind]])
+def test_a_depth_without_a_single_answer_accepts_nothing(
+    squares: Benchmark, tmp_path: Path, looks: Sequence[Any]
+) -> None:
+    models = scripted(looks)
+    asyncio.run(Evaluation(squares, ["agent", "speceyes"], models, tmp_path / "run", full=True).run())
+    kept = of(tmp_path / "run", "speceyes")
+    for depth, one in enumerate(looks, 1):
+        thresholds = [None] * (depth - 1) + [0.5]
+        found = sweep(kept, score="odds", threshold=None, judge_threshold=None, depths=thresholds)
+        assert found.bypass.all() == (one is not blind)
+        assert found.bypass.any() == (one is not blind)
+    gate = calibrate_run(tmp_path / "run", max_loss=0.4, confidence=0.6).gate
+    assert gate is not None
+    assert len(gate.depths or ()) == len(looks)
+    # nothing is known about a threshold there
+    seen = {depth for one in available(read_evidence(tmp_path / "run")) for depth in one.depths}
+    assert seen == {0, *(depth for depth, one in enumerate(looks, 1) if one is not blind)}
+
+
+@pytest.mark.parametrize("looks", [[look_left], [look_left, blind]])
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_journal_whose_first_look_is_always_taken_calibrates_a_gate_that_takes_it(
+    squares: Benchmark, tmp_path: Path, looks: Sequence[Any], judged: bool
+) -> None:
+    journal = SQLiteJournal(tmp_path / "journal.sqlite")
+    options: Any = {"speculator": Answers(), "judge": scripts.judge(0.1) if judged else None, "looks": looks}
+    watched = create_speceyes(
+        Agent("blue").graph, journal=journal, mode="shadow", first_look="always", gate=Gate(calibration={}), **options
+    )
+    graph = watched.compile()
+    for file in sorted(tmp_path.glob("*.png")):
+        graph.invoke({"messages": [image_question(file, "What colour?")]})
+    assert watched.traffic.drain(PATIENCE_S)
+    journal.close()
+    for choose in (False, True):
+        found = calibrate_run(journal.path, max_loss=0.4, confidence=0.6, labels="none", choose=choose)
+        assert found.gate is not None
+        assert found.gate.first_look == "always"
+    gate = calibrate_run(journal.path, max_loss=0.4, confidence=0.6, labels="none").gate
+    live = create_speceyes(Agent("blue").graph, **options, gate=replace(gate, looks=None)).compile()  # type: ignore[type-var]
+    assert live.invoke({"messages": [image_question(tmp_path / "1.png", "What colour?")]})["decision"]["depth"] == 1
 
 
 def test_without_looks_a_row_is_what_it_was(models: Models, folder: Path, tmp_path: Path) -> None:

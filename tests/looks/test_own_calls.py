@@ -10,9 +10,11 @@ import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from PIL import Image
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from langgraph_speceyes import ImagePolicy, create_speceyes, image_question
+from langgraph_speceyes.agent import ToolSpec
+from langgraph_speceyes.agent.tools import Observation as Seen
 from langgraph_speceyes.errors import ArgumentError, ImageError, LookError
 from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.looks import Sight, observed, own_calls
@@ -100,14 +102,31 @@ def test_a_call_that_cannot_be_run_is_a_failed_look(image: str, take: Any) -> No
     assert len(observed(take(own_calls(Calling(wants=wants), calls=2), sight(image)))) == 1
 
 
-def test_text_that_a_tool_reads_is_an_observation(image: str) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [["80 wide"], ["Password: hunter2", "token=0123456789abcdef"], [f"word {n} of the page" for n in range(400)]],
+)
+def test_text_that_a_tool_reads_is_an_observation(image: str, take: Any, lines: list[str]) -> None:
     class Reads:
         def read(self, image: Image.Image) -> list[str]:
-            return [f"{image.width} wide"]
+            return lines
 
     model = Calling(wants=[call("ocr", bbox_2d=[0, 0, 80, 50])])
-    found = observed(own_calls(model, tools=["ocr"], reader=Reads())(sight(image)))
-    assert [block["text"] for block in found if block["type"] == "text"] == ["80 wide"]
+    found = observed(take(own_calls(model, tools=["ocr"], reader=Reads()), sight(image)))
+    # as it stands there: the agent's model is shown no less
+    assert [block["text"] for block in found if block["type"] == "text"] == ["\n".join(lines)]
+
+
+def test_all_that_one_call_shows_is_observed(image: str, take: Any) -> None:
+    class Both(BaseModel):
+        pass
+
+    halves = [f"{image}#xywh=0,0,100,150", f"{image}#xywh=100,0,100,150"]
+    both = ToolSpec(
+        "both", "Shows both halves.", Both, lambda _, view: Seen("halves", (*map(parse_reference, halves),))
+    )
+    found = observed(take(own_calls(Calling(wants=[call("both")]), tools=[both]), sight(image)))
+    assert found == [*({"type": "image", "url": url} for url in halves), {"type": "text", "text": "halves"}]
 
 
 def test_the_policy_holds_for_its_tools(image: str, tmp_path: Path) -> None:
@@ -125,6 +144,10 @@ def test_only_tools_that_need_no_graph(image: str) -> None:
 
     with pytest.raises(ArgumentError, match="tools"):
         own_calls(Calling(), tools=[paint])  # type: ignore[list-item]
+    # code has variables from one step to the next, and there is one step
+    for protocol in ("native", "thyme"):
+        with pytest.raises(ArgumentError, match="tools"):
+            own_calls(Calling(), tools=["code"], protocol=protocol)
     for calls in (0, True, 1.5):
         with pytest.raises(ArgumentError, match="calls"):
             own_calls(Calling(), calls=calls)  # type: ignore[arg-type]

@@ -218,6 +218,9 @@ def test_each_depth_has_its_own_threshold_or_that_of_all() -> None:
     scored = answer(0.6)
     assert [gate.at(depth).accepts(scored) for depth in range(3)] == [False, True, False]
     assert dataclasses.replace(gate.at(1), threshold=0.9) == gate
+    for depth in (-1, 3):
+        with pytest.raises(ArgumentError, match=r"^depth: expected 0 to 2"):
+            gate.at(depth)
     assert len({gate, Gate(threshold=0.9, depths=[0.5, 0.7])}) == 1  # type: ignore[arg-type]
 
 
