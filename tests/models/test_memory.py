@@ -359,3 +359,12 @@ def test_closing_ends_a_pass_that_is_under_way(large: Any, monkeypatch: pytest.M
     hook.remove()
     # the same weights go on for others
     assert engine.generate(requests(["What?"]))[0].text == other
+
+
+def test_closing_ends_an_answer_that_goes_on_token_by_token(large: Any) -> None:
+    engine, began = large._engine, threading.Event()
+    engine.end_ids = frozenset()
+    future = large._batcher.submit(*requests(["Who?"], max_tokens=600, on_step=lambda step: began.set()))
+    assert began.wait(60)
+    large.close()
+    assert "closed" in str(future.exception(0))
