@@ -143,8 +143,8 @@ class Engine:
                 self.decoder.clear()
 
     def _cached(self, decoder: CachedDecoder, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
-        recorder = _Recorder(self)
         sampler = Sampler(*requests[0].sampling)
+        recorder = _Recorder(self, sampler)
         prompts: dict[int, Prompt] = {}
 
         def ready(several: Sequence[Request]) -> dict[int, Prompt]:
@@ -195,19 +195,15 @@ class Engine:
         ).to(self.model.device, dtype=self.model.dtype)
         lengths = inputs["attention_mask"].sum(-1).tolist()
         check_tokens(max(lengths), self.context)
-        recorder = _Recorder(self)
+        recorder = _Recorder(self, Sampler(*requests[0].sampling))
         limits = [recorder.limit(n, int(lengths[n]), self.context) for n in recorder.add(requests)]
-        temperature, seed = requests[0].sampling
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         config = GenerationConfig(
-            **({"do_sample": False} | sampling),
+            do_sample=False,
             max_new_tokens=max(limits),
             eos_token_id=sorted(self.end_ids) or None,
             pad_token_id=self.tokenizer.pad_token_id,
         )
         with self._lock, torch.inference_mode(), own_settings(self.model):
-            if seed is not None:
-                torch.manual_seed(seed)
             self.model.generate(
                 **inputs,
                 generation_config=config,
@@ -264,7 +260,7 @@ class _Recorder:
     What is kept is O(tokens * K): the full distribution of a step is dropped before the next one.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sampler: Sampler) -> None:
         self.engine, self._added = engine, 0
         self.requests: dict[int, Request] = {}
         self.steps: dict[int, list[Step]] = {}
@@ -276,7 +272,11 @@ class _Recorder:
         class Watch(LogitsProcessor):
             def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
                 recorder._logits = scores
-                return scores
+                if sampler.temperature <= 0:
+                    return scores
+                # `generate` takes the strongest, and would draw for all rows from one generator, the process's own
+                drawn = sampler(scores, list(recorder.requests))
+                return torch.full_like(scores, -torch.inf).scatter(-1, drawn[:, None], 0.0)
 
         class End(StoppingCriteria):
             def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:

@@ -295,11 +295,14 @@ def test_plain_batches_are_halved_until_they_fit(monkeypatch: pytest.MonkeyPatch
 
 
 def test_sampled_answers_depend_on_no_neighbour(large: Any) -> None:
-    engine = large._engine
+    plain: Any = LocalChatModel.from_loaded(large._engine.model, large._engine.processor, cache_bytes=0)
     options = {"temperature": 3.0, "seed": 5, "max_tokens": 8}
-    alone = [engine.generate(requests([text], **options))[0].text for text in SHORT]
-    assert [one.text for one in engine.generate(requests(SHORT, **options))] == alone
+    alone = [large._engine.generate(requests([text], **options))[0].text for text in SHORT]
+    others = torch.random.get_rng_state()
+    for engine in (large._engine, plain._engine):
+        assert [one.text for one in engine.generate(requests(SHORT, **options))] == alone
     assert len(set(alone)) > 1
+    assert torch.equal(torch.random.get_rng_state(), others)
 
 
 def test_a_slot_of_a_7b_model() -> None:
