@@ -27,7 +27,7 @@ from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
 from langgraph_speceyes.models.request import Completion, Request, Step
 from langgraph_speceyes.models.scope import current_scope
-from langgraph_speceyes.models.waiting import wait_for
+from langgraph_speceyes.models.waiting import next_of, wait_for
 
 _logger = logging.getLogger(__name__)
 
@@ -295,7 +295,7 @@ class LocalChatModel(PromptingChatModel):
         future = self._submit_watched(request, kwargs, steps.put)
         spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:
-            while (step := steps.get()) is not None:
+            while (step := next_of(steps)) is not None:
                 if delta := spoken.hear(step):
                     yield self._delta(delta, run_manager)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -40,10 +41,30 @@ def wait_for(future: Future[Value], abandoned: threading.Event) -> Value:
     Raises:
         TimeoutError: The deadline has passed.
     """
-    until = _UNTIL.get()
     try:
-        return future.result(None if until is None else max(0.0, until - time.monotonic()))
+        return future.result(_left())
     except BaseException:
         future.cancel()
         abandoned.set()
         raise
+
+
+def next_of(values: queue.SimpleQueue[Value]) -> Value:
+    """The next of several values that come one by one, within the deadline.
+
+    Args:
+        values: Where they come.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+    """
+    try:
+        return values.get(timeout=_left())
+    except queue.Empty:
+        raise TimeoutError from None
+
+
+def _left() -> float | None:
+    """Seconds until the deadline; None without one."""
+    until = _UNTIL.get()
+    return None if until is None else max(0.0, until - time.monotonic())

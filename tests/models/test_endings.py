@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.graph import START, MessagesState, StateGraph
 
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.images import DEFAULT_POLICY
@@ -120,3 +122,28 @@ def test_time_limits_leave_no_threads_behind(pair: Pair, monkeypatch: pytest.Mon
     until(lambda: not model._batcher._waiting)
     assert model.invoke("What?", max_tokens=1) is not None
     assert model.stats.calls <= calls + 1
+
+
+def test_time_limits_hold_where_a_graph_streams_what_its_models_say(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LangGraph then has calls made as streams."""
+    model: Any = pair.speculator
+    go, serve = threading.Event(), model._batcher._run
+
+    def held(requests: Any, feed: Any) -> None:
+        go.wait(3.0)
+        serve(requests, feed)
+
+    monkeypatch.setattr(model._batcher, "_run", held)
+    call = ModelCall(model, name="speculate", max_tokens=4, top_logprobs=2, policy=DEFAULT_POLICY, timeout_s=0.05)
+    graph: Any = StateGraph(MessagesState)
+    graph.add_node("ask", lambda state: {"messages": call(state["messages"], "one")})
+    graph.add_edge(START, "ask")
+    asked = {"messages": [HumanMessage("What?")]}
+    with pytest.raises(TimeoutError):
+        list(graph.compile().stream(asked, stream_mode="messages"))
+    go.set()
+    # nobody waits for it any more
+    until(lambda: not model._batcher._waiting)
+    assert model.invoke("What?", max_tokens=1) is not None
