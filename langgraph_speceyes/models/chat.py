@@ -328,7 +328,16 @@ class LocalChatModel(PromptingChatModel):
     def _submit_watched(
         self, request: Request, kwargs: dict[str, Any], put: Callable[[Step | None], Any]
     ) -> Future[Completion]:
-        watched = replace(request, on_step=put)
+        heard = 0
+
+        def hear(place: int, step: Step) -> None:
+            nonlocal heard
+            # an answer that had to be begun again is not said again
+            if place == heard:
+                heard += 1
+                put(step)
+
+        watched = replace(request, on_step=hear)
         future = self._batcher.submit(watched, kwargs.get("batch_key"))
         future.add_done_callback(lambda _: put(None))
         return future

@@ -346,7 +346,7 @@ class _Recorder:
                 self.finished[row] = "stop"
                 continue
             if request.on_step is not None:
-                request.on_step(step)
+                request.on_step(len(self.steps[row]) - 1, step)
             if len(self.steps[row]) >= request.max_tokens:
                 self.finished[row] = "length"
         return ids
