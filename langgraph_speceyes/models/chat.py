@@ -312,7 +312,15 @@ class LocalChatModel(PromptingChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
         request = await off_loop(self._request, messages, stop, kwargs)
-        future = self._submit_watched(request, kwargs, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
+
+        def put(step: Step | None) -> None:
+            try:
+                loop.call_soon_threadsafe(steps.put_nowait, step)
+            except RuntimeError:
+                # the loop was closed with the stream still open
+                request.abandoned.set()
+
+        future = self._submit_watched(request, kwargs, put)
         spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:
             while (step := await steps.get()) is not None:

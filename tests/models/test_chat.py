@@ -221,6 +221,36 @@ async def test_streams_add_up_to_the_answer(pair: Pair, ask: Ask, asynchronous: 
     assert total.response_metadata["logprobs"] == whole.response_metadata["logprobs"]
 
 
+def test_a_stream_whose_loop_was_closed_is_given_up_and_disturbs_nobody(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = pair.speculator
+    monkeypatch.setattr(model._engine, "end_ids", frozenset())
+    asked = model._request([HumanMessage("Who?")], None, {"max_tokens": 4})
+    alone = model._batcher.submit(asked).result(PATIENCE_S).text
+    step, calls = model._engine.decoder._step, model.stats.calls
+    submitted, together, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(rows: Any) -> Any:
+        assert submitted.wait(PATIENCE_S)
+        if len(rows) > 1:
+            together.set()
+            assert closed.wait(PATIENCE_S)
+        return step(rows)
+
+    monkeypatch.setattr(model._engine.decoder, "_step", slow)
+    loop, stream = asyncio.new_event_loop(), model._astream([HumanMessage("What?")], max_tokens=400)
+    loop.run_until_complete(anext(stream))
+    other = model._batcher.submit(asked)
+    submitted.set()
+    assert together.wait(PATIENCE_S)
+    loop.close()
+    closed.set()
+    assert other.result(PATIENCE_S).text == alone
+    # neither of them was begun again
+    assert model.stats.calls == calls + 2
+
+
 def test_stop_strings_end_the_answer_before_them(pair: Pair, ask: Ask) -> None:
     model, (prompt, *_) = pair.speculator, prompts_for(ask, 1)
     whole = model.invoke(prompt)
