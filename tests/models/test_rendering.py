@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import operator
 from copy import copy
 from typing import Any
 
@@ -250,6 +252,34 @@ def test_calls_are_read_from_what_a_model_generates(families: Families, title: s
     # shown again, it is the call that it was
     again, _ = chat.render([*asked, answer, ToolMessage("red", tool_call_id=answer.tool_calls[0]["id"])], [TOOL])
     assert "crop" in again.partition("What?")[2]
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "calls", "broken"),
+    [
+        ('\n\nLook. <tool_call>{"name": "crop"}</tool_call>\nThen.', "Look. \nThen.", ["crop"], []),
+        ('Look. <tool_call>{"name": "crop", "argu', "Look.", [], ['{"name": "crop", "argu']),
+        ('<tool_call>{"name": "crop"}</tool_call><tool_call></tool_call>', "", ["crop"], [""]),
+        ("Look. <tool_call>[1, 2</tool_call>", "Look.", [], ["[1, 2"]),
+    ],
+)
+def test_a_stream_has_what_the_answer_has_beside_its_calls(
+    families: Families, written: str, text: str, calls: list[str], broken: list[str]
+) -> None:
+    """Text behind a call, and calls that cannot be used."""
+    chat, asked = families.chat("InternVL"), [HumanMessage("What?")]
+    with Says(chat, written):
+        answer = chat.invoke(asked, tools=[TOOL])
+    with Says(chat, written):
+        first, *others = chat.stream(asked, tools=[TOOL])
+    total = functools.reduce(operator.add, others, first)
+    for message in (answer, total):
+        assert message.text.strip() == text
+        assert [call["name"] for call in message.tool_calls] == calls
+    assert [call["args"] for call in answer.invalid_tool_calls] == broken
+    # as JSON, where LangChain would take it for the arguments of a call
+    streamed = [call["args"] for call in total.invalid_tool_calls]
+    assert [json.loads(one) if one.startswith('"') else one for one in streamed] == broken
 
 
 def test_a_checkpoints_own_template_for_answers_reads_them(families: Families) -> None:
