@@ -147,6 +147,8 @@ class MicroBatcher(Generic[Item, Result]):
                 raise ClosedError(_CLOSED)
             self._expected.pop(key, None)
             if len(self._waiting) >= self.max_queue:
+                self._forget_cancelled()
+            if len(self._waiting) >= self.max_queue:
                 self._change.notify_all()
                 raise QueueFullError(
                     f"{len(self._waiting)} calls are waiting, all that max_queue allows; send fewer at once or raise it"
@@ -198,10 +200,15 @@ class MicroBatcher(Generic[Item, Result]):
         self._waiting = left
         return batch
 
+    def _forget_cancelled(self) -> None:
+        """Take those out of the queue whom nobody waits for; call with the lock held."""
+        self._waiting = [entry for entry in self._waiting if not entry.future.cancelled()]
+
     def _join(self, group: Hashable, room: int) -> list[_Entry[Item, Result]]:
         """Items out of the queue to join a batch, none ahead of one that cannot."""
         joining: list[_Entry[Item, Result]] = []
         with self._change:
+            self._forget_cancelled()
             while self._waiting and len(joining) < room and self._waiting[0].group == group and not self._closed:
                 entry = self._waiting.pop(0)
                 if entry.future.set_running_or_notify_cancel():
