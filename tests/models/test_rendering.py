@@ -184,6 +184,19 @@ def test_an_open_turn_goes_on_in_a_template_that_takes_it_as_text(families: Fami
     assert text.endswith("<|user|>\nWhat?<|assistant|>\nI see")
 
 
+@pytest.mark.parametrize("said", ["end", "i", "I see\n"])
+def test_an_open_turn_ends_with_its_own_words(families: Families, said: str) -> None:
+    """They may be in the mark that the template ends turns with."""
+    text, _ = families.chat("Qwen3-VL").render([HumanMessage("What?"), AIMessage(said)], continued=True)
+    assert text.endswith(f"<|im_start|>assistant\n{said.strip()}")
+
+
+def test_only_a_turn_that_ends_with_text_goes_on(families: Families) -> None:
+    for turn in (AIMessage(""), AIMessage([words("see"), block(SMALL)]), AIMessage("", tool_calls=[CALL])):
+        with pytest.raises(ArgumentError, match="ends with text"):
+            families.chat("Qwen3-VL").render([HumanMessage("What?"), turn], continued=True)
+
+
 def llama(families: Families) -> LocalChatModel:
     """Llama 3.2 Vision with a template that shows its first question beside tools, too."""
     chat = families.chat("Llama 3.2 Vision")
