@@ -243,14 +243,21 @@ class LocalChatModel(PromptingChatModel):
         check_top(top, self.vocab_size)
         tools = kwargs.get("tools") if self.tools_in_prompt else None
         continued = bool((kwargs.get("extra_body") or {}).get(CONTINUE, kwargs.get(CONTINUE)))
+        stops = stop or self.stop or ()
+        if isinstance(stops, str) or not all(isinstance(one, str) and one for one in stops):
+            raise ArgumentError("stop", "a list of texts, none of them empty", repr(stops))
+        most = kwargs.get("max_tokens")
+        most = self.max_tokens if most is None else int(most)
+        if most < 1:
+            raise ArgumentError("max_tokens", "at least 1 token", most)
         text, images = self.render(messages, tools, kwargs.get("template_options"), continued=continued)
         self._engine.check(text)
         return Request(
             text=text,
             images=images,
-            max_tokens=int(kwargs.get("max_tokens") or self.max_tokens),
+            max_tokens=most,
             top=(top or 0) if logprobs else None,
-            stop=tuple(stop or self.stop or ()),
+            stop=tuple(stops),
             temperature=float(kwargs.get("temperature", self.temperature)),
             seed=kwargs.get("seed", self.seed),
             scope=current_scope(),

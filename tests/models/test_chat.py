@@ -261,6 +261,12 @@ def test_stop_strings_end_the_answer_before_them(pair: Pair, ask: Ask) -> None:
     assert "".join(c.text for c in model.stream(prompt, stop=[" is"])) == stopped.content
 
 
+@pytest.mark.parametrize("options", [{"stop": ["a", ""]}, {"stop": "no"}, {"max_tokens": 0}, {"max_tokens": -1}])
+def test_what_would_end_an_answer_at_once_is_refused(pair: Pair, options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(options))):
+        pair.speculator.invoke("What?", **options)
+
+
 def test_memory_for_logprobs_is_per_candidate_not_per_vocabulary(pair: Pair, ask: Ask) -> None:
     answer = pair.speculator.invoke(prompts_for(ask, 1)[0], logprobs=True, top_logprobs=3)
     assert {len(t["top_logprobs"]) for t in tokens(answer)} == {3}
