@@ -338,6 +338,15 @@ def test_a_slot_of_a_7b_model() -> None:
     assert slot_bytes(Qwen2_5_VLConfig(text_config=text), torch.bfloat16) == 57_344
 
 
+def test_a_slot_of_a_model_whose_layers_differ() -> None:
+    from transformers import Gemma4Config
+
+    text = {"num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
+    # five layers slide, the sixth sees all
+    config = Gemma4Config(text_config=text | {"global_head_dim": 512})
+    assert slot_bytes(config, torch.float16) == 2 * 2 * 4 * (5 * 256 + 512)
+
+
 def test_free_memory_is_the_machines_within_the_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info, group = tmp_path / "meminfo", tmp_path / "cgroup"
     monkeypatch.setattr(memory, "_MEMINFO", info)
