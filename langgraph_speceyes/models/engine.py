@@ -18,7 +18,7 @@ from langgraph_speceyes.models.batcher import Feed
 from langgraph_speceyes.models.control import adds_special
 from langgraph_speceyes.models.decoder import CachedDecoder
 from langgraph_speceyes.models.interrupt import interrupted
-from langgraph_speceyes.models.limits import check_text, check_tokens, context_length
+from langgraph_speceyes.models.limits import check_text, check_tokens, context_length, positions_by_length
 from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.patches import flatten_patches, own_settings
 from langgraph_speceyes.models.prefill import Prompt
@@ -58,7 +58,8 @@ class Engine:
         self.end_ids = _end_ids(model, self.tokenizer)
         self.context = context_length(model.config)
         self.memory = Memory(model, kv_tokens)
-        self._most_plain = max_batch
+        # a call's answer does not depend on its neighbours
+        self._most_plain = 1 if positions_by_length(model.config) else max_batch
         self.plain_because = "cache_bytes is 0"
         """Why there are neither caches nor a running batch; empty where there are."""
         if prefix_bytes + feature_bytes > 0:
