@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 import weakref
@@ -109,12 +110,16 @@ class MicroBatcher(Generic[Item, Result]):
         self.max_batch, self.max_wait_s, self.max_queue = max_batch, max_wait_s, max_queue
         self.stats = BatchStats()
         self._run, self._group, self._name, self._interrupt = run, group, name, interrupt
+        self._closed = False
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """Have an empty queue and no thread."""
         self._waiting: list[_Entry[Item, Result]] = []
         self._expected: dict[Hashable, float] = {}
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
-        _all.add(self)
 
     def expect(self, key: Hashable) -> None:
         """Announce a call that will be submitted with this key, or be called off with :meth:`dismiss`."""
@@ -296,6 +301,14 @@ def _close_all() -> None:
         batcher.close()
 
 
+def _forked() -> None:
+    for batcher in list(_all):
+        batcher._begin()
+
+
+# a process that was forked has neither the threads nor the calls, but the locks that they held
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 # after all threads that a process waits for: who still uses a model then waits for nothing
 atexit.register(_close_all)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -71,6 +73,7 @@ class Engine:
         )
         # module state (rope_deltas, caches) makes a model single-file; its batcher is one thread, other callers queue
         self._lock = threading.Lock()
+        _all.add(self)
         self._words: dict[int, tuple[str, list[int] | None]] = {}
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -224,6 +227,17 @@ class Engine:
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _forked() -> None:
+    for engine in list(_all):
+        engine._lock = threading.Lock()
+
+
+_all: weakref.WeakSet[Engine] = weakref.WeakSet()
+# who held a lock is not there in a process that was forked
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def check_top(top: int | None, vocabulary: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -81,6 +82,42 @@ def test_a_program_ends_with_its_own_exit_code_in_the_middle_of_a_pass(program: 
     ended = subprocess.run([sys.executable, "-c", _BEGUN + program], capture_output=True, text=True, check=False)
     assert ended.returncode == code, ended.stderr
     assert ended.stderr.strip().endswith(last)
+
+
+_FORKED = """
+import os, signal, sys, threading
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.testbed.pair import SPECULATOR
+
+model = LocalChatModel.from_pretrained(str(SPECULATOR), max_queue=1)
+alone = model.invoke("Who?", max_tokens=2).text
+decoder, begun, never = model._engine.decoder, threading.Event(), threading.Event()
+step = decoder._step
+
+def held(rows):
+    begun.set()
+    never.wait()
+
+decoder._step = held
+threading.Thread(target=lambda: model.invoke("What?"), daemon=True).start()
+begun.wait()
+threading.Thread(target=lambda: model.invoke("Where?"), daemon=True).start()
+while not model._batcher._waiting:
+    pass
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    decoder._step = step
+    os._exit(7 if model.invoke("Who?", max_tokens=2).text == alone else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_was_forked_has_calls_of_its_own() -> None:
+    """With a call under way in the first process, and another one waiting."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", _FORKED], capture_output=True, env=environment, text=True, timeout=300)
+    assert done.returncode == 7, done.stderr
 
 
 def test_who_stops_waiting_gives_the_call_up() -> None:
