@@ -140,7 +140,7 @@ class LocalChatModel(PromptingChatModel):
         options = dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        checkpoint = Checkpoint.find(model_id, revision)
+        checkpoint = Checkpoint.find(model_id, revision, options)
         model, processor = load(
             checkpoint, device=device, dtype=dtype, options=options, processor_options=processor_options or {}
         )
