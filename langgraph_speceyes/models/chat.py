@@ -145,8 +145,7 @@ class LocalChatModel(PromptingChatModel):
             checkpoint, device=device, dtype=dtype, options=options, processor_options=processor_options or {}
         )
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
-        revision = getattr(model.config, "_commit_hash", None) or revision
-        settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
+        settings = {"model_name": model_id, "source": model_id, "revision": checkpoint.commit} | settings
         settings |= {"cache_bytes": cache_bytes, "kv_tokens": kv_tokens}
         return cls.from_loaded(model, processor, batching=batching, **settings)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.utils import cached_file
+from transformers.utils.hub import resolve_revision
 
 from langgraph_speceyes.errors import ArgumentError, MissingLibraryError
 from langgraph_speceyes.models.processor import hub_options, load_processor
@@ -44,6 +45,9 @@ class Checkpoint:
             revision: Hub revision.
             options: Arguments of the model's `from_pretrained`.
         """
+        where = {key: value for key, value in hub_options(options).items() if key != "force_download"}
+        # once for all files; transformers no longer says which commit they are of
+        revision = resolve_revision(model_id, revision, **where)
         path = cached_file(
             model_id,
             "adapter_config.json",
@@ -58,6 +62,11 @@ class Checkpoint:
         if not base:
             raise ArgumentError("model_id", "a LoRA that names its base_model_name_or_path", repr(model_id))
         return cls(base, model_id, revision)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that the revision stood for, where there is one, else the revision."""
+        return getattr(self.revision, "resolved", self.revision)
 
     @property
     def base_revision(self) -> str | None:

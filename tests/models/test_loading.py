@@ -54,7 +54,7 @@ def test_how_files_are_come_by_holds_for_all_of_them(families: Families, tmp_pat
     shutil.copytree(families.folder(title), kept / "snapshots" / commit)
     options = {"cache_dir": str(tmp_path), "local_files_only": True}
     chat = LocalChatModel.from_pretrained("some/model", device="cpu", model_options=options)
-    assert chat.source == "some/model"
+    assert (chat.source, chat.revision) == ("some/model", commit)
 
 
 def test_a_type_may_be_named_once(families: Families) -> None:
