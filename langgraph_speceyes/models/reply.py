@@ -102,6 +102,7 @@ def last_chunk(message: AIMessage, said: str) -> ChatGenerationChunk:
         message: The whole answer.
         said: The text that was streamed.
     """
+    calls: list[tuple[str | None, str, str | None]]
     calls = [(c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls]
     calls += [(c["name"], _unusable(c["args"] or ""), c["id"]) for c in message.invalid_tool_calls]
     # white space around a call was said before it was known to be one
