@@ -216,7 +216,11 @@ class LocalChatModel(PromptingChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model_name, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        # all that an answer depends on: LangChain's caches tell models apart by it
+        names = ("model_name", "source", "revision", "temperature", "seed", "max_tokens", "logprobs", "top_logprobs")
+        names += ("template_options", "tools_in_prompt", "tools_without_template")
+        # as "stop" they write what a call brings
+        return {name: getattr(self, name) for name in names} | {"stop_sequences": self.stop}
 
     def expect(self, key: Hashable) -> None:
         """Announce a call: one made later with `batch_key=key` is waited for, up to `max_wait_s`."""

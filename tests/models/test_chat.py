@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from PIL import Image
@@ -259,6 +260,22 @@ def test_stop_strings_end_the_answer_before_them(pair: Pair, ask: Ask) -> None:
     assert "".join(t["token"] for t in tokens(stopped)) == stopped.content
     assert stopped.response_metadata["finish_reason"] == "stop"
     assert "".join(c.text for c in model.stream(prompt, stop=[" is"])) == stopped.content
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({"logprobs": True}, {"stop": ["no"]}, {"seed": 1}, {"template_options": {"enable_thinking": False}}),
+        *({"tools_in_prompt": False}, {"tools_without_template": "error"}),
+    ],
+)
+def test_a_cache_of_langchain_tells_models_of_other_settings_apart(pair: Pair, other: dict[str, Any]) -> None:
+    cache = InMemoryCache()
+    one, two = (LocalChatModel.sharing(pair.speculator, cache=cache, max_tokens=2, **own) for own in ({}, other))
+    calls = pair.speculator.stats.calls
+    for model in (one, one, two):
+        model.invoke("What?")
+    assert pair.speculator.stats.calls == calls + 2
 
 
 @pytest.mark.parametrize("options", [{"stop": ["a", ""]}, {"stop": "no"}, {"max_tokens": 0}, {"max_tokens": -1}])
