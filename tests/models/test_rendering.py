@@ -178,6 +178,21 @@ def test_a_template_without_images_shows_its_tools(families: Families) -> None:
     assert Renderer(processor).shows_tools
 
 
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        {"type": "redacted_thinking", "data": "qzsecret"},
+        {"type": "reasoning_content", "reasoning_content": {"text": "qzsecret"}},
+        {"type": "function_call", "name": "qzsecret", "arguments": "{}", "call_id": "1"},
+    ],
+)
+def test_turns_of_hosted_models_are_shown_without_what_is_no_text(families: Families, unseen: dict[str, Any]) -> None:
+    said = AIMessage([unseen, words("I see")], tool_calls=[CALL])
+    text, _ = families.chat("Qwen3-VL").render([HumanMessage("What?"), said, ToolMessage("red", tool_call_id="1")])
+    assert "I see" in text
+    assert "qzsecret" not in text
+
+
 def test_an_open_turn_goes_on_in_a_template_that_takes_it_as_text(families: Families) -> None:
     asked = [SystemMessage("Be brief."), HumanMessage("What?"), AIMessage("I see")]
     text, _ = families.chat("GLM-4V").render(asked, continued=True)
