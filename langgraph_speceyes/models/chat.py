@@ -217,8 +217,10 @@ class LocalChatModel(PromptingChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         # all that an answer depends on: LangChain's caches tell models apart by it
-        names = ("model_name", "source", "revision", "temperature", "seed", "max_tokens", "logprobs", "top_logprobs")
-        names += ("template_options", "tools_in_prompt", "tools_without_template")
+        names = (
+            *("model_name", "source", "revision", "temperature", "seed", "max_tokens", "logprobs", "top_logprobs"),
+            *("template_options", "tools_in_prompt", "tools_without_template"),
+        )
         # as "stop" they write what a call brings
         return {name: getattr(self, name) for name in names} | {"stop_sequences": self.stop}
 
