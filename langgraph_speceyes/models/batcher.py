@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 import weakref
@@ -109,12 +110,16 @@ class MicroBatcher(Generic[Item, Result]):
         self.max_batch, self.max_wait_s, self.max_queue = max_batch, max_wait_s, max_queue
         self.stats = BatchStats()
         self._run, self._group, self._name, self._interrupt = run, group, name, interrupt
+        self._closed = False
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """Have an empty queue and no thread."""
         self._waiting: list[_Entry[Item, Result]] = []
         self._expected: dict[Hashable, float] = {}
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._closed = False
-        _all.add(self)
 
     def expect(self, key: Hashable) -> None:
         """Announce a call that will be submitted with this key, or be called off with :meth:`dismiss`."""
@@ -146,6 +151,8 @@ class MicroBatcher(Generic[Item, Result]):
             if self._closed:
                 raise ClosedError(_CLOSED)
             self._expected.pop(key, None)
+            if len(self._waiting) >= self.max_queue:
+                self._forget_cancelled()
             if len(self._waiting) >= self.max_queue:
                 self._change.notify_all()
                 raise QueueFullError(
@@ -198,10 +205,15 @@ class MicroBatcher(Generic[Item, Result]):
         self._waiting = left
         return batch
 
+    def _forget_cancelled(self) -> None:
+        """Take those out of the queue whom nobody waits for; call with the lock held."""
+        self._waiting = [entry for entry in self._waiting if not entry.future.cancelled()]
+
     def _join(self, group: Hashable, room: int) -> list[_Entry[Item, Result]]:
         """Items out of the queue to join a batch, none ahead of one that cannot."""
         joining: list[_Entry[Item, Result]] = []
         with self._change:
+            self._forget_cancelled()
             while self._waiting and len(joining) < room and self._waiting[0].group == group and not self._closed:
                 entry = self._waiting.pop(0)
                 if entry.future.set_running_or_notify_cancel():
@@ -289,6 +301,14 @@ def _close_all() -> None:
         batcher.close()
 
 
+def _forked() -> None:
+    for batcher in list(_all):
+        batcher._begin()
+
+
+# a process that was forked has neither the threads nor the calls, but the locks that they held
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 # after all threads that a process waits for: who still uses a model then waits for nothing
 atexit.register(_close_all)
 

@@ -27,7 +27,7 @@ from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
 from langgraph_speceyes.models.request import Completion, Request, Step
 from langgraph_speceyes.models.scope import current_scope
-from langgraph_speceyes.models.waiting import wait_for
+from langgraph_speceyes.models.waiting import next_of, wait_for
 
 _logger = logging.getLogger(__name__)
 
@@ -140,13 +140,12 @@ class LocalChatModel(PromptingChatModel):
         options = dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        checkpoint = Checkpoint.find(model_id, revision)
+        checkpoint = Checkpoint.find(model_id, revision, options)
         model, processor = load(
             checkpoint, device=device, dtype=dtype, options=options, processor_options=processor_options or {}
         )
         batching = {"max_batch": max_batch, "max_wait_s": max_wait_s, "max_queue": max_queue}
-        revision = getattr(model.config, "_commit_hash", None) or revision
-        settings = {"model_name": model_id, "source": model_id, "revision": revision} | settings
+        settings = {"model_name": model_id, "source": model_id, "revision": checkpoint.commit} | settings
         settings |= {"cache_bytes": cache_bytes, "kv_tokens": kv_tokens}
         return cls.from_loaded(model, processor, batching=batching, **settings)
 
@@ -217,7 +216,13 @@ class LocalChatModel(PromptingChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model_name, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        # all that an answer depends on: LangChain's caches tell models apart by it
+        names = (
+            *("model_name", "source", "revision", "temperature", "seed", "max_tokens", "logprobs", "top_logprobs"),
+            *("template_options", "tools_in_prompt", "tools_without_template"),
+        )
+        # as "stop" they write what a call brings
+        return {name: getattr(self, name) for name in names} | {"stop_sequences": self.stop}
 
     def expect(self, key: Hashable) -> None:
         """Announce a call: one made later with `batch_key=key` is waited for, up to `max_wait_s`."""
@@ -243,14 +248,21 @@ class LocalChatModel(PromptingChatModel):
         check_top(top, self.vocab_size)
         tools = kwargs.get("tools") if self.tools_in_prompt else None
         continued = bool((kwargs.get("extra_body") or {}).get(CONTINUE, kwargs.get(CONTINUE)))
+        stops = stop or self.stop or ()
+        if isinstance(stops, str) or not all(isinstance(one, str) and one for one in stops):
+            raise ArgumentError("stop", "a list of texts, none of them empty", repr(stops))
+        most = kwargs.get("max_tokens")
+        most = self.max_tokens if most is None else int(most)
+        if most < 1:
+            raise ArgumentError("max_tokens", "at least 1 token", most)
         text, images = self.render(messages, tools, kwargs.get("template_options"), continued=continued)
         self._engine.check(text)
         return Request(
             text=text,
             images=images,
-            max_tokens=int(kwargs.get("max_tokens") or self.max_tokens),
+            max_tokens=most,
             top=(top or 0) if logprobs else None,
-            stop=tuple(stop or self.stop or ()),
+            stop=tuple(stops),
             temperature=float(kwargs.get("temperature", self.temperature)),
             seed=kwargs.get("seed", self.seed),
             scope=current_scope(),
@@ -295,7 +307,7 @@ class LocalChatModel(PromptingChatModel):
         future = self._submit_watched(request, kwargs, steps.put)
         spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:
-            while (step := steps.get()) is not None:
+            while (step := next_of(steps)) is not None:
                 if delta := spoken.hear(step):
                     yield self._delta(delta, run_manager)
         finally:
@@ -312,7 +324,15 @@ class LocalChatModel(PromptingChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
         request = await off_loop(self._request, messages, stop, kwargs)
-        future = self._submit_watched(request, kwargs, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
+
+        def put(step: Step | None) -> None:
+            try:
+                loop.call_soon_threadsafe(steps.put_nowait, step)
+            except RuntimeError:
+                # the loop was closed with the stream still open
+                request.abandoned.set()
+
+        future = self._submit_watched(request, kwargs, put)
         spoken = Spoken(self._reader(request, kwargs), request.stop)
         try:
             while (step := await steps.get()) is not None:
@@ -328,7 +348,16 @@ class LocalChatModel(PromptingChatModel):
     def _submit_watched(
         self, request: Request, kwargs: dict[str, Any], put: Callable[[Step | None], Any]
     ) -> Future[Completion]:
-        watched = replace(request, on_step=put)
+        heard = 0
+
+        def hear(place: int, step: Step) -> None:
+            nonlocal heard
+            # an answer that had to be begun again is not said again
+            if place == heard:
+                heard += 1
+                put(step)
+
+        watched = replace(request, on_step=hear)
         future = self._batcher.submit(watched, kwargs.get("batch_key"))
         future.add_done_callback(lambda _: put(None))
         return future

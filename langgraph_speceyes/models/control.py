@@ -74,7 +74,7 @@ class ControlTokens:
         Returns:
             The text, with an invisible character in each control token; in most cases the text as it is.
         """
-        finder = self._special if markup else self._all
+        finder, text = self._special if markup else self._all, _encodable(text)
         places = finder.find(text)
         if self._altered:
             places |= self._altered_places(text, self.special if markup else self.special | self.markup)
@@ -114,6 +114,15 @@ class ControlTokens:
         raise ArgumentError(
             "processor", "a tokenizer that can tell text from control tokens", type(self._tokenizer).__name__
         )
+
+
+def _encodable(text: str) -> str:
+    """A text without lone surrogates, which tokenizers refuse; halves of a character that stand together are one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class _Finder:

@@ -16,7 +16,7 @@ from transformers import Cache
 
 from langgraph_speceyes.errors import DeviceMemoryError, PromptTooLongError
 from langgraph_speceyes.models.control import adds_special
-from langgraph_speceyes.models.limits import check_tokens, context_length
+from langgraph_speceyes.models.limits import check_tokens, context_length, positions_by_length
 from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.prefill import Features, Filling, Part, Prompt, UnderWay, grouped
 from langgraph_speceyes.models.prefix import ByteBudget, Prefix, PrefixCache, image_spans
@@ -84,6 +84,8 @@ class CachedDecoder:
         kinds = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
         if other := sorted({kind for kind in kinds if kind != "full_attention"}):
             return f"layers of {' and '.join(kind.replace('_', ' ') for kind in other)}"
+        if growing := positions_by_length(model.config):
+            return f"{growing} positions, which depend on the longest prompt of a batch"
         if "mm_encoder_outputs" not in inspect.signature(inner.forward).parameters:
             return "its image features cannot be passed in (with this release of transformers)"
         if model.config.model_type not in MEASURED:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,7 +20,7 @@ from langgraph_speceyes.models.batcher import Feed
 from langgraph_speceyes.models.control import adds_special
 from langgraph_speceyes.models.decoder import CachedDecoder
 from langgraph_speceyes.models.interrupt import interrupted
-from langgraph_speceyes.models.limits import check_text, check_tokens, context_length
+from langgraph_speceyes.models.limits import check_text, check_tokens, context_length, positions_by_length
 from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.patches import flatten_patches, own_settings
 from langgraph_speceyes.models.prefill import Prompt
@@ -58,7 +60,8 @@ class Engine:
         self.end_ids = _end_ids(model, self.tokenizer)
         self.context = context_length(model.config)
         self.memory = Memory(model, kv_tokens)
-        self._most_plain = max_batch
+        # a call's answer does not depend on its neighbours
+        self._most_plain = 1 if positions_by_length(model.config) else max_batch
         self.plain_because = "cache_bytes is 0"
         """Why there are neither caches nor a running batch; empty where there are."""
         if prefix_bytes + feature_bytes > 0:
@@ -70,6 +73,7 @@ class Engine:
         )
         # module state (rope_deltas, caches) makes a model single-file; its batcher is one thread, other callers queue
         self._lock = threading.Lock()
+        _all.add(self)
         self._words: dict[int, tuple[str, list[int] | None]] = {}
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -143,8 +147,8 @@ class Engine:
                 self.decoder.clear()
 
     def _cached(self, decoder: CachedDecoder, requests: Sequence[Request], feed: Feed[Request, Completion]) -> None:
-        recorder = _Recorder(self)
         sampler = Sampler(*requests[0].sampling)
+        recorder = _Recorder(self, sampler)
         prompts: dict[int, Prompt] = {}
 
         def ready(several: Sequence[Request]) -> dict[int, Prompt]:
@@ -195,19 +199,15 @@ class Engine:
         ).to(self.model.device, dtype=self.model.dtype)
         lengths = inputs["attention_mask"].sum(-1).tolist()
         check_tokens(max(lengths), self.context)
-        recorder = _Recorder(self)
+        recorder = _Recorder(self, Sampler(*requests[0].sampling))
         limits = [recorder.limit(n, int(lengths[n]), self.context) for n in recorder.add(requests)]
-        temperature, seed = requests[0].sampling
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         config = GenerationConfig(
-            **({"do_sample": False} | sampling),
+            do_sample=False,
             max_new_tokens=max(limits),
             eos_token_id=sorted(self.end_ids) or None,
             pad_token_id=self.tokenizer.pad_token_id,
         )
         with self._lock, torch.inference_mode(), own_settings(self.model):
-            if seed is not None:
-                torch.manual_seed(seed)
             self.model.generate(
                 **inputs,
                 generation_config=config,
@@ -227,6 +227,17 @@ class Engine:
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _forked() -> None:
+    for engine in list(_all):
+        engine._lock = threading.Lock()
+
+
+_all: weakref.WeakSet[Engine] = weakref.WeakSet()
+# who held a lock is not there in a process that was forked
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def check_top(top: int | None, vocabulary: int) -> None:
@@ -264,7 +275,7 @@ class _Recorder:
     What is kept is O(tokens * K): the full distribution of a step is dropped before the next one.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sampler: Sampler) -> None:
         self.engine, self._added = engine, 0
         self.requests: dict[int, Request] = {}
         self.steps: dict[int, list[Step]] = {}
@@ -276,7 +287,11 @@ class _Recorder:
         class Watch(LogitsProcessor):
             def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
                 recorder._logits = scores
-                return scores
+                if sampler.temperature <= 0:
+                    return scores
+                # `generate` takes the strongest, and would draw for all rows from one generator, the process's own
+                drawn = sampler(scores, list(recorder.requests))
+                return torch.full_like(scores, -torch.inf).scatter(-1, drawn[:, None], 0.0)
 
         class End(StoppingCriteria):
             def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
@@ -346,7 +361,7 @@ class _Recorder:
                 self.finished[row] = "stop"
                 continue
             if request.on_step is not None:
-                request.on_step(step)
+                request.on_step(len(self.steps[row]) - 1, step)
             if len(self.steps[row]) >= request.max_tokens:
                 self.finished[row] = "length"
         return ids

@@ -14,7 +14,7 @@ from langgraph_speceyes.errors import ClosedError
 
 @contextmanager
 def interrupted(model: nn.Module, thread: threading.Thread) -> Iterator[None]:
-    """Within, the thread's passes through a model end at their next layer; those of other threads go on.
+    """Within, the thread's passes through a model end at their next layer or token; those of other threads go on.
 
     A model that nobody ends has nothing to ask in its layers: they are made to ask only now.
 
@@ -28,7 +28,10 @@ def interrupted(model: nn.Module, thread: threading.Thread) -> Iterator[None]:
             raise ClosedError("the model was closed")
 
     stacks = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
-    hooks = [layer.register_forward_pre_hook(end) for layer in {model, *(one for stack in stacks for one in stack)}]
+    # a pass of one token may go around its layers, but not around what embeds the token
+    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    layers = {model, *embeddings, *(one for stack in stacks for one in stack)}
+    hooks = [layer.register_forward_pre_hook(end) for layer in layers]
     try:
         yield
     finally:

@@ -26,6 +26,20 @@ def context_length(config: Any) -> int | None:
     return max(int(most), int(stretched)) if most else None
 
 
+def positions_by_length(config: Any) -> str | None:
+    """The kind of rotary positions that are others for all prompts of a batch once one of them is long.
+
+    Args:
+        config: The checkpoint's configuration.
+
+    Returns:
+        Its name, as transformers has it; None where a prompt's positions are its own.
+    """
+    rope = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    kinds = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
+    return next((kind for kind in ("dynamic", "longrope") if kind in kinds), None)
+
+
 def check_text(tokenizer: Any, text: str, most: int | None) -> None:
     """Refuse a text that has more tokens than a context, in the time it takes to count a context's worth of them.
 

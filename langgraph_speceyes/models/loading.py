@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.utils import cached_file
+from transformers.utils.hub import resolve_revision
 
 from langgraph_speceyes.errors import ArgumentError, MissingLibraryError
 from langgraph_speceyes.foreign import words_of
-from langgraph_speceyes.models.processor import load_processor
+from langgraph_speceyes.models.processor import hub_options, load_processor
 
 # transformers makes models on a default device of the whole process while it loads one
 _loading = threading.Lock()
@@ -37,13 +38,23 @@ class Checkpoint:
     revision: str | None
 
     @classmethod
-    def find(cls, model_id: str, revision: str | None) -> Checkpoint:
-        """Tell LoRA folders, which name their base, from whole checkpoints."""
+    def find(cls, model_id: str, revision: str | None, options: Mapping[str, Any]) -> Checkpoint:
+        """Tell LoRA folders, which name their base, from whole checkpoints.
+
+        Args:
+            model_id: Hub id or folder.
+            revision: Hub revision.
+            options: Arguments of the model's `from_pretrained`.
+        """
+        where = {key: value for key, value in hub_options(options).items() if key != "force_download"}
         try:
+            # once for all files; transformers no longer says which commit they are of
+            revision = resolve_revision(model_id, revision, **where)
             path = cached_file(
                 model_id,
                 "adapter_config.json",
                 revision=revision,
+                **hub_options(options),
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
             )
@@ -55,6 +66,11 @@ class Checkpoint:
         if not base:
             raise ArgumentError("model_id", "a LoRA that names its base_model_name_or_path", repr(model_id))
         return cls(base, model_id, revision)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that the revision stood for, where there is one, else the revision."""
+        return getattr(self.revision, "resolved", self.revision)
 
     @property
     def base_revision(self) -> str | None:
@@ -90,13 +106,13 @@ def load(
         MissingLibraryError: A library that it needs is not installed.
     """
     named, revision = checkpoint.adapter or checkpoint.base, checkpoint.base_revision
-    trust = {key: options[key] for key in ("trust_remote_code",) if key in options}
+    access = hub_options(options) | {key: options[key] for key in ("trust_remote_code",) if key in options}
     try:
-        config = AutoConfig.from_pretrained(checkpoint.base, revision=revision, **trust)
+        config = AutoConfig.from_pretrained(checkpoint.base, revision=revision, **access)
     except (OSError, ValueError) as error:
         raise _absent(named, error) from error
     _refuse_others(config, named)
-    processor = load_processor(checkpoint.base, revision=revision, **trust, **processor_options)
+    processor = load_processor(checkpoint.base, revision=revision, **access | dict(processor_options))
     _refuse_silent(config, processor, named)
     settings = {"use_safetensors": True} | dict(options)
     quantised = "quantization_config" in settings or getattr(config, "quantization_config", None) is not None
@@ -115,7 +131,7 @@ def load(
     with _loading:
         model = _weights(checkpoint.base, named, revision, settings)
         if checkpoint.adapter is not None:
-            model = _with_adapter(model, checkpoint, merge=not quantised)
+            model = _with_adapter(model, checkpoint, hub_options(options), merge=not quantised)
     return (model if spread is not None or quantised else model.to(where)).eval(), processor
 
 
@@ -149,12 +165,12 @@ def _weights(base: str, named: str, revision: str | None, settings: dict[str, An
         ) from error
 
 
-def _with_adapter(model: Any, checkpoint: Checkpoint, *, merge: bool) -> Any:
+def _with_adapter(model: Any, checkpoint: Checkpoint, access: Mapping[str, Any], *, merge: bool) -> Any:
     if importlib.util.find_spec("peft") is None:
         raise MissingLibraryError(f"the LoRA {checkpoint.adapter}", "peft")
     from peft import PeftModel
 
-    wrapped = PeftModel.from_pretrained(model, checkpoint.adapter, revision=checkpoint.revision)
+    wrapped = PeftModel.from_pretrained(model, checkpoint.adapter, revision=checkpoint.revision, **access)
     return wrapped.merge_and_unload() if merge else wrapped.get_base_model()
 
 

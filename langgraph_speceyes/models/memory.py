@@ -105,10 +105,15 @@ class Memory:
 def slot_bytes(config: Any, dtype: torch.dtype) -> int:
     """Bytes of the keys and values of one token in all layers."""
     text = config.get_text_config(decoder=True)
-    queries = int(text.num_attention_heads)
-    heads = int(getattr(text, "num_key_value_heads", None) or queries)
-    size = int(getattr(text, "head_dim", None) or text.hidden_size // queries)
-    return 2 * int(text.num_hidden_layers) * heads * size * dtype.itemsize
+    # layers of some models (Gemma 4) have heads of other sizes than their neighbours
+    layers = text.per_layer_config if text.is_heterogeneous else [text] * int(text.num_hidden_layers)
+    return 2 * sum(map(_layer_size, layers)) * dtype.itemsize
+
+
+def _layer_size(layer: Any) -> int:
+    queries = int(layer.num_attention_heads)
+    heads = int(getattr(layer, "num_key_value_heads", None) or queries)
+    return heads * int(getattr(layer, "head_dim", None) or layer.hidden_size // queries)
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def load_processor(model_id: str, *, revision: str | None = None, **options: Any
     try:
         return AutoProcessor.from_pretrained(model_id, revision=revision, **options)
     except (ImportError, ValueError, TypeError) as refused:
-        family = _processor_class(model_id, revision)
+        family = _processor_class(model_id, {"revision": revision} | hub_options(options))
         if family is None:
             raise
         try:
@@ -45,6 +46,11 @@ def load_processor(model_id: str, *, revision: str | None = None, **options: Any
             if (library := _library(error) or _library(refused)) is not None:
                 raise MissingLibraryError(family.__name__, library) from error
             raise refused from error
+
+
+def hub_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a model's arguments that say how files are come by, which hold for all of them."""
+    return {key: options[key] for key in ("cache_dir", "force_download", "local_files_only", "token") if key in options}
 
 
 def _images_only(family: Any) -> Any:
@@ -79,9 +85,9 @@ def _library(error: BaseException) -> str | None:
     return next((name for name in _LIBRARIES if name in words), None)
 
 
-def _processor_class(model_id: str, revision: str | None) -> Any:
+def _processor_class(model_id: str, access: Mapping[str, Any]) -> Any:
     for name in _FILES:
-        path = cached_file(model_id, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        path = cached_file(model_id, name, **access, _raise_exceptions_for_missing_entries=False)
         if path is None:
             continue
         settings = json.loads(Path(path).read_text())

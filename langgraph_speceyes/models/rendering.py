@@ -44,6 +44,10 @@ For each call, write a JSON object with the function's name and arguments within
 </tool_call>"""
 
 
+_END = "qzcontinues"
+"""Where a turn ends that the model goes on with: its words may also be in what the template writes behind them."""
+
+
 @dataclass(frozen=True)
 class TemplateFacts:
     """What a chat template shows of a conversation, found by rendering one.
@@ -206,6 +210,7 @@ class Renderer:
     def _template(
         self, found: list[Turn], tools: Any, options: Mapping[str, Any] | None = None, *, continued: bool = False
     ) -> str:
+        found = _with_mark(found) if continued else found
         try:
             text = str(
                 self.processor.apply_chat_template(
@@ -219,7 +224,7 @@ class Renderer:
         except Exception as error:
             # templates raise what they like
             raise ArgumentError("messages", "turns that the chat template can show", f"({error})") from cleaned(error)
-        return _up_to_the_end_of(found[-1], text) if continued else text
+        return _up_to_the_mark(text) if continued else text
 
     def _look(self) -> TemplateFacts:
         user: Turn = {"role": "user", "content": [_text("qzquestion")]}
@@ -273,14 +278,23 @@ class Renderer:
             return None
 
 
-def _up_to_the_end_of(turn: Turn, text: str) -> str:
+def _with_mark(found: list[Turn]) -> list[Turn]:
+    """A conversation whose last turn's text ends in a mark."""
+    *before, last = found
+    content = last["content"]
+    *blocks, end = [_text(content)] if isinstance(content, str) else content or [_text("")]
+    marked = end.get("text", "").rstrip() + _END
+    if marked == _END:
+        raise ArgumentError("continue_final_message", "a turn that ends with text", end["type"])
+    return [*before, {**last, "content": marked if isinstance(content, str) else [*blocks, _text(marked)]}]
+
+
+def _up_to_the_mark(text: str) -> str:
     """A prompt without what the template writes behind the text of its last turn."""
-    last = turn["content"] if isinstance(turn["content"], str) else turn["content"][-1].get("text", "")
-    said = last.strip()
-    at = text.rfind(said) if said else -1
-    if at < 0:
-        raise ArgumentError("continue_final_message", "a turn that ends with text, as the chat template shows it", said)
-    return text[: at + len(said)]
+    said, mark, _ = text.rpartition(_END)
+    if not mark:
+        raise ArgumentError("continue_final_message", "a turn that the chat template shows", "one that it does not")
+    return said
 
 
 def _shows(word: str, text: str | None) -> bool:

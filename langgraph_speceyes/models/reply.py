@@ -102,20 +102,29 @@ def last_chunk(message: AIMessage, said: str) -> ChatGenerationChunk:
         message: The whole answer.
         said: The text that was streamed.
     """
-    calls = [
-        tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=i)
-        for i, c in enumerate(message.tool_calls)
-    ]
-    rest = message.text[len(said) :] if message.text.startswith(said) else ""
+    calls: list[tuple[str | None, str, str | None]]
+    calls = [(c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls]
+    calls += [(c["name"], _unusable(c["args"] or ""), c["id"]) for c in message.invalid_tool_calls]
+    # white space around a call was said before it was known to be one
+    begun = next((one for one in (said, said.lstrip(), said.strip()) if message.text.startswith(one)), message.text)
     return ChatGenerationChunk(
         message=AIMessageChunk(
-            content=rest,
+            content=message.text[len(begun) :],
             response_metadata=message.response_metadata,
             usage_metadata=message.usage_metadata,
-            tool_call_chunks=calls,
+            tool_call_chunks=[
+                tool_call_chunk(name=name, args=args, id=identity, index=place)
+                for place, (name, args, identity) in enumerate(calls)
+            ],
             chunk_position="last",
         )
     )
+
+
+def _unusable(written: str) -> str:
+    """What was written of a call, as chunks have it that do not become a call."""
+    # LangChain mends JSON that is cut, and takes any object, and no text at all, for arguments
+    return json.dumps(written, ensure_ascii=False) if "{" in written or not written else written
 
 
 class Spoken:

@@ -53,7 +53,8 @@ class Request:
         temperature: 0 is greedy.
         seed: Seed of the sampling, when the temperature is above 0.
         scope: Which requests it shares what is cached with.
-        on_step: Called on the engine's thread after each token of this request.
+        on_step: Called on the engine's thread after each token of this request, with its place in the answer; from the
+            first one on again when the request had to be begun again.
         abandoned: Set once nobody waits for it any more: it ends at the next token.
     """
 
@@ -65,7 +66,7 @@ class Request:
     temperature: float = 0.0
     seed: int | None = None
     scope: str = ""
-    on_step: Callable[[Step], None] | None = field(default=None, compare=False)
+    on_step: Callable[[int, Step], None] | None = field(default=None, compare=False)
     abandoned: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property

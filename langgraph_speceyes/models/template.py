@@ -23,6 +23,13 @@ from langgraph_speceyes.models.control import ControlTokens
 Turn = dict[str, Any]
 RAW_OUTPUT = "generated_text"
 """Key of an answer's `response_metadata` for the whole text that tool calls were read from."""
+_UNSEEN = frozenset(
+    {
+        *("tool_call", "tool_use", "function_call"),
+        *("reasoning", "reasoning_content", "thinking", "redacted_thinking"),
+    }
+)
+"""Blocks that are repeated in `tool_calls`, or no part of the visible text, as providers name them."""
 
 
 def turns(
@@ -132,8 +139,8 @@ def _blocks(
             blocks.append({"type": "text", "text": block})
         elif block.get("type") == "text":
             blocks.append({"type": "text", "text": str(block.get("text", ""))})
-        elif block.get("type") in ("tool_call", "tool_use", "reasoning", "thinking"):
-            continue  # repeated in tool_calls, or not part of the visible text
+        elif block.get("type") in _UNSEEN:
+            continue
         elif (reference := parse_block(block)) is not None:
             own, policy = shown.own(reference), shown.policy
             images.append(load_resized(own, rule, policy) if rule else load_image(own, policy))

@@ -149,7 +149,10 @@ def _tagged(text: str, schemas: Schemas) -> tuple[str, Calls]:
                 calls.append(_broken(body, error))
                 close = end
         else:
-            calls.append((_function if body.startswith("<function=") else _pairs)(body, schemas))
+            read = _function if body.startswith("<function=") else _pairs
+            # what was cut off may look like a call with other arguments
+            cut = end == len(text) and not (read is _function and body.endswith("</function>"))
+            calls.append(_broken(body, ValueError("expected </tool_call>")) if cut else read(body, schemas))
         at = min(len(text), close + len("</tool_call>"))
     return "".join([*said, text[at:]]), calls
 

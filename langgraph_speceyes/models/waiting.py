@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,9 +42,8 @@ def wait_for(future: Future[Value], abandoned: threading.Event) -> Value:
     Raises:
         TimeoutError: The deadline has passed.
     """
-    until = _UNTIL.get()
     try:
-        return future.result(None if until is None else max(0.0, until - time.monotonic()))
+        return future.result(_left())
     except BaseException:
         future.cancel()
         abandoned.set()
@@ -64,3 +64,24 @@ def on_thread(do: Callable[[], Value]) -> Future[Value]:
     # a daemon: what never returns must not keep the process alive
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+def next_of(values: queue.SimpleQueue[Value]) -> Value:
+    """The next of several values that come one by one, within the deadline.
+
+    Args:
+        values: Where they come.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+    """
+    try:
+        return values.get(timeout=_left())
+    except queue.Empty:
+        raise TimeoutError from None
+
+
+def _left() -> float | None:
+    """Seconds until the deadline; None without one."""
+    until = _UNTIL.get()
+    return None if until is None else max(0.0, until - time.monotonic())

@@ -471,7 +471,7 @@ _ALL = [
                 "text_config": _text(
                     t,
                     **_SLIDES,
-                    global_head_dim=16,
+                    global_head_dim=32,
                     num_kv_shared_layers=0,
                     hidden_size_per_layer_input=0,
                     vocab_size_per_layer_input=len(t),

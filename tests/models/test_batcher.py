@@ -163,6 +163,38 @@ def test_a_full_queue_refuses_clearly_and_serves_what_it_holds() -> None:
     assert [f.result(PATIENCE_S) for f in futures] == [2, 4]
 
 
+def test_who_no_longer_waits_takes_no_place_in_the_queue() -> None:
+    batcher, run, _ = held(max_queue=1)
+    assert batcher.submit(1).cancel()
+    last = batcher.submit(2)
+    run.go.set()
+    assert last.result(PATIENCE_S) == 4
+    assert run.batches == [[0], [2]]
+
+
+def test_who_no_longer_waits_keeps_nobody_from_joining() -> None:
+    begun, go, taken = threading.Event(), threading.Event(), list[int]()
+
+    def run(items: Sequence[int], feed: Feed[int, int]) -> None:
+        begun.set()
+        assert go.wait(PATIENCE_S)
+        taken.extend(items)
+        taken.extend(feed.more())
+        for number, item in enumerate(taken):
+            feed.done(number, item)
+        taken.append(-1)
+
+    batcher = MicroBatcher(run, group=lambda item: item % 2)
+    first = batcher.submit(2)
+    assert begun.wait(PATIENCE_S)
+    other, second = batcher.submit(3), batcher.submit(4)
+    assert other.cancel()
+    go.set()
+    assert (first.result(PATIENCE_S), second.result(PATIENCE_S)) == (2, 4)
+    until(lambda: taken[-1] == -1)
+    assert taken == [2, 4, -1]
+
+
 def test_a_bad_item_does_not_fail_its_neighbours() -> None:
     batcher, run, _ = held(max_batch=3)
     futures = [batcher.submit(i) for i in (1, -1, 3)]

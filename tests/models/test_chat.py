@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from PIL import Image
@@ -221,6 +222,36 @@ async def test_streams_add_up_to_the_answer(pair: Pair, ask: Ask, asynchronous: 
     assert total.response_metadata["logprobs"] == whole.response_metadata["logprobs"]
 
 
+def test_a_stream_whose_loop_was_closed_is_given_up_and_disturbs_nobody(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = pair.speculator
+    monkeypatch.setattr(model._engine, "end_ids", frozenset())
+    asked = model._request([HumanMessage("Who?")], None, {"max_tokens": 4})
+    alone = model._batcher.submit(asked).result(PATIENCE_S).text
+    step, calls = model._engine.decoder._step, model.stats.calls
+    submitted, together, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(rows: Any) -> Any:
+        assert submitted.wait(PATIENCE_S)
+        if len(rows) > 1:
+            together.set()
+            assert closed.wait(PATIENCE_S)
+        return step(rows)
+
+    monkeypatch.setattr(model._engine.decoder, "_step", slow)
+    loop, stream = asyncio.new_event_loop(), model._astream([HumanMessage("What?")], max_tokens=400)
+    loop.run_until_complete(anext(stream))
+    other = model._batcher.submit(asked)
+    submitted.set()
+    assert together.wait(PATIENCE_S)
+    loop.close()
+    closed.set()
+    assert other.result(PATIENCE_S).text == alone
+    # neither of them was begun again
+    assert model.stats.calls == calls + 2
+
+
 def test_stop_strings_end_the_answer_before_them(pair: Pair, ask: Ask) -> None:
     model, (prompt, *_) = pair.speculator, prompts_for(ask, 1)
     whole = model.invoke(prompt)
@@ -229,6 +260,28 @@ def test_stop_strings_end_the_answer_before_them(pair: Pair, ask: Ask) -> None:
     assert "".join(t["token"] for t in tokens(stopped)) == stopped.content
     assert stopped.response_metadata["finish_reason"] == "stop"
     assert "".join(c.text for c in model.stream(prompt, stop=[" is"])) == stopped.content
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({"logprobs": True}, {"stop": ["no"]}, {"seed": 1}, {"template_options": {"enable_thinking": False}}),
+        *({"tools_in_prompt": False}, {"tools_without_template": "error"}),
+    ],
+)
+def test_a_cache_of_langchain_tells_models_of_other_settings_apart(pair: Pair, other: dict[str, Any]) -> None:
+    cache = InMemoryCache()
+    one, two = (LocalChatModel.sharing(pair.speculator, cache=cache, max_tokens=2, **own) for own in ({}, other))
+    calls = pair.speculator.stats.calls
+    for model in (one, one, two):
+        model.invoke("What?")
+    assert pair.speculator.stats.calls == calls + 2
+
+
+@pytest.mark.parametrize("options", [{"stop": ["a", ""]}, {"stop": "no"}, {"max_tokens": 0}, {"max_tokens": -1}])
+def test_what_would_end_an_answer_at_once_is_refused(pair: Pair, options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(options))):
+        pair.speculator.invoke("What?", **options)
 
 
 def test_memory_for_logprobs_is_per_candidate_not_per_vocabulary(pair: Pair, ask: Ask) -> None:

@@ -103,6 +103,16 @@ def test_clean_text_stays_as_it_is(families: Families) -> None:
         assert control.plain(text) == text
 
 
+@pytest.mark.parametrize("title", ["Qwen3-VL", "Llama 3.2 Vision"])
+def test_half_characters_are_read_as_unknown_ones(families: Families, title: str) -> None:
+    """JSON has room for them, tokenizers have not."""
+    chat, halves = families.chat(title), "red \ud83d, \ud83d\ude00"
+    asked = conversation(halves, halves, halves, halves)
+    text, _ = chat.render(asked, [tool(halves)])
+    assert text.count("red \ufffd, \U0001f600") > 10
+    assert chat.invoke(asked, tools=[tool(halves)], max_tokens=1) is not None
+
+
 def test_what_the_program_writes_keeps_its_marks(families: Families) -> None:
     """Instructions of protocols name tags that are tokens of their own; what the user says before them does not."""
     chat = families.chat("Qwen3-VL")

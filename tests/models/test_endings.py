@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.graph import START, MessagesState, StateGraph
 
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.images import DEFAULT_POLICY
@@ -81,6 +84,42 @@ def test_a_program_ends_with_its_own_exit_code_in_the_middle_of_a_pass(program: 
     assert ended.stderr.strip().endswith(last)
 
 
+_FORKED = """
+import os, signal, sys, threading
+from langgraph_speceyes import LocalChatModel
+from langgraph_speceyes.testbed.pair import SPECULATOR
+
+model = LocalChatModel.from_pretrained(str(SPECULATOR), max_queue=1)
+alone = model.invoke("Who?", max_tokens=2).text
+decoder, begun, never = model._engine.decoder, threading.Event(), threading.Event()
+step = decoder._step
+
+def held(rows):
+    begun.set()
+    never.wait()
+
+decoder._step = held
+threading.Thread(target=lambda: model.invoke("What?"), daemon=True).start()
+begun.wait()
+threading.Thread(target=lambda: model.invoke("Where?"), daemon=True).start()
+while not model._batcher._waiting:
+    pass
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    decoder._step = step
+    os._exit(7 if model.invoke("Who?", max_tokens=2).text == alone else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_was_forked_has_calls_of_its_own() -> None:
+    """With a call under way in the first process, and another one waiting."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", _FORKED], capture_output=True, env=environment, text=True, timeout=300)
+    assert done.returncode == 7, done.stderr
+
+
 def test_who_stops_waiting_gives_the_call_up() -> None:
     future, abandoned = Future[int](), threading.Event()
     with deadline(0.0), pytest.raises(TimeoutError):
@@ -120,3 +159,28 @@ def test_time_limits_leave_no_threads_behind(pair: Pair, monkeypatch: pytest.Mon
     until(lambda: not model._batcher._waiting)
     assert model.invoke("What?", max_tokens=1) is not None
     assert model.stats.calls <= calls + 1
+
+
+def test_time_limits_hold_where_a_graph_streams_what_its_models_say(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LangGraph then has calls made as streams."""
+    model: Any = pair.speculator
+    go, serve = threading.Event(), model._batcher._run
+
+    def held(requests: Any, feed: Any) -> None:
+        go.wait(3.0)
+        serve(requests, feed)
+
+    monkeypatch.setattr(model._batcher, "_run", held)
+    call = ModelCall(model, name="speculate", max_tokens=4, top_logprobs=2, policy=DEFAULT_POLICY, timeout_s=0.05)
+    graph: Any = StateGraph(MessagesState)
+    graph.add_node("ask", lambda state: {"messages": call(state["messages"], "one")})
+    graph.add_edge(START, "ask")
+    asked = {"messages": [HumanMessage("What?")]}
+    with pytest.raises(TimeoutError):
+        list(graph.compile().stream(asked, stream_mode="messages"))
+    go.set()
+    # nobody waits for it any more
+    until(lambda: not model._batcher._waiting)
+    assert model.invoke("What?", max_tokens=1) is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import SpecEyesError
@@ -100,6 +102,35 @@ def test_half_precision_says_the_same_alone_and_in_a_batch(
             same += 1
     assert same >= 0.9 * sum(len(one.tokens) for one in alone)
     chat.close()
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 4.0},
+        {"rope_type": "longrope", "factor": 4.0, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8},
+        {"rope_type": "yarn", "factor": 4.0},
+        {"rope_type": "linear", "factor": 4.0},
+    ],
+)
+def test_scaled_positions_are_those_of_the_call_alone(families: Families, tmp_path: Path, rope: dict[str, Any]) -> None:
+    """Some kinds depend on the longest prompt of a batch."""
+    folder, most = shutil.copytree(families.folder("Qwen2.5-VL"), tmp_path / "scaled"), 64
+    written = folder / "config.json"
+    config = json.loads(written.read_text())
+    config["text_config"]["rope_parameters"] |= rope | {"original_max_position_embeddings": most}
+    config["text_config"]["max_position_embeddings"] = most if rope["rope_type"] == "dynamic" else 4 * most
+    written.write_text(json.dumps(config))
+    chat = LocalChatModel.from_pretrained(str(folder), device=DEVICE, dtype=torch.float32)
+    assert chat.capabilities.cached == (rope["rope_type"] in ("yarn", "linear"))
+    reference = Reference(str(folder), FAMILIES["Qwen2.5-VL"], DEVICE)
+    prompts: list[list[BaseMessage]] = [[HumanMessage("red " * count)] for count in (30, 1, 10)]
+    expected = [reference(prompt) for prompt in prompts]
+    for answers in (together(chat, prompts), [asked(chat, prompt) for prompt in prompts]):
+        for mine, theirs in zip(answers, expected, strict=True):
+            difference = mine.compare(theirs)
+            assert isinstance(difference, float), difference
+            assert difference <= CLOSE
 
 
 @pytest.mark.parametrize("title", WORKING)

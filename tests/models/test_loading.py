@@ -45,6 +45,18 @@ def test_what_a_model_gets_is_said_when_it_is_loaded(
     assert bare.capabilities.plain_because == "cache_bytes is 0"
 
 
+@pytest.mark.parametrize("title", ["Qwen2.5-VL", "Gemma 4"])
+def test_how_files_are_come_by_holds_for_all_of_them(families: Families, tmp_path: Path, title: str) -> None:
+    """A cache of the Hub in a folder of its own, which only the model's options name."""
+    kept, commit = tmp_path / "models--some--model", "a" * 40
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text(commit)
+    shutil.copytree(families.folder(title), kept / "snapshots" / commit)
+    options = {"cache_dir": str(tmp_path), "local_files_only": True}
+    chat = LocalChatModel.from_pretrained("some/model", device="cpu", model_options=options)
+    assert (chat.source, chat.revision) == ("some/model", commit)
+
+
 def test_a_type_may_be_named_once(families: Families) -> None:
     folder = families.folder("Qwen2.5-VL")
     for options in ({"dtype": torch.float16}, {"dtype": None, "model_options": {"dtype": torch.float16}}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def test_a_short_prompt_overtakes_a_long_one_that_is_half_read(large: Any, monke
     order: list[str] = []
     long, short = requests([text_of(engine, 1200), "What?"], max_tokens=2)
     long, short = (
-        Request(**{**vars(r), "on_step": lambda _, n=n: order.append(n)}) for r, n in ((long, "l"), (short, "s"))
+        Request(**{**vars(r), "on_step": lambda *_, n=n: order.append(n)}) for r, n in ((long, "l"), (short, "s"))
     )
     feed: Feed[Request, Completion] = Joined(short, after=2)
     engine.serve([long], feed)
@@ -294,12 +295,40 @@ def test_plain_batches_are_halved_until_they_fit(monkeypatch: pytest.MonkeyPatch
     model.close()
 
 
+def test_a_stream_says_nothing_twice_when_its_batch_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LocalChatModel.from_pretrained(str(AGENT), cache_bytes=0, max_wait_s=60.0)
+    engine: Any = model._engine
+    plain, sizes = engine._plain, list[int]()
+
+    def tight(several: Sequence[Request]) -> list[Completion]:
+        sizes.append(len(several))
+        made: list[Completion] = plain(several)
+        if len(several) > 1:
+            raise out_of_memory()
+        return made
+
+    def said(text: str) -> str:
+        return "".join(chunk.text for chunk in model.stream(text, max_tokens=6, batch_key=text))
+
+    monkeypatch.setattr(engine, "_plain", tight)
+    alone = [model.invoke(text, max_tokens=6).text for text in SHORT[:2]]
+    for text in SHORT[:2]:
+        model.expect(text)
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(said, SHORT[:2])) == alone
+    assert sizes == [1, 1, 2, 1, 1]
+    model.close()
+
+
 def test_sampled_answers_depend_on_no_neighbour(large: Any) -> None:
-    engine = large._engine
+    plain: Any = LocalChatModel.from_loaded(large._engine.model, large._engine.processor, cache_bytes=0)
     options = {"temperature": 3.0, "seed": 5, "max_tokens": 8}
-    alone = [engine.generate(requests([text], **options))[0].text for text in SHORT]
-    assert [one.text for one in engine.generate(requests(SHORT, **options))] == alone
+    alone = [large._engine.generate(requests([text], **options))[0].text for text in SHORT]
+    others = torch.random.get_rng_state()
+    for engine in (large._engine, plain._engine):
+        assert [one.text for one in engine.generate(requests(SHORT, **options))] == alone
     assert len(set(alone)) > 1
+    assert torch.equal(torch.random.get_rng_state(), others)
 
 
 def test_a_slot_of_a_7b_model() -> None:
@@ -307,6 +336,15 @@ def test_a_slot_of_a_7b_model() -> None:
 
     text = {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}
     assert slot_bytes(Qwen2_5_VLConfig(text_config=text), torch.bfloat16) == 57_344
+
+
+def test_a_slot_of_a_model_whose_layers_differ() -> None:
+    from transformers import Gemma4Config
+
+    text = {"num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
+    # five layers slide, the sixth sees all
+    config = Gemma4Config(text_config=text | {"global_head_dim": 512})
+    assert slot_bytes(config, torch.float16) == 2 * 2 * 4 * (5 * 256 + 512)
 
 
 def test_free_memory_is_the_machines_within_the_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,3 +397,12 @@ def test_closing_ends_a_pass_that_is_under_way(large: Any, monkeypatch: pytest.M
     hook.remove()
     # the same weights go on for others
     assert engine.generate(requests(["What?"]))[0].text == other
+
+
+def test_closing_ends_an_answer_that_goes_on_token_by_token(large: Any) -> None:
+    engine, began = large._engine, threading.Event()
+    engine.end_ids = frozenset()
+    future = large._batcher.submit(*requests(["Who?"], max_tokens=600, on_step=lambda *_: began.set()))
+    assert began.wait(60)
+    large.close()
+    assert "closed" in str(future.exception(0))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import operator
 from copy import copy
 from typing import Any
 
@@ -176,10 +178,38 @@ def test_a_template_without_images_shows_its_tools(families: Families) -> None:
     assert Renderer(processor).shows_tools
 
 
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        {"type": "redacted_thinking", "data": "qzsecret"},
+        {"type": "reasoning_content", "reasoning_content": {"text": "qzsecret"}},
+        {"type": "function_call", "name": "qzsecret", "arguments": "{}", "call_id": "1"},
+    ],
+)
+def test_turns_of_hosted_models_are_shown_without_what_is_no_text(families: Families, unseen: dict[str, Any]) -> None:
+    said = AIMessage([unseen, words("I see")], tool_calls=[CALL])
+    text, _ = families.chat("Qwen3-VL").render([HumanMessage("What?"), said, ToolMessage("red", tool_call_id="1")])
+    assert "I see" in text
+    assert "qzsecret" not in text
+
+
 def test_an_open_turn_goes_on_in_a_template_that_takes_it_as_text(families: Families) -> None:
     asked = [SystemMessage("Be brief."), HumanMessage("What?"), AIMessage("I see")]
     text, _ = families.chat("GLM-4V").render(asked, continued=True)
     assert text.endswith("<|user|>\nWhat?<|assistant|>\nI see")
+
+
+@pytest.mark.parametrize("said", ["end", "i", "I see\n"])
+def test_an_open_turn_ends_with_its_own_words(families: Families, said: str) -> None:
+    """They may be in the mark that the template ends turns with."""
+    text, _ = families.chat("Qwen3-VL").render([HumanMessage("What?"), AIMessage(said)], continued=True)
+    assert text.endswith(f"<|im_start|>assistant\n{said.strip()}")
+
+
+def test_only_a_turn_that_ends_with_text_goes_on(families: Families) -> None:
+    for turn in (AIMessage(""), AIMessage([words("see"), block(SMALL)]), AIMessage("", tool_calls=[CALL])):
+        with pytest.raises(ArgumentError, match="ends with text"):
+            families.chat("Qwen3-VL").render([HumanMessage("What?"), turn], continued=True)
 
 
 def llama(families: Families) -> LocalChatModel:
@@ -250,6 +280,34 @@ def test_calls_are_read_from_what_a_model_generates(families: Families, title: s
     # shown again, it is the call that it was
     again, _ = chat.render([*asked, answer, ToolMessage("red", tool_call_id=answer.tool_calls[0]["id"])], [TOOL])
     assert "crop" in again.partition("What?")[2]
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "calls", "broken"),
+    [
+        ('\n\nLook. <tool_call>{"name": "crop"}</tool_call>\nThen.', "Look. \nThen.", ["crop"], []),
+        ('Look. <tool_call>{"name": "crop", "argu', "Look.", [], ['{"name": "crop", "argu']),
+        ('<tool_call>{"name": "crop"}</tool_call><tool_call></tool_call>', "", ["crop"], [""]),
+        ("Look. <tool_call>[1, 2</tool_call>", "Look.", [], ["[1, 2"]),
+    ],
+)
+def test_a_stream_has_what_the_answer_has_beside_its_calls(
+    families: Families, written: str, text: str, calls: list[str], broken: list[str]
+) -> None:
+    """Text behind a call, and calls that cannot be used."""
+    chat, asked = families.chat("InternVL"), [HumanMessage("What?")]
+    with Says(chat, written):
+        answer = chat.invoke(asked, tools=[TOOL])
+    with Says(chat, written):
+        first, *others = chat.stream(asked, tools=[TOOL])
+    total = functools.reduce(operator.add, others, first)
+    for message in (answer, total):
+        assert message.text.strip() == text
+        assert [call["name"] for call in message.tool_calls] == calls
+    assert [call["args"] for call in answer.invalid_tool_calls] == broken
+    # as JSON, where LangChain would take it for the arguments of a call
+    streamed = [call["args"] for call in total.invalid_tool_calls]
+    assert [json.loads(one) if one.startswith('"') else one for one in streamed] == broken
 
 
 def test_a_checkpoints_own_template_for_answers_reads_them(families: Families) -> None:

@@ -90,6 +90,17 @@ def test_bad_calls_are_reported() -> None:
     assert read_calls("<|python_tag|>{broken", LLAMA)[2]
 
 
+@pytest.mark.parametrize("write", [xml, pairs, hermes_call])
+def test_a_call_that_was_cut_off_is_none(write: Any) -> None:
+    written = write("crop", {"bbox": [1, 2, 3, 4], "why": "to see it"})
+    complete = [written[:end] for end in range(len("<tool_call>"), len(written) + 1)]
+    read = [read_calls(one, HERMES, [TOOL])[1] for one in complete]
+    assert [call["args"] for (call,) in filter(None, read)] == [
+        {"bbox": [1, 2, 3, 4], "why": "to see it"} for _ in filter(None, read)
+    ]
+    assert read[-1]
+
+
 def test_values_have_the_types_of_their_schemas() -> None:
     properties = {"s": {"type": "string"}, "n": {"type": ["integer", "null"]}, "b": {"type": "boolean"}, "o": {}}
     offered = {"type": "function", "function": {"name": "f", "parameters": {"properties": properties}}}

@@ -191,9 +191,10 @@ def _decoded(logits: Any, shape: Shape) -> tuple[list[Any], float]:
     """The steps that the engine keeps of a batch of answers, and the seconds that taking them took."""
     from langgraph_speceyes.models.engine import _Recorder
     from langgraph_speceyes.models.request import Request
+    from langgraph_speceyes.models.sampling import Sampler
 
     engine: Any = SimpleNamespace(end_ids=frozenset())
-    recorder = _Recorder(engine)
+    recorder = _Recorder(engine, Sampler(0.0, None))
     recorder.add([Request("", max_tokens=shape.tokens, top=shape.k)] * shape.batch)
     chosen = logits.argmax(-1)
     began = time.perf_counter()
