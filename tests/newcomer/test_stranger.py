@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from langgraph_speceyes.cli import app
 from tests.docs.blocks import ROOT
@@ -40,6 +45,27 @@ def test_each_command_and_its_options_exist(command: str) -> None:
         known = known.commands[rest.pop(0)]
     options = {name for parameter in known.params for name in parameter.opts}
     assert [word for word in rest if word.startswith("--") and word.partition("=")[0] not in options] == []
+
+
+def test_at_a_release_links_and_addresses_lead_into_the_repository(tmp_path: Path) -> None:
+    """The step of the workflow itself, on a copy."""
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    (step,) = [one["run"] for one in release["jobs"]["build"]["steps"] if "Links" in one.get("name", "")]
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {**os.environ, "GITHUB_REPOSITORY": "somebody/their-fork", "GITHUB_REF_NAME": "v1.2.3"}
+    subprocess.run(["bash", "-euc", step], cwd=tmp_path, env=environment, check=True)
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)#]+)", (tmp_path / "README.md").read_text())
+    blob, raw = "https://github.com/somebody/their-fork/blob/v1.2.3/", "https://raw.githubusercontent.com/"
+    inside = [link for _, link in links if "their-fork" in link]
+    assert len(inside) > 20
+    assert all(link.startswith("https://") for _, link in links)
+    assert all(link.startswith(raw if picture else blob) for picture, link in links if link in inside)
+    # each leads to what is there
+    assert all((ROOT / link.partition("v1.2.3/")[2]).exists() for link in inside)
+    urls = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["urls"]
+    assert urls["Source"] == "https://github.com/somebody/their-fork"
+    assert set(urls) == {"Paper", "Source", "Issues", "Changelog"}
 
 
 def test_what_fails_says_nothing_or_takes_too_much_is_found(tmp_path: Path) -> None:

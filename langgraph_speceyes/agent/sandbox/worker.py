@@ -26,6 +26,7 @@ import time
 import traceback
 from typing import Any, Protocol
 
+Files = dict[str, tuple[int, int]]
 TAIL = 16384
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 38, 1, 1
@@ -174,8 +175,7 @@ def libraries(setup: dict[str, Any], required: bool = True) -> tuple[dict[str, A
 
 def reading(link: Link, names: dict[str, Any], most: int) -> Any:
     """A function that has the host read the text of an image of at most so many bytes."""
-    # a request and its reply belong together, whichever thread asks
-    lock = threading.Lock()
+    lock = threading.Lock()  # a request and its reply belong together
 
     def ocr(image: Any) -> str:
         pillow = names["Image"]
@@ -213,18 +213,15 @@ class Blocks:
             self.names["ocr"] = reading(link, names, setup["image_bytes"])
         self.kept = 0
 
-    def files(self) -> dict[str, tuple[int, int]]:
+    def files(self) -> Files:
         """The files in the folder for outputs and below it: when each was changed, and its size."""
-        found, folders = {}, [self.folder]
-        while folders:
-            with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
-                        elif entry.is_file(follow_symlinks=False):
-                            status = entry.stat(follow_symlinks=False)
-                            found[entry.path] = (status.st_mtime_ns, status.st_size)
+        found = {}
+        for at, _, names in os.walk(self.folder):
+            for path in (os.path.join(at, name) for name in names):
+                with contextlib.suppress(OSError):
+                    status = os.lstat(path)
+                    if stat.S_ISREG(status.st_mode):
+                        found[path] = (status.st_mtime_ns, status.st_size)
         return found
 
     def run(self, code: str) -> None:
@@ -274,9 +271,7 @@ class Blocks:
         header.update({"names": [path for path, _ in found], "sizes": [len(data) for _, data in found]})
         self.link.send(header, *(data for _, data in found))
 
-    def images(
-        self, before: Any, printed: str, old: dict[str, tuple[int, int]]
-    ) -> tuple[list[tuple[str, bytes]], list[str]]:
+    def images(self, before: Any, printed: str, old: Files) -> tuple[list[tuple[str, bytes]], list[str]]:
         """What the block returns: what it says, or else printed, or else made; and what there is no room for."""
         now, said = self.files(), self.names.get("processed_path")
         changed = {path for path, status in now.items() if old.get(path) != status}
@@ -287,8 +282,7 @@ class Blocks:
                 named = [self.place(os.fspath(path)) for path in given]
             if said is before:
                 named = [path for path in named if path in changed]
-        new = sorted(changed, key=lambda path: (now[path][0], path))
-        new = [path for path in new if path.lower().endswith(SUFFIXES)]
+        new = sorted((p for p in changed if p.lower().endswith(SUFFIXES)), key=lambda path: (now[path][0], path))
         left_out: dict[str, None] = {}
         for paths in (named, self.shown(printed, now), new):
             found = self.contents(paths)
@@ -308,7 +302,7 @@ class Blocks:
                 return f"{self.folder}{at[len(home) :]}/{name}"
         return path
 
-    def shown(self, printed: str, now: dict[str, tuple[int, int]]) -> list[str]:
+    def shown(self, printed: str, now: Files) -> list[str]:
         """The files whose paths were printed: names may hold blanks, and anything may stand behind them."""
         printed, begin = re.sub("/{2,}", "/", printed), self.folder + "/"
         longest = sorted(now, key=len, reverse=True)
