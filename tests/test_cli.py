@@ -204,6 +204,7 @@ OVERVIEW = {
     "accuracy_high": 1.0,
     "seconds_mean": 1.0,
     "errors": 0,
+    "first_error": None,
     "contained": 0,
 }
 

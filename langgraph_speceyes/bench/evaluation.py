@@ -159,6 +159,7 @@ def _figures(rows: Sequence[Outcome]) -> dict[str, Any]:
         "accuracy_high": right.high,
         "seconds_mean": float(np.mean([o["seconds"].get("total", 0.0) for o in rows])),
         "errors": sum(o["error"] is not None for o in rows),
+        "first_error": next((o["error"] for o in rows if o["error"] is not None), None),
         "contained": sum(map(_contains, rows)),
     }
     if any(o["route"] for o in rows):

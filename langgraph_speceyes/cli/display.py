@@ -108,9 +108,21 @@ def show_overview(
             "options, or let a model of yours compare (--scorer).",
             highlight=False,
         )
+    if failed := _failed(figures):
+        console.print(*failed, sep="\n", highlight=False, markup=False, soft_wrap=True)
     run = shlex.quote(str(out))
     step = f"calibrate {run} --out gate.json" if calibrates else f"report {run} --out report"
     console.print(f"next: speceyes {step}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _failed(figures: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """A line for each method of which questions failed: how many, and what the first one said."""
+    methods = figures.get("overall") or next(iter(figures.values()), {})
+    return [
+        f"{method} failed on {one['errors']} of {one['n']} questions, first: {one['first_error']:.500}"
+        for method, one in methods.items()
+        if one["errors"]
+    ]
 
 
 def _contained(figures: dict[str, dict[str, dict[str, Any]]]) -> tuple[int, int]:

@@ -91,6 +91,8 @@ def evaluate(
     else:
         deciding = any(outcome["route"] for outcome in outcomes)
         show_overview(OUT, figures, out, calibrates=full and deciding and part == "calibration")
+    if outcomes and all(outcome["error"] is not None for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def report_runs(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -453,6 +454,32 @@ def test_the_closing_lines_say_what_wrong_answers_hold_and_what_is_next(
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert f"next: speceyes {step}" in shown
         assert ("1 of 1 wrong answers hold the expected one" in shown) == bool(contained)
+
+
+def test_the_closing_lines_say_how_many_questions_failed_and_why_the_first_did() -> None:
+    failed = recorded(1) | {"error": "TimeoutError: no answer within 30 s", "right": False, "answer": None}
+    console = Console(file=io.StringIO(), width=200)
+    show_overview(console, overview([recorded(0), failed]), Path("runs/a"))  # type: ignore[list-item]
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "speceyes failed on 1 of 2 questions, first: TimeoutError: no answer within 30 s" in shown
+    console = Console(file=io.StringIO(), width=200)
+    show_overview(console, overview([recorded(0)]), Path("runs/a"))  # type: ignore[list-item]
+    assert "failed on" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_run_in_which_every_question_failed_ends_with_status_1(
+    questions_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(questions_file)
+    module = "from langchain_core.runnables import RunnableLambda\ndef broken(models):\n"
+    (questions_file / "all_broken.py").write_text(f"{module}    return RunnableLambda(lambda state: 1 / 0)\n")
+    arguments = ["eval", str(questions_file / "questions.jsonl"), "--models", "slow.models"]
+    arguments += ["--method", "all_broken.broken", "--out", str(questions_file / "out")]
+    run = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert run.exit_code == 1, run.output
+    found = re.search(r"all_broken\.broken failed on (\d+) of (\d+) questions, first: ZeroDivisionError", run.output)
+    assert found is not None
+    assert found[1] == found[2]
 
 
 def test_a_right_answer_holds_nothing_to_say() -> None:
