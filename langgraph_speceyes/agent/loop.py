@@ -210,10 +210,10 @@ class VisualLoop:
             ToolInputError: There is none.
         """
         code, images = tool.code(call), self._images(state)
-        if isinstance(self.protocol, GrowingProtocol):
-            code = self.protocol.mend(code, lambda: check_image(images[0], self.policy))
         # a block that failed has left no variables
         earlier = [s["arguments"]["code"] for s in state["steps"] if s["tool"] == tool.name and s["error"] is None]
+        if isinstance(self.protocol, GrowingProtocol):
+            code = self.protocol.mend(code, lambda: check_image(images[0], self.policy), earlier)
         return code, {"trajectory": state["trajectory"], "images": images, "earlier": earlier}
 
     def _digest(self, state: State, message: Any) -> Update:

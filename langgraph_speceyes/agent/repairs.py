@@ -28,7 +28,9 @@ Box = tuple[float, float, float, float]
 Edit = tuple[ast.expr, str]
 
 
-def repaired(code: str, paths: Sequence[str], folder: str, size: Callable[[], Size | None]) -> str:
+def repaired(
+    code: str, paths: Sequence[str], folder: str, size: Callable[[], Size | None], earlier: Sequence[str] = ()
+) -> str:
     """Apply every repair.
 
     Args:
@@ -37,10 +39,11 @@ def repaired(code: str, paths: Sequence[str], folder: str, size: Callable[[], Si
         folder: Where code may save images, so that paths below it are the model's own.
         size: Returns the first image's width and height in pixels, None where it is not known; called only if there is
             a box to compare with it.
+        earlier: The blocks that ran before.
     """
     if len(code) > MAX_CODE:
         return code
-    return with_boxes_inside(with_paths(with_opencv(with_indent(code)), paths, folder), paths, size)
+    return with_boxes_inside(with_paths(with_opencv(with_indent(code)), paths, folder, earlier), paths, size)
 
 
 def with_indent(code: str) -> str:
@@ -70,7 +73,7 @@ def with_opencv(code: str) -> str:
     return _edited(code, edits)
 
 
-def with_paths(code: str, paths: Sequence[str], folder: str) -> str:
+def with_paths(code: str, paths: Sequence[str], folder: str, earlier: Sequence[str] = ()) -> str:
     """Put the first image's path in place of a literal one that is read and cannot exist.
 
     Args:
@@ -78,13 +81,16 @@ def with_paths(code: str, paths: Sequence[str], folder: str) -> str:
         paths: Where images are.
         folder: Paths below it are left alone, as are those below /tmp, which leads there, and those that the code has
             at another place too: where it writes them.
+        earlier: The blocks that ran before, which may have written them.
     """
     tree = _tree(code) if paths and any(word in code for word in ("image_path", *_READERS)) else None
     if tree is None:
         return code
     below, read = (folder.rstrip("/") + "/", "/tmp/"), list(_read_paths(tree))
     places = {id(literal) for literal in read}
-    own = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in places}
+    trees = [tree, *(found for text in earlier if len(text) <= MAX_CODE and (found := _tree(text)) is not None)]
+    nodes = (node for one in trees for node in ast.walk(one))
+    own = {n.value for n in nodes if isinstance(n, ast.Constant) and id(n) not in places}
     edits = [
         (literal, repr(paths[0]))
         for literal in read

@@ -87,6 +87,12 @@ def test_paths(code: str, expected: str) -> None:
     assert with_paths(code, [PATH], FOLDER) == expected
 
 
+def test_a_path_that_an_earlier_block_wrote_is_its_own() -> None:
+    code = "Image.open('crop.png').size"
+    assert with_paths(code, [PATH], FOLDER, ["a = 1", "image.save('crop.png')", "1 +"]) == code
+    assert with_paths(code, [PATH], FOLDER, ["image.save('other.png')"]) == f"Image.open({PATH!r}).size"
+
+
 @pytest.mark.parametrize(
     ("box", "expected"),
     [

@@ -213,6 +213,13 @@ def test_code_is_repaired_before_it_runs(question: HumanMessage) -> None:
     assert runner.ran[0][0] == "cv.f()"
 
 
+def test_what_an_earlier_block_saved_is_opened_by_its_name(question: HumanMessage) -> None:
+    runner, opens = Runner(), "print(Image.open('crop.png').size)"
+    script = block("Image.open(image_path).save('crop.png')"), block(opens), "<answer>red</answer>"
+    run(writer(*script), question, runner)
+    assert runner.ran[1][0] == opens
+
+
 def test_boxes_of_the_image_are_clamped_to_it(question: HumanMessage) -> None:
     runner = Runner()
     code = "image = Image.open(image_path)\nprint(image.crop((0, 0, 999, 200)))"

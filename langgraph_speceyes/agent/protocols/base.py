@@ -105,12 +105,13 @@ class GrowingProtocol(Speech, Protocol):
     def is_open(self, message: BaseMessage) -> bool:
         """Return whether a message is a turn that the model is to go on with."""
 
-    def mend(self, code: str, size: Callable[[], tuple[int, int] | None]) -> str:
+    def mend(self, code: str, size: Callable[[], tuple[int, int] | None], earlier: Sequence[str] = ()) -> str:
         """Return code as it is run.
 
         Args:
             code: What the model wrote.
             size: Returns the first image's width and height in pixels; None where they are not known.
+            earlier: The blocks of the run so far, as they ran.
         """
 
 

@@ -167,11 +167,11 @@ class ThymeProtocol(FromFile):
         """Return whether a message ends with an output of the sandbox."""
         return is_open(message)
 
-    def mend(self, code: str, size: Callable[[], tuple[int, int] | None]) -> str:
+    def mend(self, code: str, size: Callable[[], tuple[int, int] | None], earlier: Sequence[str] = ()) -> str:
         """Return the code with the repairs that published evaluations make."""
         # where a further image is not there, that is for the model to read
         paths = [image_path(0), *sorted(set(_FURTHER.findall(code)))]
-        return repaired(code, paths, OUTPUT_FOLDER, size) if self.repair else code
+        return repaired(code, paths, OUTPUT_FOLDER, size, earlier) if self.repair else code
 
     def answer(self, message: AIMessage) -> str:
         r"""Return the text between the answer tags, else in ``\boxed{}``, else everything but thoughts and code."""
