@@ -73,8 +73,8 @@ postgres: $(STAMP) ## All tests over a PostgreSQL server of their own (it must b
 labels: $(STAMP) ## 1,000 simulated calibrations each, with all labels, few and none: promises broken, acceptance
 	$(BIN)/python tests/calibration/test_labels.py
 
-recording: $(STAMP) ## Draw what the demo shows; into docs/results/demo.svg
-	$(BIN)/python examples/record_demo.py docs/results/demo.svg
+recording: $(STAMP) ## Draw what the demo shows; into docs/demo.svg
+	$(BIN)/python examples/record_demo.py docs/demo.svg
 
 bench: $(STAMP) ## Measure how fast the embedded pair is with the bypass; into results/speed and the figures of the documentation
 	$(BIN)/speceyes bench --questions 20 --out results/speed

@@ -1,6 +1,6 @@
 """Draw what `speceyes demo` shows in a terminal, as an SVG: `make recording`.
 
-python examples/record_demo.py docs/results/demo.svg --questions 6
+python examples/record_demo.py docs/demo.svg --questions 6
 """
 
 from __future__ import annotations
