@@ -21,7 +21,7 @@ from langgraph_speceyes.bench.manifest import manifest
 from langgraph_speceyes.bench.methods import Models, build, speculator
 from langgraph_speceyes.bench.rules import LLMJudge
 from langgraph_speceyes.bench.runner import Sides, evaluate
-from langgraph_speceyes.bench.runs import PICTURES, Outcome, Run
+from langgraph_speceyes.bench.runs import PICTURES, Outcome, Run, first_error
 from langgraph_speceyes.bench.statistics import Floats, mean_speedup, share, sums, total_speedup
 from langgraph_speceyes.errors import ArgumentError
 
@@ -159,7 +159,7 @@ def _figures(rows: Sequence[Outcome]) -> dict[str, Any]:
         "accuracy_high": right.high,
         "seconds_mean": float(np.mean([o["seconds"].get("total", 0.0) for o in rows])),
         "errors": sum(o["error"] is not None for o in rows),
-        "first_error": next((o["error"] for o in rows if o["error"] is not None), None),
+        "first_error": first_error(rows),
         "contained": sum(map(_contains, rows)),
     }
     if any(o["route"] for o in rows):

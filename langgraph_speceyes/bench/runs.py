@@ -132,6 +132,11 @@ class Outcome(TypedDict):
     cpu_s: NotRequired[float]
 
 
+def first_error(outcomes: Sequence[Outcome]) -> str | None:
+    """What the first question that failed said; None where none did."""
+    return next((outcome["error"] for outcome in outcomes if outcome["error"] is not None), None)
+
+
 def picture_name(id: str) -> str:
     """The file name of a question's small picture."""
     return f"{hashlib.sha256(id.encode()).hexdigest()[:16]}.jpg"

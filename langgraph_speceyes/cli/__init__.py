@@ -16,7 +16,7 @@ from langgraph_speceyes.cli.reproduce import reproduce
 from langgraph_speceyes.cli.restore import restore
 from langgraph_speceyes.cli.runs import evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
-from langgraph_speceyes.cli.terminal import OUT, show_what_is_possible
+from langgraph_speceyes.cli.terminal import OUT, replace_unencodable
 from langgraph_speceyes.cli.testbed import check, serve, write
 from langgraph_speceyes.cli.traffic import audit, gate, opening
 
@@ -39,7 +39,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 @app.callback()
 def speceyes(show_version: Version = False) -> None:
     """A speculative bypass for LangGraph visual agents."""
-    show_what_is_possible()
+    replace_unencodable()
 
 
 app.command()(demo)

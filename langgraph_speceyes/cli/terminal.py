@@ -31,7 +31,7 @@ class Screen(Console):
 OUT, ERR = Screen(), Screen(stderr=True)
 
 
-def show_what_is_possible() -> None:
+def replace_unencodable() -> None:
     """Have a question mark stand for what standard output's encoding lacks, where it would be an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

@@ -36,6 +36,7 @@ from langgraph_speceyes.images import (
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.models.overview import pixels_sent
+from langgraph_speceyes.models.template import THOUGHT_BLOCKS
 from langgraph_speceyes.models.waiting import deadline, on_thread
 from langgraph_speceyes.scoring import Gate
 
@@ -43,8 +44,6 @@ Value = TypeVar("Value")
 
 _MAKING = ThreadPoolExecutor(2, thread_name_prefix="speceyes-images")
 """Makes what hosted models are sent. Few threads: a call whose image they have not come to makes it itself."""
-
-_THOUGHTS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
 
 
 class ModelCall:
@@ -311,4 +310,4 @@ def thought_apart(message: AIMessage) -> bool:
     if any(message.additional_kwargs.get(key) for key in ("reasoning_content", "reasoning", "thinking")):
         return True
     blocks = message.content if isinstance(message.content, list) else []
-    return any(isinstance(one, dict) and one.get("type") in _THOUGHTS for one in blocks)
+    return any(isinstance(one, dict) and one.get("type") in THOUGHT_BLOCKS for one in blocks)

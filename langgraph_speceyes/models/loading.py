@@ -46,7 +46,8 @@ class Checkpoint:
             revision: Hub revision.
             options: Arguments of the model's `from_pretrained`.
         """
-        where = {key: value for key, value in hub_options(options).items() if key != "force_download"}
+        access = hub_options(options)
+        where = {key: value for key, value in access.items() if key != "force_download"}
         try:
             # once for all files; transformers no longer says which commit they are of
             revision = resolve_revision(model_id, revision, **where)
@@ -54,7 +55,7 @@ class Checkpoint:
                 model_id,
                 "adapter_config.json",
                 revision=revision,
-                **hub_options(options),
+                **access,
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
             )

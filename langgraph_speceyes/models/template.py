@@ -23,13 +23,10 @@ from langgraph_speceyes.models.control import ControlTokens
 Turn = dict[str, Any]
 RAW_OUTPUT = "generated_text"
 """Key of an answer's `response_metadata` for the whole text that tool calls were read from."""
-_UNSEEN = frozenset(
-    {
-        *("tool_call", "tool_use", "function_call"),
-        *("reasoning", "reasoning_content", "thinking", "redacted_thinking"),
-    }
-)
-"""Blocks that are repeated in `tool_calls`, or no part of the visible text, as providers name them."""
+THOUGHT_BLOCKS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
+"""Content blocks that hold a thought, as providers name them."""
+_UNSEEN = frozenset({"tool_call", "tool_use", "function_call", *THOUGHT_BLOCKS})
+"""Blocks that are repeated in `tool_calls`, or no part of the visible text."""
 
 
 def turns(

@@ -283,10 +283,10 @@ class Blocks:
             if said is before:
                 named = [path for path in named if path in changed]
         new = sorted((p for p in changed if p.lower().endswith(SUFFIXES)), key=lambda path: (now[path][0], path))
-        left_out: dict[str, None] = {}
+        left_out: set[str] = set()
         for paths in (named, self.shown(printed, now), new):
             found = self.contents(paths)
-            left_out |= dict.fromkeys(set(paths) & now.keys() - {path for path, _ in found})
+            left_out |= set(paths) & now.keys() - {path for path, _ in found}
             if found:
                 break
         return [(path[-200:], data) for path, data in found], sorted(left_out)

@@ -14,7 +14,7 @@ from langgraph_speceyes.bench.chosen import Chosen
 from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.reproduce.sources import Source
-from langgraph_speceyes.bench.runs import Outcome, Run
+from langgraph_speceyes.bench.runs import Outcome, Run, first_error
 from langgraph_speceyes.bench.sweep import sweepable
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import AT_ONE_K, SCORES, Gate, ScoreName
@@ -153,7 +153,7 @@ def operating_points(plan: Plan, backbone: str, gate: Gate) -> dict[ScoreName, G
     outcomes = sweepable(asked)
     if not outcomes:
         expected = f"questions of the calibration half that both sides answered, before {backbone}"
-        raise ArgumentError("out", expected, none_of(plan, backbone, asked))
+        raise ArgumentError("out", expected, why_none(plan, backbone, asked))
     folder = plan.out / backbone / GATES
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[ScoreName, Gate] = {}
@@ -165,10 +165,9 @@ def operating_points(plan: Plan, backbone: str, gate: Gate) -> dict[ScoreName, G
     return found
 
 
-def none_of(plan: Plan, backbone: str, asked: Sequence[Outcome]) -> str:
+def why_none(plan: Plan, backbone: str, asked: Sequence[Outcome]) -> str:
     """That none of these questions can be used, what the first failure was, and what asks them again."""
-    error = next((outcome["error"] for outcome in asked if outcome["error"] is not None), None)
-    if error is None:
+    if (error := first_error(asked)) is None:
         return "none"
     return f"none of {len(asked)}: {error}; remove {plan.out / backbone} to ask again"
 

@@ -18,7 +18,7 @@ from langgraph_speceyes.bench.reproduce.published import (
     published,
     published_mean,
 )
-from langgraph_speceyes.bench.reproduce.run import BYPASS, GATES, LIVE, TEST, TEST_METHODS, Plan, comparable, none_of
+from langgraph_speceyes.bench.reproduce.run import BYPASS, GATES, LIVE, TEST, TEST_METHODS, Plan, comparable, why_none
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.bench.statistics import (
     Estimate,
@@ -127,7 +127,7 @@ def reproduced(plan: Plan) -> Reproduced:
             id for id in asked if id in known and all("total" in rows_[id]["seconds"] for rows_ in by_method.values())
         ]
         if not ids:
-            found = none_of(plan, backbone, outcomes)
+            found = why_none(plan, backbone, outcomes)
             raise ArgumentError("out", f"questions that every method answered, before {backbone}", found)
         if len(ids) < len(asked):
             missing.append(
