@@ -194,6 +194,10 @@ def show_calibrated(console: Console, found: Calibrated, out: Path | None) -> No
             console.print("More questions like these would not help: too much is lost even at the highest scores.")
     else:
         console.print(_gate(found))
+        if found.speedup < 1:
+            console.print(
+                "[bold]The agent alone is faster on these questions[/]: this gate keeps its promise, but costs time."
+            )
     _show_losses(console, found)
     for reason, count in found.left_out.items():
         console.print(f"[dim]{count} records {reason} were left out[/]", highlight=False)

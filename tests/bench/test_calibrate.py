@@ -179,6 +179,18 @@ def test_the_gate_file_is_one_that_a_graph_loads(tmp_path: Path) -> None:
     assert figures["questions"] == 50
     table = CliRunner().invoke(app, arguments)
     assert "speed-up here" in table.output
+    assert "The agent alone is faster" not in table.output
+
+
+def test_a_bypass_that_costs_time_is_said_to_do_so(tmp_path: Path) -> None:
+    outcomes = split_at(80, 80)
+    for one in outcomes:
+        for phase in ("judge", "speculate"):
+            one["seconds"][phase] = 100.0
+    run = written(tmp_path / "run", outcomes)
+    shown = CliRunner().invoke(app, ["calibrate", str(run), "--max-loss", "0.1", "--confidence", "0.8"])
+    assert shown.exit_code == 0, shown.output
+    assert "The agent alone is faster" in shown.output
 
 
 @pytest.mark.parametrize(
