@@ -98,6 +98,9 @@ class Evaluation:
                 warm_up=self.benchmark.warm_up(folder),
                 processor=bool(self.models.looks),
             ):
+                if (image := Path(outcome["image"])).parent == folder:
+                    # it is deleted with the folder, whose name is another one in each run
+                    outcome["image"] = image.name
                 run.append(outcome)
                 outcomes.append(outcome)
                 report(len(outcomes), outcome["split"])

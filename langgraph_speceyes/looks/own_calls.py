@@ -15,7 +15,7 @@ from langgraph_speceyes.agent.loop import NOTHING, VisualLoop
 from langgraph_speceyes.agent.visual import create_visual_agent
 from langgraph_speceyes.errors import ArgumentError, LookError, ToolInputError
 from langgraph_speceyes.images import block_of, off_loop
-from langgraph_speceyes.looks.look import Observation, Observations, Sight
+from langgraph_speceyes.looks.look import Observation, Sight
 from langgraph_speceyes.models.endpoint import model_name
 from langgraph_speceyes.models.given import Model, chat_models, resolve_model
 from langgraph_speceyes.models.overview import pixels_for
@@ -32,13 +32,13 @@ class OwnCalls:
     def __init__(self, loop: VisualLoop, settings: Mapping[str, Any]) -> None:
         self.loop, self.settings = loop, settings
 
-    def __call__(self, sight: Sight) -> Observations:
+    def __call__(self, sight: Sight) -> list[Observation]:
         """Ask the model, and run what it calls."""
         loop, state = self._begin(sight)
         state |= _new(loop.ask(state, _CONFIG))
         return self._run(loop, state)
 
-    async def acall(self, sight: Sight) -> Observations:
+    async def acall(self, sight: Sight) -> list[Observation]:
         """Ask the model, and run what it calls off the event loop."""
         loop, state = self._begin(sight)
         state |= _new(await loop.aask(state, _CONFIG))
@@ -53,7 +53,7 @@ class OwnCalls:
         return replace(self.loop, policy=sight.policy, most_pixels=most), {**state, **counts}
 
     @staticmethod
-    def _run(loop: VisualLoop, state: dict[str, Any]) -> Observations:
+    def _run(loop: VisualLoop, state: dict[str, Any]) -> list[Observation]:
         found: list[Observation] = []
         while state["calls"]:
             call, result, seconds = loop.run(state, _CONFIG)

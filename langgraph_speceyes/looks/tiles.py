@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph_speceyes.agent import View
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import check_image, off_loop
-from langgraph_speceyes.looks.look import MOST_OBSERVATIONS, Observation, Observations, Sight
+from langgraph_speceyes.looks.look import MOST_OBSERVATIONS, Observation, Sight
 
 
 class Tiles:
@@ -30,7 +30,7 @@ class Tiles:
         """What tells one grid from others."""
         return {"rows": self.rows, "columns": self.columns}
 
-    def __call__(self, sight: Sight) -> Observations:
+    def __call__(self, sight: Sight) -> list[Observation]:
         """Cut the images."""
         view, found = View(sight.images, policy=sight.policy), list[Observation]()
         for image in sight.images:
@@ -43,7 +43,7 @@ class Tiles:
                         found.append(view.show(image, (left, top, right, bottom))[0])
         return found
 
-    async def acall(self, sight: Sight) -> Observations:
+    async def acall(self, sight: Sight) -> list[Observation]:
         """Cut the images; an image that is not in memory is decoded off the event loop."""
         return await off_loop(self, sight)
 

@@ -16,7 +16,7 @@ from langgraph_speceyes.images import (
     off_loop,
     parse_reference,
 )
-from langgraph_speceyes.looks import Look, Observations, Sight, ocr, own_calls, tiles
+from langgraph_speceyes.looks import Look, Observation, Observations, OwnCalls, Sight, Tiles, ocr, own_calls, tiles
 from langgraph_speceyes.prompts import front_end_prompt, image_question, system_message
 from langgraph_speceyes.testbed import prompts
 from langgraph_speceyes.testbed.world import COLUMNS, GRID, ROWS
@@ -75,8 +75,40 @@ class QuartersOrText:
         return crop_reference(ref, (left, top, right, bottom))
 
 
+class QuartersAndCall:
+    """What the speculator calls for itself, beside the four quarters where that is a crop.
+
+    A crop of one cell says nothing of the others. Since a depth's prompt must not depend on which depths came before
+    it, the quarters are shown here again; behind depth 1 they are in the prefix cache.
+
+    Args:
+        own: The speculator's own look.
+        quarters: What shows the quarters.
+    """
+
+    name = "quarters_and_call"
+
+    def __init__(self, own: OwnCalls, quarters: Tiles) -> None:
+        self.own, self.quarters = own, quarters
+        self.settings = own.settings
+
+    def __call__(self, sight: Sight) -> list[Observation]:
+        """Look."""
+        return self._beside_quarters(self.own(sight), sight)
+
+    async def acall(self, sight: Sight) -> list[Observation]:
+        """Look, asking the speculator without blocking the event loop."""
+        called = await self.own.acall(sight)
+        return await off_loop(self._beside_quarters, called, sight)
+
+    def _beside_quarters(self, called: list[Observation], sight: Sight) -> list[Observation]:
+        if all(isinstance(one, str) for one in called):
+            return called
+        return [*self.quarters(sight), *called]
+
+
 def embedded_looks(speculator: BaseChatModel, reader: TextReader | None = None) -> tuple[Look, Look]:
-    """The looks that the embedded speculator was taught: quarters or text, then a call of its own.
+    """The looks of the embedded speculator: quarters or text, then a call of its own beside the quarters.
 
     It calls for a crop of the crowd's cell or for the text of the label's, in pixels of the view that the agent has.
 
@@ -95,4 +127,5 @@ def embedded_looks(speculator: BaseChatModel, reader: TextReader | None = None) 
         resize=AGENT_RESIZE,
         reader=reader,
     )
-    return QuartersOrText(speculator, reader), own
+    first = QuartersOrText(speculator, reader)
+    return first, QuartersAndCall(own, first.quarters)

@@ -246,6 +246,8 @@ def test_full_asks_each_side_once(models: Models, tmp_path: Path) -> None:
 
 def test_a_speculator_alone_never_asks_the_agent(models: Models, tmp_path: Path) -> None:
     outcomes = asyncio.run(evaluation(models, tmp_path / "run", methods=["speculator"], splits=("reading",)).run())
+    # images that are drawn for a run are gone after it; what names them is the same in every run
+    assert [o["image"] for o in outcomes] == [f"calibration-reading-{k}.jpg" for k in range(3)]
     assert all(o["route"] == "bypass" and o["agent"] is None and o["decided_by"] == "gate" for o in outcomes)
 
 
