@@ -741,10 +741,10 @@ async def test_a_run_that_stops_between_two_phases_goes_on(image: str, before: s
     assert small.asked_at == [0, 1]
 
 
-@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize(("hedge", "order"), [(False, "judge_first"), (False, "auto"), (True, "judge_first")])
 @pytest.mark.parametrize(("before", "after"), [*product(range(4), repeat=2)])
 def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
-    image: str, before: int, after: int, hedge: bool
+    image: str, before: int, after: int, hedge: bool, order: str
 ) -> None:
     agent = StateGraph(MessagesState)
     agent.add_node("act", lambda state: {"messages": [AIMessage(f"from the agent: {interrupt('Really?')}")]})
@@ -752,7 +752,7 @@ def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
 
     def graph(looks: int) -> Any:
         gate = Gate(threshold=0.9, depths=(0.8,) * looks or None, calibration={})
-        options: Any = {"gate": gate, "looks": [look(1 + n) for n in range(looks)], "hedge": hedge}
+        options: Any = {"gate": gate, "looks": [look(1 + n) for n in range(looks)], "hedge": hedge, "order": order}
         return create_speceyes(agent, speculator=ByDepth(outcomes=["rejected"] * 4), **options).compile(saver)
 
     saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
