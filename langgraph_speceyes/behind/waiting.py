@@ -15,6 +15,7 @@ from langgraph_speceyes.behind.abandoned import CHECKPOINTER
 from langgraph_speceyes.behind.agent import Agent
 from langgraph_speceyes.behind.caller import call_of
 from langgraph_speceyes.behind.schema import MESSAGES
+from langgraph_speceyes.images import off_loop
 
 
 def told_beside(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
@@ -31,7 +32,8 @@ def told_beside(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
 
 async def atold_beside(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
     """What an agent that waits is told beside the answer; see :func:`told_beside`."""
-    update = _update(agent, config)
+    # images are read off the event loop
+    update = await off_loop(_update, agent, config)
     waits = update and agent.local is not None and (await agent.local.aget_state(_place(config))).next
     return Command(update=update) if waits else None
 
