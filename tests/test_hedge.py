@@ -333,12 +333,12 @@ class Person:
     """An agent that asks a person after a first step."""
 
     def __init__(self, event: threading.Event | None = None) -> None:
-        self.asked, self.steps = threading.Event(), 0
+        self.asked, self.steps, model = threading.Event(), 0, Scripted(answer="let me ask")
 
         def prepare(state: MessagesState) -> dict[str, Any]:
             self.steps += 1
             assert event is None or event.wait(PATIENCE_S)
-            return {"messages": [AIMessage("let me ask")]}
+            return {"messages": [model.invoke("What now?")]}
 
         def confirm(state: MessagesState) -> dict[str, Any]:
             self.asked.set()
@@ -400,6 +400,9 @@ async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resu
     assert (decision["route"], decision["accepted"]) == ("fallback", False)
     assert decision["hedge"]["cancelled"] is decision["hedge"]["interrupted"] is True
     assert agent.steps == 2  # once beside the front end, once more in its own node
+    # each counted once: what was thrown away is no part of what the agent cost
+    assert decision["model_calls"] == 1
+    assert decision["tokens"]["agent"] == decision["hedge"]["tokens"] == {"input": 7, "output": 1}
     found = [s for s in graph.get_state_history(CONFIG) if s.tasks and any(t.interrupts for t in s.tasks)]
     assert len(found) == 1
 

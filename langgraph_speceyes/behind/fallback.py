@@ -94,13 +94,13 @@ class Fallback:
         return SubgraphNode(self._run, self._arun, self.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        meter = self._meter(state)
-        ran = self.run(state, meter.config(config), meter)
+        with self._metered(state) as meter:
+            ran = self.run(state, meter.config(config), meter)
         return self._settled(state, config, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        meter = self._meter(state)
-        ran = await self.arun(state, meter.config(config), meter)
+        with self._metered(state) as meter:
+            ran = await self.arun(state, meter.config(config), meter)
         return self._settled(state, config, ran)
 
     def run(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
@@ -185,20 +185,23 @@ class Fallback:
             messages = [*before, *last_answer(new)]
         return [signed(m, decision) if m is sign and isinstance(m, BaseMessage) else m for m in messages]
 
-    def _meter(self, state: Any) -> Meter:
-        return Meter(self._paused.resume(query_id(state)))
+    @contextmanager
+    def _metered(self, state: Any) -> Iterator[Meter]:
+        """Count what a run costs, from what it had cost when it stopped for a person; where it stops, remember that."""
+        meter = Meter(self._paused.resume(query_id(state)))
+        try:
+            yield meter
+        except GraphInterrupt:
+            self._paused.pause(query_id(state), meter.cost())
+            raise
 
     @contextmanager
     def _at_work(self, state: Any, config: RunnableConfig, meter: Meter) -> Iterator[None]:
-        """Count the agent's time, remember what it had cost where it stops for a person, hand its commands up."""
+        """Count the agent's time, record its failure, hand its commands up."""
         meter.begin()
         try:
             with handed_up(config), contained():
                 yield
-        except GraphInterrupt:
-            meter.end()
-            self._paused.pause(query_id(state), meter.cost())
-            raise
         except GraphBubbleUp:
             raise
         except Exception as error:
