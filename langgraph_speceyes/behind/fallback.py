@@ -94,12 +94,12 @@ class Fallback:
         return SubgraphNode(self._run, self._arun, self.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        with self._metered(state) as meter:
+        with self.failure_reported(state), self._metered(state) as meter:
             ran = self.run(state, meter.config(config), meter)
         return self._settled(state, config, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        with self._metered(state) as meter:
+        with self.failure_reported(state), self._metered(state) as meter:
             ran = await self.arun(state, meter.config(config), meter)
         return self._settled(state, config, ran)
 
@@ -119,7 +119,7 @@ class Fallback:
             waited = time.perf_counter() - asked
             given = self.agent.given_of(state, config)
             told = told_beside(self.agent, config)
-            with self._at_work(state, config, meter):
+            with _at_work(config, meter):
                 result = self.agent.invoke(told or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
@@ -131,9 +131,24 @@ class Fallback:
             # images are read off the event loop
             given = await off_loop(self.agent.given_of, state, config)
             told = await atold_beside(self.agent, config)
-            with self._at_work(state, config, meter):
+            with _at_work(config, meter):
                 result = await self.agent.ainvoke(told or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
+
+    @contextmanager
+    def failure_reported(self, state: Any) -> Iterator[None]:
+        """Tell whoever records questions of an error of the agent's, which goes on.
+
+        Args:
+            state: The graph's state, with what the front end has found.
+        """
+        try:
+            yield
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            self.settled.failed(state, decide(state, self.gate, "fallback"), error)
+            raise
 
     def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
         """What a run of the agent does to the state around it."""
@@ -195,27 +210,23 @@ class Fallback:
             self._paused.pause(query_id(state), meter.cost())
             raise
 
-    @contextmanager
-    def _at_work(self, state: Any, config: RunnableConfig, meter: Meter) -> Iterator[None]:
-        """Count the agent's time, record its failure, hand its commands up."""
-        meter.begin()
-        try:
-            with handed_up(config), contained():
-                yield
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            self.settled.failed(state, decide(state, self.gate, "fallback"), error)
-            raise
-        finally:
-            meter.end()
-
     def _pinned(self, state: Any, config: RunnableConfig) -> RunnableConfig:
         """The config that names the query, and the question's images: an agent's own messages may hide or remove it."""
         config = for_agent(config)
         if self.agent.remote:
             return config
         return with_images(marked(config, query_id(state)), self.adapter, state)
+
+
+@contextmanager
+def _at_work(config: RunnableConfig, meter: Meter) -> Iterator[None]:
+    """Count an agent's time, hand its commands up."""
+    meter.begin()
+    try:
+        with handed_up(config), contained():
+            yield
+    finally:
+        meter.end()
 
 
 def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, Any]]:
