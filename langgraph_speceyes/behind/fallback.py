@@ -23,7 +23,7 @@ from langgraph_speceyes.behind.pinned import with_images
 from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
-from langgraph_speceyes.behind.waiting import atold_beside, told_beside
+from langgraph_speceyes.behind.waiting import aresume_update, resume_update
 from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.front.settled import Settled
@@ -118,9 +118,9 @@ class Fallback:
         with self.slots.hold(meter.stopped) if self.slots else nullcontext():
             waited = time.perf_counter() - asked
             given = self.agent.given_of(state, config)
-            told = told_beside(self.agent, config)
+            update = resume_update(self.agent, config)
             with _at_work(config, meter):
-                result = self.agent.invoke(told or given.input, self._pinned(state, config))
+                result = self.agent.invoke(update or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     async def arun(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
@@ -130,9 +130,9 @@ class Fallback:
             waited = time.perf_counter() - asked
             # images are read off the event loop
             given = await off_loop(self.agent.given_of, state, config)
-            told = await atold_beside(self.agent, config)
+            update = await aresume_update(self.agent, config)
             with _at_work(config, meter):
-                result = await self.agent.ainvoke(told or given.input, self._pinned(state, config))
+                result = await self.agent.ainvoke(update or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     @contextmanager

@@ -96,7 +96,7 @@ class Layout:
 
     def __init__(self, namespace: tuple[str, ...]) -> None:
         labels = isinstance(namespace, tuple) and all(isinstance(label, str) for label in namespace)
-        if not labels or not namespace or namespace[0] == "langgraph" or any(_unfit(label) for label in namespace):
+        if not labels or not namespace or namespace[0] == "langgraph" or not all(map(_is_label, namespace)):
             raise ArgumentError("namespace", "a tuple of texts without a period", repr(namespace))
         self.namespace = namespace
 
@@ -132,8 +132,9 @@ class Layout:
         return SearchOp((*self.namespace, "records", chunk), limit=EVERYTHING, refresh_ttl=False)
 
 
-def _unfit(label: str) -> bool:
-    return not label or "." in label or "\x00" in label
+def _is_label(text: str) -> bool:
+    """Whether stores take a text as a part of a namespace."""
+    return bool(text) and "." not in text and "\x00" not in text
 
 
 def _put(namespace: tuple[str, ...], key: str, value: dict[str, Any] | None) -> PutOp:

@@ -53,6 +53,7 @@ class Traffic:
         shadow: The front end whose answers nobody waits for.
         again: The agent, for audits; None where it cannot be run again.
         opener: The gate that opens itself, if it does.
+        looks: What tells the front end's looks from others.
     """
 
     def __init__(
