@@ -21,6 +21,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.runtime import Runtime
+from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
 from PIL import Image
 
@@ -31,6 +32,7 @@ from langgraph_speceyes.front.order import LEAST, TRIED, OrderChooser
 from langgraph_speceyes.hedge import race
 from langgraph_speceyes.hedge.held import HeldStream
 from langgraph_speceyes.models.batcher import MicroBatcher
+from langgraph_speceyes.traffic import StoreJournal
 from tests.scripted import Agent, Scripted, costing, judge, peaked, speculator
 from tests.waiting import PATIENCE_S, auntil, until
 
@@ -333,12 +335,12 @@ class Person:
     """An agent that asks a person after a first step."""
 
     def __init__(self, event: threading.Event | None = None) -> None:
-        self.asked, self.steps = threading.Event(), 0
+        self.asked, self.steps, model = threading.Event(), 0, Scripted(answer="let me ask")
 
         def prepare(state: MessagesState) -> dict[str, Any]:
             self.steps += 1
             assert event is None or event.wait(PATIENCE_S)
-            return {"messages": [AIMessage("let me ask")]}
+            return {"messages": [model.invoke("What now?")]}
 
         def confirm(state: MessagesState) -> dict[str, Any]:
             self.asked.set()
@@ -379,6 +381,43 @@ def _decided(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return decided
 
 
+def test_the_failure_of_an_agent_that_was_cancelled_is_on_no_record(
+    image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided, ends, end = threading.Event(), list[Meter](), Meter.end
+
+    def noted(meter: Meter) -> None:
+        end(meter)
+        ends.append(meter)
+
+    def act(state: MessagesState) -> dict[str, Any]:
+        assert decided.wait(PATIENCE_S)
+        raise RuntimeError("the agent broke")
+
+    monkeypatch.setattr(Meter, "end", noted)
+    agent, journal = StateGraph(MessagesState), StoreJournal(InMemoryStore(), settle_s=0)
+    agent.add_node("act", act)
+    agent.add_edge(START, "act")
+    graph = create_speceyes(agent, speculator=speculator(ACCEPTED), hedge=True, journal=journal)
+    assert graph.compile().invoke(asked(image))["decision"]["route"] == "bypass"
+    decided.set()
+    # once at its own end, once at that of its thread
+    until(lambda: len(ends) == 2)
+    assert graph.traffic.drain(PATIENCE_S)
+    assert [(record["route"], record["error"]) for _, record in journal.read()] == [("bypass", None)]
+
+
+def test_the_failure_of_an_agent_whose_question_falls_back_is_on_record(image: str) -> None:
+    journal = StoreJournal(InMemoryStore(), settle_s=0)
+    graph = create_speceyes(Agent(fail=True).graph, speculator=speculator(REJECTED), hedge=True, journal=journal)
+    with pytest.raises(RuntimeError, match="the agent broke"):
+        graph.compile().invoke(asked(image))
+    assert graph.traffic.drain(PATIENCE_S)
+    (record,) = [record for _, record in journal.read()]
+    assert (record["route"], record["error"], record["agreed_by"]) == ("fallback", "RuntimeError", "undecided")
+    assert record["score"] is not None, "the front end had its say"
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resumes(
     image: str, late: bool, call: Any, monkeypatch: pytest.MonkeyPatch
@@ -400,6 +439,9 @@ async def test_an_interrupt_of_a_question_that_falls_back_surfaces_once_and_resu
     assert (decision["route"], decision["accepted"]) == ("fallback", False)
     assert decision["hedge"]["cancelled"] is decision["hedge"]["interrupted"] is True
     assert agent.steps == 2  # once beside the front end, once more in its own node
+    # each counted once: what was thrown away is no part of what the agent cost
+    assert decision["model_calls"] == 1
+    assert decision["tokens"]["agent"] == decision["hedge"]["tokens"] == {"input": 7, "output": 1}
     found = [s for s in graph.get_state_history(CONFIG) if s.tasks and any(t.interrupts for t in s.tasks)]
     assert len(found) == 1
 

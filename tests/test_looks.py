@@ -22,6 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.store.memory import InMemoryStore
 from langgraph.types import CachePolicy, Command, RetryPolicy, interrupt
 from PIL import Image
 from pydantic import Field
@@ -35,7 +36,7 @@ from langgraph_speceyes.images import intern_reference, parse_reference
 from langgraph_speceyes.looks import look_id, ocr, own_calls, resolve_looks, tiles
 from langgraph_speceyes.models.batcher import MicroBatcher
 from langgraph_speceyes.prompts import front_end_prompt
-from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal
+from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal, StoreJournal
 from langgraph_speceyes.traffic.records import returned_differs
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 from tests.waiting import PATIENCE_S
@@ -741,10 +742,10 @@ async def test_a_run_that_stops_between_two_phases_goes_on(image: str, before: s
     assert small.asked_at == [0, 1]
 
 
-@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize(("hedge", "order"), [(False, "judge_first"), (False, "auto"), (True, "judge_first")])
 @pytest.mark.parametrize(("before", "after"), [*product(range(4), repeat=2)])
 def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
-    image: str, before: int, after: int, hedge: bool
+    image: str, before: int, after: int, hedge: bool, order: str
 ) -> None:
     agent = StateGraph(MessagesState)
     agent.add_node("act", lambda state: {"messages": [AIMessage(f"from the agent: {interrupt('Really?')}")]})
@@ -752,13 +753,18 @@ def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
 
     def graph(looks: int) -> Any:
         gate = Gate(threshold=0.9, depths=(0.8,) * looks or None, calibration={})
-        options: Any = {"gate": gate, "looks": [look(1 + n) for n in range(looks)], "hedge": hedge}
+        options: Any = {"gate": gate, "looks": [look(1 + n) for n in range(looks)], "hedge": hedge, "order": order}
+        options["journal"] = journal
         return create_speceyes(agent, speculator=ByDepth(outcomes=["rejected"] * 4), **options).compile(saver)
 
     saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    journal = StoreJournal(InMemoryStore(), settle_s=0)
     graph(before).invoke(asked(image), config)
-    result = graph(after).invoke(Command(resume="yes"), config)
+    resumed = graph(after)
+    result = resumed.invoke(Command(resume="yes"), config)
     assert result["messages"][-1].text == "from the agent: yes"
+    assert resumed.traffic.drain(PATIENCE_S)
+    assert [record["route"] for _, record in journal.read()] == ["fallback"]
     if before and after:
         known = [0.9, *[0.8 if depth <= after else None for depth in range(1, before + 1)]]
         assert [one["threshold"] for one in result["decision"]["depths"]] == known

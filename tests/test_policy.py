@@ -171,6 +171,24 @@ def test_policies_within_each_other_all_count(tmp_path: Path) -> None:
     assert os.fspath(inner) not in map(os.fspath, first.restricted_by(ImagePolicy(roots=(other,))).roots or ())
 
 
+@pytest.mark.parametrize("field", ImagePolicy.model_fields)
+def test_of_every_limit_the_tighter_one_counts(field: str, tmp_path: Path) -> None:
+    others: dict[str, Any] = {
+        "formats": ("PNG",),
+        "remote_hosts": ("images.example.com",),
+        "roots": (tmp_path,),
+        "min_side": 5,
+        "allow_remote": False,
+        "allow_private_addresses": False,
+        "allow_stored": False,
+    }
+    loose = ImagePolicy(allow_remote=True, allow_private_addresses=True)
+    # what is not listed is a number, of which the smaller one is tighter
+    tight = loose.model_copy(update={field: others.get(field, 1)})
+    assert getattr(tight, field) != getattr(loose, field)
+    assert loose.restricted_by(tight) == tight.restricted_by(loose) == tight
+
+
 def test_too_many_images_are_the_agents() -> None:
     """A question of more images than the policy allows is looked at by nobody in front of the agent."""
     shown, text = question()

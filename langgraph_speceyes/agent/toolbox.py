@@ -185,8 +185,11 @@ def tool_schemas(
     Args:
         tools: As for ``create_visual_agent``.
         coordinates: What the numbers of a box count.
+
+    Raises:
+        ArgumentError: A tool or the coordinates are unknown.
     """
-    space = CoordinateSpace(coordinates)
+    space = resolve_coordinates(coordinates)
     return [tool.schema(space) for tool in resolve_tools(tools).values()]
 
 

@@ -13,8 +13,15 @@ from pydantic import ConfigDict, create_model
 
 from langgraph_speceyes.agent.ocr import Reader, TextReader
 from langgraph_speceyes.agent.question import images_to_look_at
-from langgraph_speceyes.agent.toolbox import DEFAULT_TOOLS, check_reader, resolve_coordinates, resolve_tools
-from langgraph_speceyes.agent.tools import Observation, ToolSpec
+from langgraph_speceyes.agent.toolbox import (
+    CODE,
+    DEFAULT_TOOLS,
+    CodeRunner,
+    check_reader,
+    resolve_coordinates,
+    resolve_tools,
+)
+from langgraph_speceyes.agent.tools import TOOLS, Observation, ToolSpec
 from langgraph_speceyes.agent.view import View, least_side_of
 from langgraph_speceyes.errors import ArgumentError, InputError, ToolInputError
 from langgraph_speceyes.images import (
@@ -58,16 +65,16 @@ def visual_tools(
         that it may correct, an image that cannot be opened or one that is no longer in the conversation.
 
     Raises:
-        ArgumentError: A tool is unknown, or `resized` coordinates have no rule.
+        ArgumentError: A tool is unknown or none of these, such as `"code"` (see
+            :func:`~langgraph_speceyes.agent.sandbox.code_tool`); or `resized` coordinates have no rule.
         MissingExtraError: OCR is wanted and not installed.
     """
     space = resolve_coordinates(coordinates)
     rule = as_rule(resize)
     if space is CoordinateSpace.RESIZED and rule is None:
         raise ArgumentError("resize", "the rule of the model's processor, for coordinates 'resized'", None)
-    found, reads = resolve_tools(tools), reader or Reader()
-    check_reader(found, reads)
-    specs = [spec for spec in found.values() if isinstance(spec, ToolSpec)]
+    specs, reads = _resolve_specs(tools), reader or Reader()
+    check_reader({spec.name: spec for spec in specs}, reads)
 
     def view(runtime: ToolRuntime) -> View:
         images = images_to_look_at(messages_of(runtime.state), runtime.config)
@@ -78,6 +85,21 @@ def visual_tools(
         )
 
     return [_tool(spec, space, view) for spec in specs]
+
+
+def _resolve_specs(tools: Sequence[str | ToolSpec]) -> list[ToolSpec]:
+    """The pure tools that a caller names.
+
+    Raises:
+        ArgumentError: One is unknown, or a tool of another kind.
+    """
+    if isinstance(tools, Sequence):
+        # before they are made: code would start a sandbox
+        for one in tools:
+            if one == CODE or isinstance(one, BaseTool | CodeRunner):
+                expected = f"{', '.join(TOOLS)} or a ToolSpec (code: code_tool(); others go to the agent as they are)"
+                raise ArgumentError("tools", expected, repr(one) if isinstance(one, str) else type(one).__name__)
+    return [spec for spec in resolve_tools(tools).values() if isinstance(spec, ToolSpec)]
 
 
 def messages_of(state: Any) -> list[BaseMessage]:

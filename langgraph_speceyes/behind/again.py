@@ -22,6 +22,7 @@ from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
 from langgraph_speceyes.errors import AgentError
+from langgraph_speceyes.images import off_loop
 from langgraph_speceyes.state import Mode
 
 RUNTIME = "__pregel_runtime"
@@ -85,7 +86,9 @@ class AgentAgain:
     async def arun(self, state: Mapping[str, Any], config: RunnableConfig) -> tuple[Mapping[str, Any], Any]:
         """Run the agent; see :meth:`run`."""
         async with self.slots.ahold() if self.slots else nullcontext():
-            return self.read(state, await self.agent.ainvoke(self.agent.given_of(state, config).input, config))
+            # images are read off the event loop
+            given = await off_loop(self.agent.given_of, state, config)
+            return self.read(state, await self.agent.ainvoke(given.input, config))
 
     def read(self, state: Mapping[str, Any], result: Result) -> tuple[Mapping[str, Any], Any]:
         """What a run returned, and the message among it that is its answer; see :meth:`run`."""

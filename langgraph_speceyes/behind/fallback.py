@@ -23,7 +23,7 @@ from langgraph_speceyes.behind.pinned import with_images
 from langgraph_speceyes.behind.result import Result
 from langgraph_speceyes.behind.schema import MESSAGES
 from langgraph_speceyes.behind.slots import Slots
-from langgraph_speceyes.behind.waiting import atold_beside, told_beside
+from langgraph_speceyes.behind.waiting import aresume_update, resume_update
 from langgraph_speceyes.contained import contained
 from langgraph_speceyes.decision import decide, signed
 from langgraph_speceyes.front.settled import Settled
@@ -94,13 +94,13 @@ class Fallback:
         return SubgraphNode(self._run, self._arun, self.agent.runnable, trace_images=trace_images)
 
     def _run(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        meter = self._meter(state)
-        ran = self.run(state, meter.config(config), meter)
+        with self.failure_reported(state), self._metered(state) as meter:
+            ran = self.run(state, meter.config(config), meter)
         return self._settled(state, config, ran)
 
     async def _arun(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
-        meter = self._meter(state)
-        ran = await self.arun(state, meter.config(config), meter)
+        with self.failure_reported(state), self._metered(state) as meter:
+            ran = await self.arun(state, meter.config(config), meter)
         return self._settled(state, config, ran)
 
     def run(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
@@ -118,9 +118,9 @@ class Fallback:
         with self.slots.hold(meter.stopped) if self.slots else nullcontext():
             waited = time.perf_counter() - asked
             given = self.agent.given_of(state, config)
-            told = told_beside(self.agent, config)
-            with self._at_work(state, config, meter):
-                result = self.agent.invoke(told or given.input, self._pinned(state, config))
+            update = resume_update(self.agent, config)
+            with _at_work(config, meter):
+                result = self.agent.invoke(update or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
 
     async def arun(self, state: SpecEyesState, config: RunnableConfig, meter: Meter) -> Ran:
@@ -130,10 +130,25 @@ class Fallback:
             waited = time.perf_counter() - asked
             # images are read off the event loop
             given = await off_loop(self.agent.given_of, state, config)
-            told = await atold_beside(self.agent, config)
-            with self._at_work(state, config, meter):
-                result = await self.agent.ainvoke(told or given.input, self._pinned(state, config))
+            update = await aresume_update(self.agent, config)
+            with _at_work(config, meter):
+                result = await self.agent.ainvoke(update or given.input, self._pinned(state, config))
         return Ran(result, given.messages, meter.cost(), waited if self.slots else None)
+
+    @contextmanager
+    def failure_reported(self, state: Any) -> Iterator[None]:
+        """Tell whoever records questions of an error of the agent's, which goes on.
+
+        Args:
+            state: The graph's state, with what the front end has found.
+        """
+        try:
+            yield
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            self.settled.failed(state, decide(state, self.gate, "fallback"), error)
+            raise
 
     def update(self, state: SpecEyesState, ran: Ran) -> dict[str, Any]:
         """What a run of the agent does to the state around it."""
@@ -185,27 +200,15 @@ class Fallback:
             messages = [*before, *last_answer(new)]
         return [signed(m, decision) if m is sign and isinstance(m, BaseMessage) else m for m in messages]
 
-    def _meter(self, state: Any) -> Meter:
-        return Meter(self._paused.resume(query_id(state)))
-
     @contextmanager
-    def _at_work(self, state: Any, config: RunnableConfig, meter: Meter) -> Iterator[None]:
-        """Count the agent's time, remember what it had cost where it stops for a person, hand its commands up."""
-        meter.begin()
+    def _metered(self, state: Any) -> Iterator[Meter]:
+        """Count what a run costs, from what it had cost when it stopped for a person; where it stops, remember that."""
+        meter = Meter(self._paused.resume(query_id(state)))
         try:
-            with handed_up(config), contained():
-                yield
+            yield meter
         except GraphInterrupt:
-            meter.end()
             self._paused.pause(query_id(state), meter.cost())
             raise
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            self.settled.failed(state, decide(state, self.gate, "fallback"), error)
-            raise
-        finally:
-            meter.end()
 
     def _pinned(self, state: Any, config: RunnableConfig) -> RunnableConfig:
         """The config that names the query, and the question's images: an agent's own messages may hide or remove it."""
@@ -213,6 +216,17 @@ class Fallback:
         if self.agent.remote:
             return config
         return with_images(marked(config, query_id(state)), self.adapter, state)
+
+
+@contextmanager
+def _at_work(config: RunnableConfig, meter: Meter) -> Iterator[None]:
+    """Count an agent's time, hand its commands up."""
+    meter.begin()
+    try:
+        with handed_up(config), contained():
+            yield
+    finally:
+        meter.end()
 
 
 def tool_calls(messages: Sequence[Any], steps: object = None) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ class Collected:
 
     def __init__(self, keys: frozenset[str], given: object = None) -> None:
         self._keys = keys
-        self._values = {key: value for key, value in _begun(given).items() if key in keys}
+        self._values = {key: value for key, value in _initial_values(given).items() if key in keys}
         self._written: set[str] = set()
         self._stopped = False
 
@@ -62,7 +62,7 @@ class Collected:
         return Result(self._values, frozenset(self._written), self._stopped)
 
 
-def _begun(given: object) -> dict[str, Any]:
+def _initial_values(given: object) -> dict[str, Any]:
     """The values that a run begins with, one by one or through its first node; none where it goes on."""
     if not isinstance(given, Mapping):
         return {}

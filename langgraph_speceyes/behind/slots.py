@@ -20,9 +20,10 @@ def resolve_slots(value: int | Slots | None) -> Slots | None:
     """
     if value is None or isinstance(value, Slots):
         return value
-    if type(value) is not int or value < 1:
-        raise ArgumentError("max_concurrent_agents", "a whole number of at least 1, or Slots", repr(value))
-    return Slots(value)
+    try:
+        return Slots(value)
+    except ArgumentError as error:
+        raise ArgumentError("max_concurrent_agents", f"{error.expected}, or Slots", error.found) from None
 
 
 class Slots:
@@ -35,12 +36,12 @@ class Slots:
         limit: Most holders at once.
 
     Raises:
-        ArgumentError: `limit` is below 1.
+        ArgumentError: `limit` is no whole number of at least 1.
     """
 
     def __init__(self, limit: int) -> None:
-        if limit < 1:
-            raise ArgumentError("limit", "at least 1", limit)
+        if type(limit) is not int or limit < 1:
+            raise ArgumentError("limit", "a whole number of at least 1", repr(limit))
         self.limit = limit
         self.peak = 0
         """Most holders there ever were at once."""

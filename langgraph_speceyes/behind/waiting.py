@@ -15,9 +15,10 @@ from langgraph_speceyes.behind.abandoned import CHECKPOINTER
 from langgraph_speceyes.behind.agent import Agent
 from langgraph_speceyes.behind.caller import call_of
 from langgraph_speceyes.behind.schema import MESSAGES
+from langgraph_speceyes.images import off_loop
 
 
-def told_beside(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
+def resume_update(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
     """What an agent that waits is told beside the answer; None where it does not wait, or is told nothing.
 
     Args:
@@ -29,9 +30,12 @@ def told_beside(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
     return Command(update=update) if waits else None
 
 
-async def atold_beside(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
-    """What an agent that waits is told beside the answer; see :func:`told_beside`."""
-    update = _update(agent, config)
+async def aresume_update(agent: Agent, config: RunnableConfig) -> Command[Any] | None:
+    """What an agent that waits is told beside the answer; see :func:`resume_update`."""
+    if not call_of(config).update:
+        return None
+    # images are read off the event loop
+    update = await off_loop(_update, agent, config)
     waits = update and agent.local is not None and (await agent.local.aget_state(_place(config))).next
     return Command(update=update) if waits else None
 

@@ -53,7 +53,8 @@ class CallCache:
     @property
     def open(self) -> BaseCache[Any] | None:
         """Where answers are kept now; None for nowhere."""
-        return self.cache or GRAPH_CACHE.get()
+        # one that has a length is not true while it is empty
+        return GRAPH_CACHE.get() if self.cache is None else self.cache
 
     def key(self, messages: Sequence[BaseMessage]) -> FullKey:
         """The key of a prompt. Its images are read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,7 @@ from langgraph_speceyes.front.speculate import Speculate
 from langgraph_speceyes.front.structured import AnswerForm
 from langgraph_speceyes.looks import Look, look_id, resolve_looks
 from langgraph_speceyes.models.endpoint import model_name
-from langgraph_speceyes.models.given import chat_models, resolve_model
+from langgraph_speceyes.models.given import Model, chat_models, resolve_model
 from langgraph_speceyes.models.overview import pixels_for
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.options import OpensItself, Options
@@ -53,6 +53,9 @@ from langgraph_speceyes.tracing import RunNotes, trace_policy
 
 JUDGE_CANDIDATES = 20
 """Candidates the judge is asked for at its one token: what vLLM and hosted APIs give without being reconfigured."""
+
+CALL_NAMES = {"judge": "judge model", "speculator": "speculator"}
+"""Names of the models' runs in traces, by argument."""
 
 _AT_ONCE = DepthChoice(left_out=[0], explored=False, questions=0, seconds={}, alpha={}, behind={})
 
@@ -93,59 +96,27 @@ class FrontEnd:
         self.first_look = options.first_look or self.gate.first_look
         self.gate.check_looks([look_id(look) for look in self.looks], self.first_look, judged=options.judge is not None)
         self.adapter = adapter = adapter or StateAdapter()
-        prompts, policy = options.prompts or Prompts(), options.policy
-        speculator, judge = options.speculator, options.judge
-        again: Any = {"retries": options.retries, "cache_policy": options.cache_policy, "cache": options.cache}
-        small = resolve_model("speculator", speculator)
-        self.small = ModelCall(
-            small,
-            name="speculator",
-            max_tokens=options.max_answer_tokens,
-            top_logprobs=self.gate.k,
-            policy=policy,
-            most_pixels=pixels_for(options.front_pixels, "speculator", chat_models(small)),
-            timeout_s=options.timeout_s,
-            **again,
-        )
+        self.prompts = options.prompts or Prompts()
+        self.small = self._call("speculator", options.speculator, options.max_answer_tokens, self.gate.k)
         if (vocabulary := self.small.vocabulary) is not None and self.gate.k > vocabulary:
             raise ArgumentError("gate", f"K of at most {vocabulary}, the speculator's vocabulary", f"K = {self.gate.k}")
-        self.large: ModelCall | None = None
-        if judge is not None:
-            large = resolve_model("judge", judge)
-            begins, tools = _front(prompts, chat_models(large)[0], agent)
-            self.large = ModelCall(
-                large,
-                name="judge model",
-                max_tokens=1,
-                top_logprobs=JUDGE_CANDIDATES,
-                policy=policy,
-                most_pixels=pixels_for(options.front_pixels, "judge", chat_models(large)),
-                timeout_s=options.timeout_s,
-                tools=tools,
-                **again,
-            )
-            at = options.judge_threshold if options.judge_threshold is not None else self.gate.judge_threshold
-            self.judge = Judge(self.large, prompts, begins, adapter, 0.5 if at is None else at, strict=options.strict)
-        elif options.judge_threshold is not None:
-            raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
+        self.judge = self._judge()
+        self.large = self.judge.call if self.judge else None
         check_use(self.gate, self.small, self.large, agent)
-        self.judge_threshold = None if judge is None else self.judge.threshold
+        self.judge_threshold = self.judge.threshold if self.judge else None
         self.gate.check_settings(
             judge_threshold=self.judge_threshold,
-            prompts=prompts.digest,
+            prompts=self.prompts.digest,
             max_answer_tokens=options.max_answer_tokens,
             front_pixels=self.small.pixels_sent,
         )
         warn_if_uncalibrated(self.gate, stacklevel=3)  # at the line that calls create_speceyes or SpecEyesMiddleware
-        at_once = self.first_look == "always"
-        calls = {} if at_once else {"speculate": self.small} | ({"judge": self.large} if self.large else {})
+        calls = {} if self.first_look == "always" else {"speculate": self.small}
+        if self.large is not None and self.first_look != "always":
+            calls["judge"] = self.large
         later = {at_depth("speculate", depth): self.small for depth in self._depths}
         self.scope, self.depth_chooser = CallScope(calls, later), self._depth_chooser(order)
-        if judge is None:
-            order = WATCHING_ALONE if order == WATCHING else "no_judge"
-        order = order or options.order
-        if at_once and order == "auto":
-            order = "judge_first"  # of follow-ups; there is nothing to choose
+        order = self._order(order)
         self.orders = CHOSEN if order == "auto" else (order,)
         self.chooser = OrderChooser(keep_judge=self.gate.judge_threshold is not None) if order == "auto" else None
         firsts = set.intersection(*(set(TABLES[one]["intake", "look"]) for one in self.orders)) & set(calls)
@@ -153,29 +124,77 @@ class FrontEnd:
             self.scope,
             adapter,
             options.follow_ups,
-            judge is not None,
-            policy,
+            self.judge is not None,
+            options.policy,
             RunReader(options.mode, self.gate, self.judge_threshold, options.audit),
-            self.chooser or (order if judge is not None else None),
+            self.chooser or (order if self.judge else None),
             [calls[name] for name in sorted(firsts)] or list(calls.values()) or [self.small],
             [self.small, *([self.large] if self.large else [])],
             strict=options.strict or opens_images,
             given_up=given_up,
             looks=bool(self.looks),
-            depths=self.depth_chooser or (_AT_ONCE if at_once else None),
+            depths=self.depth_chooser or (_AT_ONCE if self.first_look == "always" else None),
         )
         learners = [one for one in (self.chooser, self.depth_chooser) if one is not None]
         self.settled = Settled(learners, costs=Costs(options.prices))
-        self.speculate = Speculate(self.small, prompts, adapter, self.gate, strict=options.strict)
+        self.speculate = Speculate(self.small, self.prompts, adapter, self.gate, strict=options.strict)
         self.form = AnswerForm(options.response_format) if options.response_format else form or AnswerForm()
         self.compare = GatePhase(self.gate, strict=options.strict, form=self.form)
         self.deeper: dict[str, Any] = {}
         """The phases of the depths from 1 on, by node."""
         for depth, look in zip(self._depths, self.looks, strict=True):
-            self.deeper |= self._deeper(depth, look, prompts)
+            self.deeper |= self._deeper(depth, look)
         self.bypass = Bypass(self.gate, adapter, self.small.model_id, self.settled, stale, self.form, author_of(agent))
         models = {"judge": self.large.model_id if self.large else None, "speculator": self.small.model_id}
         self.notes = RunNotes(self.gate.score, models)
+
+    def _call(
+        self, argument: str, model: Model, max_tokens: int, top_logprobs: int, tools: Sequence[dict[str, Any]] = ()
+    ) -> ModelCall:
+        """A model as the phases call it, within the caller's limits.
+
+        Args:
+            argument: Name of the argument that it was given as.
+            model: The model.
+            max_tokens: Most tokens of an answer.
+            top_logprobs: Candidates to ask for, for each token.
+            tools: Tools that it is shown.
+        """
+        options, resolved = self.options, resolve_model(argument, model)
+        return ModelCall(
+            resolved,
+            name=CALL_NAMES[argument],
+            max_tokens=max_tokens,
+            top_logprobs=top_logprobs,
+            policy=options.policy,
+            most_pixels=pixels_for(options.front_pixels, argument, chat_models(resolved)),
+            timeout_s=options.timeout_s,
+            tools=tools,
+            retries=options.retries,
+            cache_policy=options.cache_policy,
+            cache=options.cache,
+        )
+
+    def _judge(self) -> Judge | None:
+        """The judge, if the caller has given one."""
+        options = self.options
+        if options.judge is None:
+            if options.judge_threshold is not None:
+                raise ArgumentError("judge_threshold", "a judge beside it", "judge=None")
+            return None
+        large = resolve_model("judge", options.judge)
+        begins, tools = _front(self.prompts, chat_models(large)[0], self.agent)
+        call = self._call("judge", large, 1, JUDGE_CANDIDATES, tools)
+        at = options.judge_threshold if options.judge_threshold is not None else self.gate.judge_threshold
+        return Judge(call, self.prompts, begins, self.adapter, 0.5 if at is None else at, strict=options.strict)
+
+    def _order(self, wanted: str | None) -> str:
+        """A key of the tables, or ``"auto"``."""
+        if self.judge is None:
+            return WATCHING_ALONE if wanted == WATCHING else "no_judge"
+        order = wanted or self.options.order
+        # where a question comes to the first look at once, the judge is asked about follow-ups: nothing to choose
+        return "judge_first" if order == "auto" and self.first_look == "always" else order
 
     @property
     def _depths(self) -> range:
@@ -197,7 +216,7 @@ class FrontEnd:
             return [(0,)]
         return ways_to_leave(len(self.looks), self.depth_chooser.free) if self.depth_chooser else [()]
 
-    def _deeper(self, depth: int, look: Look, prompts: Prompts) -> dict[str, Any]:
+    def _deeper(self, depth: int, look: Look) -> dict[str, Any]:
         options, strict = self.options, self.options.strict
         looking = Looking(
             look,
@@ -209,7 +228,7 @@ class FrontEnd:
             timeout_s=options.timeout_s,
             strict=strict,
         )
-        speculate = Speculate(self.small, prompts, self.adapter, self.gate, strict=strict, depth=depth)
+        speculate = Speculate(self.small, self.prompts, self.adapter, self.gate, strict=strict, depth=depth)
         gate = GatePhase(self.gate, strict=strict, form=self.form, depth=depth)
         return {at_depth(name, depth): one for name, one in zip(DEEPER, (looking, speculate, gate), strict=True)}
 
@@ -234,8 +253,8 @@ class FrontEnd:
             self.add(graph, "speculate", self.speculate, speceyes_model=self.small.model_id)
             self.add(graph, "gate", self.compare, speceyes_threshold=self.gate.threshold)
             graph.add_edge("speculate", "gate")
-        if self.large is not None:
-            self.add(graph, "judge", self.judge, speceyes_model=self.large.model_id)
+        if self.judge is not None:
+            self.add(graph, "judge", self.judge, speceyes_model=self.judge.call.model_id)
         for depth in self._depths:
             look, speculate, gate = (at_depth(name, depth) for name in DEEPER)
             self.add(graph, look, self.deeper[look], speceyes_depth=depth)

@@ -13,7 +13,7 @@ from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ImageError, describe_error
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.depth_choice import DepthChooser
-from langgraph_speceyes.front.order import OrderChooser
+from langgraph_speceyes.front.order import OrderChooser, fixed_order
 from langgraph_speceyes.front.scope import CallScope
 from langgraph_speceyes.front.settings import RunReader
 from langgraph_speceyes.images import ImagePolicy, ImageRef, check_count, check_header, check_image, off_loop
@@ -96,14 +96,8 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = self._check(full, settings)
-        return self._noticed(
-            full,
-            {
-                **update,
-                **self._depths(state),
-                **self._update(key, began, time.perf_counter() - clock, settings, *found),
-            },
-        )
+        query = self._update(key, began, time.perf_counter() - clock, settings, *found)
+        return self._noticed(full, {**update, **self._depths(state), **query})
 
     async def acall(self, state: SpecEyesState) -> dict[str, Any]:
         """Check one query; images are decoded off the event loop. See :meth:`__call__`."""
@@ -113,14 +107,8 @@ class Intake:
         key = self._announced(settings)
         with self.scope.left_on_failure(key):
             found = await off_loop(self._check, full, settings)
-        return self._noticed(
-            full,
-            {
-                **update,
-                **self._depths(state),
-                **self._update(key, began, time.perf_counter() - clock, settings, *found),
-            },
-        )
+        query = self._update(key, began, time.perf_counter() - clock, settings, *found)
+        return self._noticed(full, {**update, **self._depths(state), **query})
 
     def _depths(self, state: SpecEyesState) -> dict[str, Any]:
         """The record of the depths at its beginning; without looks, none, nor one that a graph with looks has left."""
@@ -236,8 +224,4 @@ class Intake:
     def _order(self, *, must_judge: bool) -> OrderChoice | None:
         if isinstance(self.order, OrderChooser):
             return self.order.choose(must_judge=must_judge)
-        if self.order is None:
-            return None
-        return OrderChoice(
-            order=self.order, explored=False, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=None
-        )
+        return None if self.order is None else fixed_order(self.order)

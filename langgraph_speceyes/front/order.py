@@ -28,6 +28,15 @@ OVERRULED, CONFIDENCE = 0.01, 0.95
 """The judge is left out only where it would overrule at most this share of the queries, so surely."""
 
 
+def fixed_order(order: str) -> OrderChoice:
+    """An order that nothing was measured for.
+
+    Args:
+        order: A key of the tables in :mod:`~langgraph_speceyes.front.route`.
+    """
+    return OrderChoice(order=order, explored=False, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=None)
+
+
 class Estimate(NamedTuple):
     """A mean and its standard error."""
 

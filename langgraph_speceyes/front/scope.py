@@ -26,17 +26,23 @@ class CallScope:
 
     def enter(self, query: str) -> None:
         """Announce all calls of a query, until it leaves or the run of the graph around it ends."""
-        run = _RUN.get()
-        if run is not None and not run.add(self, query):
-            return
-        for phase, call in self.calls.items():
-            call.expect(call_key(phase, query))
+        self._announce(self.calls, query)
 
     def announce(self, phase: str, query: str) -> None:
         """Announce a call that has become certain."""
+        self._announce({phase: self.later[phase]}, query)
+
+    def _announce(self, calls: Mapping[str, ModelCall], query: str) -> None:
         run = _RUN.get()
-        if run is None or run.add(self, query):
-            self.later[phase].expect(call_key(phase, query))
+        if run is not None:
+            run.add(self, query)
+            if run.ended:
+                return
+        for phase, call in calls.items():
+            call.expect(call_key(phase, query))
+        if run is not None and run.ended:
+            # since the first look: a node may outlast its run by a moment
+            self.leave(query)
 
     def leave(self, query: str, keep: Collection[str] = ()) -> None:
         """Take the announcements back that no call has followed.
@@ -80,13 +86,14 @@ class RunScope:
     def __init__(self, cache: BaseCache[Any] | None = None) -> None:
         self._cache = cache
         self._queries: list[tuple[CallScope, str]] = []
-        self._ended = False
+        self.ended = False
+        """Whether nobody goes on with it."""
 
     def __enter__(self) -> RunScope:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended = True
+        self.ended = True
         for scope, query in self._queries:
             scope.leave(query)
 
@@ -94,14 +101,9 @@ class RunScope:
         """Let what begins in a block belong to the run. A generator must not hold it while its caller goes on."""
         return UnderWay(self, self._cache)
 
-    def add(self, scope: CallScope, query: str) -> bool:
-        """Note a query.
-
-        Returns:
-            Whether the run goes on; a node may outlast it by a moment.
-        """
+    def add(self, scope: CallScope, query: str) -> None:
+        """Note a query whose announcements are to be taken back at the end."""
         self._queries.append((scope, query))
-        return not self._ended
 
 
 class UnderWay:

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel.protocol import StreamProtocol
 from langgraph.runtime import Runtime
 
-INTERRUPT = "__interrupt__"
+from langgraph_speceyes.behind.result import INTERRUPT
 
 
 class HeldStream:

@@ -72,7 +72,9 @@ class Race:
                 if not hedge["interrupted"]:
                     held.release()
                 try:
-                    ran = agent.result()
+                    # that of an agent that was cancelled is nobody's
+                    with self.fallback.failure_reported({**state, **run.values}):
+                        ran = agent.result()
                 except GraphInterrupt:
                     hedge = meter.hedge(cancelled=True, interrupted=True)
         finally:
@@ -96,7 +98,8 @@ class Race:
                 if not hedge["interrupted"]:
                     held.release()
                 try:
-                    ran = await agent
+                    with self.fallback.failure_reported({**state, **run.values}):
+                        ran = await agent
                 except GraphInterrupt:
                     hedge = meter.hedge(cancelled=True, interrupted=True)
         finally:

@@ -7,8 +7,6 @@ import re
 import socket
 from collections.abc import Sequence
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 # what begins like a number is a number to some resolvers: 0x7f.1, 017700000001, 2130706433
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _HOST = re.compile(r"\.?[a-z0-9_\-]+(\.[a-z0-9_\-]+)*|[0-9a-f:.]+")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -148,6 +148,26 @@ def readable_images(messages: Iterable[object]) -> list[ImageRef]:
             if ref is not None:
                 refs.append(ref)
     return refs
+
+
+def map_blocks(message: BaseMessage, change: Callable[[Any], Any]) -> BaseMessage:
+    """Return a message with its content's blocks changed.
+
+    Args:
+        message: A message, which is not changed; an agent's state or a foreign checkpoint may hold other things, which
+            are returned as they are.
+        change: Returns what is to stand in a block's place; a block is anything that stands in a list.
+
+    Returns:
+        The same object where every block is the same one.
+    """
+    blocks = getattr(message, "content", None)
+    if not isinstance(blocks, list):
+        return message
+    content = [change(block) for block in blocks]
+    if all(new is old for new, old in zip(content, blocks, strict=True)):
+        return message
+    return message.model_copy(update={"content": content})
 
 
 def block_of(ref: ImageRef) -> dict[str, Any]:

@@ -67,11 +67,13 @@ def restore_checkpoints(
         What became of each thread. One whose images are not all there is left as it is, and says so.
 
     Raises:
-        ArgumentError: The checkpointer has another serializer, such as an encrypting one.
+        ArgumentError: The checkpointer has another serializer, such as an encrypting one; or `threads` is one text.
         CheckpointError: A thread does not exist, or its checkpoints cannot be read or written.
     """
     if type(saver.serde) is not JsonPlusSerializer:
         raise ArgumentError("saver", "a checkpointer with LangGraph's JsonPlusSerializer", type(saver.serde).__name__)
+    if isinstance(threads, str):
+        raise ArgumentError("threads", "a list of ids of threads, or None for all", repr(threads))
     raw = copy.copy(saver)
     raw.serde = _Verbatim()
     images = _Images(store, policy)

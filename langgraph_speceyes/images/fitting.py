@@ -33,6 +33,8 @@ _FLAT = 0.7
 _GAP = 3.0
 _HEAD = 96 * 1024
 """How many bytes of an image are read to find its size, unless they do not tell."""
+_TOLD_AT_THE_END = frozenset({"image/png", "image/webp"})
+"""Media types whose orientation may stand behind the pixels; the decoder of WebP opens nothing that is cut, either."""
 
 _KEPT: Latest[Fitted | None] = Latest(64)
 
@@ -136,7 +138,7 @@ def check_header(
     ref, policy = as_reference(image, argument), effective(policy)
     check_source(ref, policy, store, argument)
     head = _head(ref, policy, argument)
-    if head is None or plain(head) is None:
+    if head is None or _needs_the_rest(head) or plain(head) is None:
         head = read_source(ref.whole, policy, store, argument)
     return _size(ref, head, policy, argument)
 
@@ -155,6 +157,11 @@ def _head(ref: ImageRef, policy: ImagePolicy, argument: str) -> bytes | None:
     if ref.kind == "file":
         return read_source(ref.whole, policy, None, argument, most=_HEAD)
     return None
+
+
+def _needs_the_rest(head: bytes) -> bool:
+    """Whether what is behind the first bytes of an image may say how it is to be shown."""
+    return len(head) >= _HEAD and sniff_mime(head) in _TOLD_AT_THE_END
 
 
 def _size(ref: ImageRef, data: bytes, policy: ImagePolicy, argument: str) -> tuple[int, int]:

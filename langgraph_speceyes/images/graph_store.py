@@ -17,6 +17,21 @@ PART_BYTES = 768 * 1024
 _FORM = "an image store that can be used"
 
 
+def check_namespace(namespace: object) -> None:
+    """Refuse what is no namespace of a LangGraph store.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    given = namespace if isinstance(namespace, tuple) else ()
+    if not given or given[0] == "langgraph" or not all(map(_is_label, given)):
+        raise ArgumentError("namespace", "a tuple of texts without a period", repr(namespace))
+
+
+def _is_label(text: object) -> bool:
+    return isinstance(text, str) and bool(text) and "." not in text and "\x00" not in text
+
+
 class GraphImageStore:
     """Encoded images in a LangGraph store, as base64 text under their SHA-256.
 
@@ -30,7 +45,7 @@ class GraphImageStore:
         part_bytes: Most bytes of an image that one item holds.
 
     Raises:
-        ArgumentError: It is no such store, or the number is not above 0.
+        ArgumentError: It is no such store or namespace, or the number is not above 0.
     """
 
     def __init__(
@@ -40,6 +55,7 @@ class GraphImageStore:
             raise ArgumentError("store", "a LangGraph store with sync methods", type(store).__name__)
         if type(part_bytes) is not int or part_bytes < 1:
             raise ArgumentError("part_bytes", "a whole number of bytes, at least 1", repr(part_bytes))
+        check_namespace(namespace)
         self._store, self._namespace, self._part_bytes = store, namespace, part_bytes
 
     def __repr__(self) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
 from langgraph_speceyes.errors import ImageError, describe_error
-from langgraph_speceyes.images.block import field_of, find_payload, parse_block
+from langgraph_speceyes.images.block import field_of, find_payload, map_blocks, parse_block
 from langgraph_speceyes.images.conversation import Conversation
 from langgraph_speceyes.images.data_url import is_data_url
 from langgraph_speceyes.images.decode import is_turned
@@ -31,8 +31,6 @@ _SOURCE_KEYS = frozenset(
     {"type", "url", "path", "base64", "data", "mime_type", "source", "source_type", "image_url", "extras"}
 )
 _MIME = re.compile(r"[\w.+-]+/[\w.+-]+")
-
-Change = Callable[[Any], Any]
 
 
 def inline_images(
@@ -74,7 +72,7 @@ def inline_images(
     def inlined(block: Any) -> Any:
         return _inlined(block, shown, store, argument, most_pixels, check)
 
-    return [_map_blocks(message, inlined) for message in messages]
+    return [map_blocks(message, inlined) for message in messages]
 
 
 def inline_local_images(
@@ -100,7 +98,7 @@ def inline_local_images(
         may know, and images that are missing, damaged or refused by the policy.
     """
     shown = Conversation(among or messages, policy)
-    return [_map_blocks(message, lambda block: _inlined_if_local(block, shown, store)) for message in messages]
+    return [map_blocks(message, lambda block: _inlined_if_local(block, shown, store)) for message in messages]
 
 
 def inline_stored_images(
@@ -118,7 +116,7 @@ def inline_stored_images(
     Raises:
         ImageError: The store lacks an image, or a region of it cannot be cut out.
     """
-    return [_map_blocks(message, lambda block: _inlined_if_stored(block, policy, store)) for message in messages]
+    return [map_blocks(message, lambda block: _inlined_if_stored(block, policy, store)) for message in messages]
 
 
 def images_as_urls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
@@ -134,7 +132,7 @@ def images_as_urls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         A list in which ``{"type": "image"}`` with a ``url``, or with ``base64`` and ``mime_type``, has become
         ``{"type": "image_url"}``; blocks that say more about their image are the same objects.
     """
-    return [_map_blocks(message, _as_url) for message in messages]
+    return [map_blocks(message, _as_url) for message in messages]
 
 
 def _as_url(block: Any) -> Any:
@@ -149,16 +147,6 @@ def _as_url(block: Any) -> Any:
         if isinstance(payload, str) and isinstance(mime, str) and _MIME.fullmatch(mime) and not is_data_url(payload):
             return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{payload}"}}
     return block
-
-
-def _map_blocks(message: BaseMessage, change: Change) -> BaseMessage:
-    blocks = getattr(message, "content", None)  # an agent's state may hold other things than messages
-    if not isinstance(blocks, list):
-        return message
-    content = [change(block) for block in blocks]
-    if all(new is old for new, old in zip(content, blocks, strict=True)):
-        return message
-    return message.model_copy(update={"content": content})
 
 
 def _inlined(

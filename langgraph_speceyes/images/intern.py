@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from langgraph_speceyes.images.block import field_of, find_payload
+from langgraph_speceyes.images.block import field_of, find_payload, map_blocks
 from langgraph_speceyes.images.data_url import decode_base64, is_data_url, split_data_url
 from langgraph_speceyes.images.reference import ImageRef
 from langgraph_speceyes.images.region import FRAGMENT_START
@@ -131,12 +131,12 @@ def intern_messages(messages: Sequence[BaseMessage], find: Find, mark: str) -> l
     A block that has the channel's mark already is kept within a mark of its own, so that :func:`restore_messages` gives
     back what came, whatever it was, and acts on nothing that was not written here.
     """
-    return [_map_blocks(message, lambda block: _intern_block(block, find, mark)) for message in messages]
+    return [map_blocks(message, lambda block: _intern_block(block, find, mark)) for message in messages]
 
 
 def restore_messages(messages: Sequence[BaseMessage], make: Make, mark: str) -> list[BaseMessage]:
     """Put payloads from ``make`` back into the blocks that carry ``mark``."""
-    return [_map_blocks(message, lambda block: _restore_block(block, make, mark)) for message in messages]
+    return [map_blocks(message, lambda block: _restore_block(block, make, mark)) for message in messages]
 
 
 def intern_payload(payload: str | bytes, store: ImageStoreProtocol) -> Interned | None:
@@ -192,17 +192,9 @@ def _spelled(data: bytes, recipe: Mapping[str, str]) -> str:
     return recipe["head"] + base64.b64encode(data).decode("ascii") + recipe["suffix"]
 
 
-def _map_blocks(message: BaseMessage, change: Callable[[dict[Any, Any]], dict[Any, Any]]) -> BaseMessage:
-    blocks = getattr(message, "content", None)  # a foreign checkpoint may hold other things than messages
-    if not isinstance(blocks, list):
-        return message
-    content = [change(block) if isinstance(block, dict) else block for block in blocks]
-    if all(new is old for new, old in zip(content, blocks, strict=True)):
-        return message
-    return message.model_copy(update={"content": content})
-
-
-def _intern_block(block: dict[Any, Any], find: Find, mark: str) -> dict[Any, Any]:
+def _intern_block(block: Any, find: Find, mark: str) -> Any:
+    if not isinstance(block, dict):
+        return block
     extras = block.get("extras")
     if mark == CHANNEL_MARK and isinstance(extras, Mapping) and mark in extras:
         return {"type": "image", "extras": {mark: {_AS_IT_CAME: block}}}
@@ -223,7 +215,9 @@ def _intern_block(block: dict[Any, Any], find: Find, mark: str) -> dict[Any, Any
     return {"type": "image", "url": interned.url, "extras": extras}
 
 
-def _restore_block(block: dict[Any, Any], make: Make, mark: str) -> dict[Any, Any]:
+def _restore_block(block: Any, make: Make, mark: str) -> Any:
+    if not isinstance(block, dict):
+        return block
     extras = block.get("extras")
     kept = extras.get(mark) if isinstance(extras, Mapping) else None
     if not isinstance(kept, Mapping):

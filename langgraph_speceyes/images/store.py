@@ -184,10 +184,14 @@ def set_default_store(store: ImageStoreProtocol | None) -> None:
     Args:
         store: Where they go; ``None`` leaves messages alone, so that inline images stay in checkpoints and states.
             References made before are then still looked up in the folder.
+
+    Raises:
+        ArgumentError: It is no such store.
     """
     global _chosen
-    if store is not None and not isinstance(store, ImageStoreProtocol):
-        raise ArgumentError("store", "an image store with put, size and get, or None", type(store).__name__)
+    if store is not None and (isinstance(store, type) or not isinstance(store, ImageStoreProtocol)):
+        found = f"the class {store.__name__}" if isinstance(store, type) else type(store).__name__
+        raise ArgumentError("store", "an image store with put, size and get, or None", found)
     _chosen = store
 
 

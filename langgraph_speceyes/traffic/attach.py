@@ -10,7 +10,6 @@ from langgraph.store.memory import InMemoryStore
 from langgraph_speceyes.behind.again import AgentAgain
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.looks import look_id
-from langgraph_speceyes.prompts import Prompts
 from langgraph_speceyes.traffic.agreement import resolve_agree
 from langgraph_speceyes.traffic.journal import Journal
 from langgraph_speceyes.traffic.opened import open_journal
@@ -41,12 +40,11 @@ def attach(front: FrontEnd, keys: Collection[str], again: AgentAgain | None = No
     """
     options = front.options
     models = {"speculator": front.small.model_id, "judge": front.large.model_id if front.large else None}
-    prompts = options.prompts or Prompts()
     looks = [look_id(look) for look in front.looks]
     digest = gate_digest(
         front.gate,
         models,
-        prompts.digest,
+        front.prompts.digest,
         options.max_answer_tokens,
         looks,
         front.first_look,

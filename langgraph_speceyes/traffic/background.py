@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextvars
 import logging
+import math
 import os
 import queue
 import threading
@@ -26,6 +27,8 @@ BEHIND_S = 0.02
 """How long a job waits before it begins, so that the run it came from has brought its answer home."""
 EXIT_S = 10.0
 """How long the end of the process waits for jobs under way."""
+_LOOK_S = 0.1
+"""How often whoever waits for jobs looks for those whose event loop was closed."""
 
 _logger = logging.getLogger(__name__)
 _all: weakref.WeakSet[Background] = weakref.WeakSet()
@@ -62,7 +65,7 @@ class Background:
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._pending, self._threads, self._process = 0, 0, os.getpid()
         self._drains = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Job] = {}
         self._limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             weakref.WeakKeyDictionary()
         )
@@ -84,6 +87,7 @@ class Background:
         """
         if self._process != os.getpid():
             self._reset()
+        self._take_over()
         with self._changed:
             if self._pending >= self.waiting:
                 self.dropped += 1
@@ -95,8 +99,8 @@ class Background:
             return True
         # a context of its own: nothing of the run it came from hangs on to it
         task = loop.create_task(self._on_loop(job, loop), context=contextvars.Context())
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._over(done, job))
+        self._tasks[task] = job
+        task.add_done_callback(self._over)
         return True
 
     def drain(self, timeout_s: float | None = None) -> bool:
@@ -105,15 +109,23 @@ class Background:
         Returns:
             Whether none is left.
         """
-        with self._hurry(), self._changed:
-            return self._changed.wait_for(lambda: not self._pending, timeout_s)
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._hurry():
+            while True:
+                can_go_on = self._go_on()
+                with self._changed:
+                    left = max(0.0, until - time.monotonic())
+                    if self._changed.wait_for(lambda: not self._pending, min(_LOOK_S, left)):
+                        return True
+                if not can_go_on or time.monotonic() >= until:
+                    return False
 
     async def adrain(self, timeout_s: float | None = None) -> bool:
         """Wait until no job is left; see :meth:`drain`."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._hurry():
             while self._pending:
-                if until is not None and time.monotonic() >= until:
+                if not self._go_on() or (until is not None and time.monotonic() >= until):
                     return False
                 await asyncio.sleep(0.01)
         return True
@@ -132,11 +144,32 @@ class Background:
 
     def _on_thread(self, job: Job) -> None:
         self._jobs.put((time.monotonic() + BEHIND_S, job))
+        self._start()
+
+    def _start(self) -> bool:
+        """Have threads for the jobs that wait; whether there is one."""
         with self._lock:
             if self._threads >= min(self.workers, self._pending):
-                return
+                return True
             self._threads += 1
-        threading.Thread(target=self._work, name="speceyes-traffic", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="speceyes-traffic", daemon=True).start()
+        except RuntimeError:  # too many threads, or the interpreter ends; the next job tries again
+            with self._lock:
+                self._threads -= 1
+                return self._threads > 0
+        return True
+
+    def _go_on(self) -> bool:
+        """See that what waits will be done; false where no thread can be started for it."""
+        self._take_over()
+        return self._jobs.empty() or self._start()
+
+    def _take_over(self) -> None:
+        """Go on with the jobs whose event loop was closed without cancelling them."""
+        for task in list(self._tasks):
+            if task.get_loop().is_closed():
+                self._over(task)
 
     def _work(self) -> None:
         while True:
@@ -168,9 +201,10 @@ class Background:
             with contained():
                 await job.arun()
 
-    def _over(self, task: asyncio.Task[None], job: Job) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if (job := self._tasks.pop(task, None)) is None:
+            return  # taken over
+        if task.cancelled() or not task.done():
             # the loop ends, and with it a task that may not even have begun
             self._on_thread(job)
             return

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.images.graph_store import check_namespace
 from langgraph_speceyes.traffic.record import Record
 
 DIGITS = 16
@@ -95,9 +96,7 @@ class Layout:
     """
 
     def __init__(self, namespace: tuple[str, ...]) -> None:
-        labels = isinstance(namespace, tuple) and all(isinstance(label, str) for label in namespace)
-        if not labels or not namespace or namespace[0] == "langgraph" or any(_unfit(label) for label in namespace):
-            raise ArgumentError("namespace", "a tuple of texts without a period", repr(namespace))
+        check_namespace(namespace)
         self.namespace = namespace
 
     def get(self, room: str, key: str) -> GetOp:
@@ -130,10 +129,6 @@ class Layout:
     def records(self, chunk: str) -> SearchOp:
         """Find all records of a chunk."""
         return SearchOp((*self.namespace, "records", chunk), limit=EVERYTHING, refresh_ttl=False)
-
-
-def _unfit(label: str) -> bool:
-    return not label or "." in label or "\x00" in label
 
 
 def _put(namespace: tuple[str, ...], key: str, value: dict[str, Any] | None) -> PutOp:

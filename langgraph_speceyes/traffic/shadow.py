@@ -9,11 +9,11 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 
-from langgraph_speceyes.choices import OrderChoice
 from langgraph_speceyes.errors import InputError
 from langgraph_speceyes.front.alone import alone
 from langgraph_speceyes.front.end import FrontEnd
 from langgraph_speceyes.front.intake import WATCHED
+from langgraph_speceyes.front.order import fixed_order
 from langgraph_speceyes.front.route import WATCHING
 from langgraph_speceyes.images import off_loop
 from langgraph_speceyes.question import question_at, seen
@@ -79,13 +79,10 @@ class Shadow:
         if seen(messages[: query["seen"]["count"]]) != query["seen"]:
             raise InputError("messages", "the conversation as it was when the question was asked", "another one")
         asked = question_at(messages, query["turn"])
-        order = OrderChoice(
-            order=WATCHING, explored=False, queries=0, seconds={}, beta=None, alpha=None, agent_seconds=None
-        )
         watched = {
             **query,
             "reason": self.front.intake.unopened(asked),
-            "order": order if self.front.judge_threshold is not None else None,
+            "order": fixed_order(WATCHING) if self.front.judge is not None else None,
         }
         given = {**{key: state[key] for key in self.keys if key in state}, "speceyes_query": watched}
         return {**given, "speceyes_depths": []} if self.front.looks else given

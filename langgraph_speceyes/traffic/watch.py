@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from langgraph.runtime import get_runtime
@@ -53,6 +53,7 @@ class Traffic:
         shadow: The front end whose answers nobody waits for.
         again: The agent, for audits; None where it cannot be run again.
         opener: The gate that opens itself, if it does.
+        looks: What tells the front end's looks from others.
     """
 
     def __init__(
@@ -72,16 +73,23 @@ class Traffic:
         self.gate, self.journal, self._spare = gate, journal, spare
         self.adapter, self.answers, self.agree, self.shadow, self.again = adapter, answers, agree, shadow, again
         self.opener, self.looks, self.background = opener, looks, Background()
-        self._folding, self._folded, self._warned = False, 0.0, False
+        self._recorder: Recorder | None = None
+        self._folding: int | None = None
+        """The process that has a fold waiting: a forked one has none of its parent's jobs."""
+        self._folded, self._warned = 0.0, False
         self._shut = NOT_YET
         self._lock = threading.Lock()
 
-    @cached_property
+    @property
     def recorder(self) -> Recorder:
         """What writes records down, without keeping anybody waiting."""
-        if self.journal is None:
-            self.journal = self._spare()
-        return Recorder(self.journal)
+        # not a cached_property, which locks nothing from Python 3.12 on
+        with self._lock:
+            if self._recorder is None:
+                if self.journal is None:
+                    self.journal = self._spare()
+                self._recorder = Recorder(self.journal)
+            return self._recorder
 
     def standing(self) -> Standing:
         """What a gate that opens itself allows now."""
@@ -169,9 +177,9 @@ class Traffic:
         return await self.background.adrain(timeout_s) and await asyncio.to_thread(self._written, timeout_s)
 
     def _written(self, timeout_s: float | None) -> bool:
-        if "recorder" not in self.__dict__:
+        if self._recorder is None:
             return True
-        return self.recorder.flush(_LONG_S if timeout_s is None else timeout_s)
+        return self._recorder.flush(_LONG_S if timeout_s is None else timeout_s)
 
     def asked(self, state: Mapping[str, Any]) -> Asked | None:
         """The question of a state; None where it cannot be found."""
@@ -183,7 +191,7 @@ class Traffic:
     def fold(self) -> None:
         """Take what the journal has into the evidence of the gate, once all that was recorded is written."""
         with self._lock:
-            self._folding, self._folded = False, time.monotonic()
+            self._folding, self._folded = None, time.monotonic()
         self._written(FLUSH_S)
         self._refresh()
 
@@ -197,11 +205,11 @@ class Traffic:
 
     def _fold(self) -> None:
         with self._lock:
-            if self._folding:
+            if self._folding == os.getpid():
                 return
-            self._folding = True
+            self._folding = os.getpid()
         if not self.background.do(Fold(self), on_thread=True):
-            self._folding = False
+            self._folding = None
 
     def _refresh(self) -> None:
         if self.opener is None:

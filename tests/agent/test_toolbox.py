@@ -13,7 +13,7 @@ from langgraph.prebuilt import InjectedState
 from langgraph.types import Command, interrupt
 from PIL import Image
 
-from langgraph_speceyes.agent import DeepEyesProtocol, Observation, ToolSpec, create_visual_agent
+from langgraph_speceyes.agent import DeepEyesProtocol, Observation, ToolSpec, create_visual_agent, tool_schemas
 from langgraph_speceyes.agent.tools import OcrArguments
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import load_image
@@ -156,3 +156,8 @@ def test_names_the_graph_needs_are_refused(scripted: Any, name: str) -> None:
 def test_bad_tools_are_refused_when_the_agent_is_built(scripted: Any, tools: Any) -> None:
     with pytest.raises(ArgumentError, match=r"^tools: "):
         create_visual_agent(scripted("x"), tools=tools)
+
+
+def test_schemas_count_in_a_known_space() -> None:
+    with pytest.raises(ArgumentError, match=r"^coordinates: expected one of absolute, .*, found 'pixels'"):
+        tool_schemas(["crop"], "pixels")

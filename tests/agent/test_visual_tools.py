@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langgraph_speceyes.agent import PINNED_IMAGES, images_to_look_at, observation_message, visual_tools
+from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import block_of, parse_reference
 from tests.images.blocks import UNLOADABLE, UNREADABLE
 
@@ -161,3 +163,15 @@ def test_any_conversation_has_some_images_or_none(kinds: list[str]) -> None:
     found = images_to_look_at(made)
     assert bool(found) == ("image" in kinds)
     assert "tool.png" not in [ref.source for ref in found]
+
+
+@tool
+def count(what: str) -> str:
+    """Count things."""
+    return what
+
+
+@pytest.mark.parametrize(("tools", "found"), [(["crop", "code"], "'code'"), ([count], "StructuredTool")])
+def test_tools_that_are_none_of_these_are_refused(tools: Any, found: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"^tools: expected crop, zoom, ocr or .*, found {found}"):
+        visual_tools(tools)

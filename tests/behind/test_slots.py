@@ -3,11 +3,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langgraph_speceyes.behind.slots import Slots
+from langgraph_speceyes.behind.slots import Slots, resolve_slots
+from langgraph_speceyes.errors import ArgumentError
 from tests.waiting import PATIENCE_S, auntil
 
 
@@ -62,3 +65,12 @@ def test_threads_and_tasks_share_the_limit_first_come_first_served() -> None:
     asyncio.run(main())
     assert order == ["first", "thread", "task"]
     assert slots.peak == 1
+
+
+@pytest.mark.parametrize("limit", [0, 2.5, True, "4", None])
+def test_what_is_no_number_of_slots_is_named(limit: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"^limit: expected a whole number .*, found {limit!r}"):
+        Slots(limit)
+    if limit is not None:
+        with pytest.raises(ArgumentError, match=rf"^max_concurrent_agents: expected .*, found {limit!r}"):
+            resolve_slots(limit)

@@ -146,6 +146,12 @@ def test_what_is_not_known_is_none(asks: Any) -> None:
     assert graph(prices=None).invoke(asks(SURE))["decision"]["cost"] is None
 
 
+def test_an_agent_that_was_cancelled_before_it_called_a_model_cost_nothing() -> None:
+    hedge = {"cancelled": True, "tokens": {"input": 0, "output": 0}}
+    decision: Any = {"hedge": hedge, "error": "the front end was in trouble", "tokens": {}}
+    assert Costs(PRICES).priced(decision)["cost"] == {"spent": {"hedge": 0.0}, "total": 0.0, "agent_alone": None}
+
+
 def test_what_a_cache_answers_is_free(asks: Any) -> None:
     compiled = graph(cache_policy=CachePolicy(), cache=InMemoryCache())
     compiled.invoke(asks(SURE))

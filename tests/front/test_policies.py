@@ -231,6 +231,17 @@ async def test_a_cache_that_fails_is_as_good_as_none(asked: Any, caplog: pytest.
     assert "no cache" in caplog.text
 
 
+async def test_a_cache_that_counts_what_it_holds_is_one_while_it_is_empty(asked: Any) -> None:
+    class Sized(InMemoryCache[Any]):
+        def __len__(self) -> int:
+            return sum(map(len, self._cache.values()))
+
+    small, cache = speculator(), Sized()
+    graph = create_speceyes(Agent().graph, speculator=small, cache_policy=CachePolicy(), cache=cache).compile()
+    await both(graph, asked)
+    assert (len(small.calls), len(cache)) == (1, 1)
+
+
 def test_a_key_function_of_ones_own_and_a_time_to_live(asked: Any, tmp_path: Path) -> None:
     seen = []
 

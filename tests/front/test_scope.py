@@ -22,6 +22,7 @@ from pydantic import Field
 
 from langgraph_speceyes import SpecEyesMiddleware, create_speceyes, image_question
 from langgraph_speceyes.errors import PhaseError
+from langgraph_speceyes.front.scope import CallScope, RunScope
 from langgraph_speceyes.models.batcher import MicroBatcher
 from tests.scripted import Agent, Scripted, judge, speculator
 from tests.waiting import auntil, until
@@ -234,3 +235,23 @@ def test_what_a_compiled_bypass_is_lasts_in_a_copy(asked: Any) -> None:
 def _look(at: str) -> str:
     """Look."""
     return at
+
+
+@pytest.mark.parametrize("form", ["enter", "announce"])
+def test_a_run_that_ends_while_calls_are_announced_takes_them_back(form: str) -> None:
+    run, expected = RunScope(), set[str]()
+
+    class Call:
+        def expect(self, key: str) -> None:
+            # as from another thread, in the middle of it
+            run.__exit__()
+            expected.add(key)
+
+        def dismiss(self, key: str) -> None:
+            expected.discard(key)
+
+    calls: Any = {"speculate": Call()}
+    scope = CallScope(calls if form == "enter" else {}, calls)
+    with run.under_way():
+        scope.enter("1") if form == "enter" else scope.announce("speculate", "1")
+    assert expected == set()

@@ -220,6 +220,9 @@ def test_a_thread_whose_images_are_lost_is_left_as_it_is(saver: Any, folder: Pat
 def test_what_cannot_be_done_is_named(saver: Any) -> None:
     with pytest.raises(CheckpointError, match="no thread 'absent'"):
         restore_checkpoints(saver, ["absent"])
+    # its characters may be ids of threads
+    with pytest.raises(ArgumentError, match=r"^threads: expected a list of ids .*, found '17'"):
+        restore_checkpoints(saver, "17")
 
     class Cipher(CipherProtocol):
         def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:

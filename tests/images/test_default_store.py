@@ -140,7 +140,13 @@ def test_trouble_of_the_store_itself_has_one_error() -> None:
             use()
 
 
-@pytest.mark.parametrize("bad", [None, "store", {}])
+@pytest.mark.parametrize("namespace", [(), ("a.b",), ("",), ("langgraph",), "images", (1,)])
+def test_what_is_no_namespace(namespace: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^namespace: expected a tuple of texts"):
+        GraphImageStore(InMemoryStore(), namespace=namespace)
+
+
+@pytest.mark.parametrize("bad", [None, "store", {}, ImageStore])
 def test_what_is_no_graph_store(bad: Any) -> None:
     with pytest.raises(ArgumentError, match="store"):
         GraphImageStore(bad)

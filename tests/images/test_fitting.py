@@ -26,6 +26,7 @@ from langgraph_speceyes.images import (
     fitted_size,
     fitting,
     inline_images,
+    load_image,
 )
 from langgraph_speceyes.images.fitting import LEAST_SIDE
 from tests.images.pictures import encode, picture
@@ -177,6 +178,31 @@ def test_large_headers_are_read_all_the_same(tmp_path: Path, inline: bool) -> No
     url = "data:image/jpeg;base64," + base64.b64encode(data).decode()
     assert data.index(b"\xff\xc0") > fitting._HEAD
     assert check_header(url if inline else saved(tmp_path / "a.jpg", data)) == (40, 30)
+
+
+def turned(form: str) -> bytes:
+    """A large image of 300 x 200 pixels whose orientation, a quarter turn, stands behind its pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(picture(300, 200), form, exif=exif, lossless=True)
+    if form == "PNG":
+        # where ExifTool and others write it
+        begin = data.index(b"eXIf") - 4
+        end = begin + 12 + int.from_bytes(data[begin : begin + 4])
+        last = data.index(b"IEND") - 4
+        data = data[:begin] + data[end:last] + data[begin:end] + data[last:]
+    assert len(data) > fitting._HEAD
+    return data
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("form", ["WEBP", "PNG"])
+def test_orientation_behind_the_pixels_counts(tmp_path: Path, form: str, inline: bool) -> None:
+    data = turned(form)
+    url = f"data:image/{form.lower()};base64,{base64.b64encode(data).decode()}"
+    image = url if inline else saved(tmp_path / "a", data)
+    assert check_header(image) == load_image(image).size == (200, 300)
+    assert check_header(f"{image}#xywh=0,250,50,50") == (50, 50)
 
 
 def test_many_at_once_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,10 @@ def test_a_text_that_cannot_be_told_from_a_thought() -> None:
     with pytest.raises(AnswerError, match="cannot be told"):
         said("x", "y", "</s>", text="blue", apart=True)
     assert said("blue", " it is", "blue", "</s>", text="blue", apart=True)[1] == ["blue"]
+    # from its beginning on, what a text is made up of may be the thought's
+    assert said("blue", " it is", "blue\n\nQ:", text="blue") == ("blue", ["blue"])
+    with pytest.raises(AnswerError, match="cannot be told"):
+        said("blue", " it is", "blue\n\nQ:", text="blue", apart=True)
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "content_filter"])

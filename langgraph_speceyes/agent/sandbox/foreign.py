@@ -76,7 +76,11 @@ class ForeignBackend:
         files = [(place.upload + image_path(index), data) for index, data in enumerate(images)]
         files.append((f"{place.upload}/program.py", PROGRAM.encode()))
         session = ForeignSession(self._sandbox, place, self._limits, len(images), self.libraries)
-        session.upload(files)
+        try:
+            session.upload(files)
+        except BaseException:
+            session.close()
+            raise
         return session
 
     def _place(self) -> Place:

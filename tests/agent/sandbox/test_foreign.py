@@ -143,6 +143,17 @@ def test_a_sandbox_that_fails_is_said_to(wrong: str, monkeypatch: pytest.MonkeyP
         CodeTool(Broken(wrong)).run("print(1)", trajectory="a")
 
 
+def test_a_trajectory_whose_files_are_not_taken_leaves_no_folder(tmp_path: Path, path: str) -> None:
+    class Full(Folder):
+        def upload_files(self, files: list[tuple[str, bytes]]) -> list[FileUploadResponse]:
+            taken = super().upload_files(files)
+            return taken if len(files) == 1 else [FileUploadResponse(path, error="disk full") for path, _ in files]
+
+    with pytest.raises(SandboxUnavailableError, match="disk full"):
+        CodeTool(Full(tmp_path)).run("print(1)", trajectory="a", images=[parse_reference(path)])
+    assert list(tmp_path.glob("speceyes-*")) == []
+
+
 def test_no_text_is_read_for_sandboxes_of_others(tmp_path: Path, echo: Any) -> None:
     with pytest.raises(ArgumentError, match="cannot ask back"):
         CodeTool(Folder(tmp_path), reader=echo)
