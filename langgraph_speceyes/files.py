@@ -24,12 +24,10 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str, *, durable: boo
         OSError: The file cannot be written. Nothing is left beside it.
     """
     place = Path(os.path.realpath(path))
-    with contextlib.suppress(OSError):
-        if not place.is_file():
-            place.stat()
-            # a pipe or device is nothing to put a file in the place of
-            place.write_bytes(data.encode() if isinstance(data, str) else data)
-            return
+    if place.exists() and not place.is_file():
+        # a pipe or device is nothing to put a file in the place of
+        place.write_bytes(data.encode() if isinstance(data, str) else data)
+        return
     part = place.parent / f".{place.name[:100]}.{secrets.token_hex(8)}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:

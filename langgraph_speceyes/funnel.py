@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from langgraph_speceyes.contained import contained
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.nodes import DualNode, SubgraphNode
+from langgraph_speceyes.question import conversation
 from langgraph_speceyes.state import Decision
 from langgraph_speceyes.tracing import trace_policy
 
@@ -137,7 +138,9 @@ def _context(one: object) -> dict[str, Any]:
 
 
 def _arrived(task: _Task, result: dict[str, Any]) -> dict[str, Any]:
-    answer = result["messages"][-1].text if result.get("messages") else None
+    # an agent without a reducer may keep them as dicts
+    messages = conversation(result.get("messages"))
+    answer = messages[-1].text if messages else None
     others = {key: value for key, value in result.items() if key not in ("messages", "decision")}
     made = Outcome(index=task["index"], answer=answer, state=others, decision=result["decision"], error=None)
     return {"arrived": [made]}

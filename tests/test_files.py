@@ -54,6 +54,27 @@ def test_links_are_followed_and_failures_leave_nothing(tmp_path: Path, monkeypat
     assert (tmp_path / "place").read_text() == "text"
 
 
+def test_no_file_takes_the_place_of_what_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    # somebody who reads it and goes
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path / "folder", "text")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_device_that_cannot_be_written_stays_one() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        write_whole("/dev/full", "text")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
 def test_a_broken_line_is_taken_out_before_the_next(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     append_line(file, "1")

@@ -156,3 +156,15 @@ async def test_queries_may_be_whole_states_of_agents_with_other_keys(tmp_path: P
         found = await create_funnel(graph).compile().ainvoke({"queries": [{"image_path": str(tmp_path / "a.png")}] * 2})
         assert [o["state"]["answer"] for o in found["outcomes"]] == [answer] * 2
         assert [o["answer"] for o in found["outcomes"]] == [None, None]
+
+
+def test_an_agent_may_keep_its_messages_as_dicts(image: str) -> None:
+    class Plain(TypedDict):
+        messages: list[Any]
+
+    agent = StateGraph(Plain)
+    agent.add_node("act", lambda state: {"messages": [*state["messages"], {"role": "assistant", "content": "looked"}]})
+    agent.add_edge(START, "act")
+    graph = create_funnel(create_speceyes(agent, speculator=speculator(0.01))).compile()
+    (outcome,) = graph.invoke({"queries": [asked(image, "What?")]})["outcomes"]
+    assert (outcome["answer"], outcome["error"]) == ("looked", None)
