@@ -58,6 +58,9 @@ def seen_record(
         # a depth that was left out has no place among those that were asked
         scores += [None] * (one["depth"] - len(scores)) + [_score(one, record["score_name"], score)]
         agreed += [None] * (one["depth"] - len(agreed)) + [one["agree"]]
+    if _unjudged(record) and record["agree"] is True:
+        # a lower threshold may let it through, or the judge send it on to the looks: what may be lost counts
+        scores[0] = None
     usable = tuple(map(_usable, scores))
     if kept and all(one is None for one in scores):
         return SeenRecord((None,), (False,), rate, accepted, record["audited"], False)
@@ -70,6 +73,12 @@ def seen_record(
         unknown = all(one is None for one in scores)
         return SeenRecord((1.0,) if unknown else usable, (True,) * len(usable), rate, accepted, True, True)
     return SeenRecord(usable, tuple(one is not True for one in agreed), rate, accepted, True, False)
+
+
+def _unjudged(record: Record) -> bool:
+    """Whether a judge whose turn is behind the first gate was not asked, and would send the question to a look."""
+    judged = record["judge_threshold"] is None or "judge" in record["seconds"]
+    return not judged and bool(record.get("depths"))
 
 
 def _score(scored: Any, compared: str, wanted: str) -> float | None:
