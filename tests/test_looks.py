@@ -22,6 +22,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.store.memory import InMemoryStore
 from langgraph.types import CachePolicy, Command, RetryPolicy, interrupt
 from PIL import Image
 from pydantic import Field
@@ -35,7 +36,7 @@ from langgraph_speceyes.images import intern_reference, parse_reference
 from langgraph_speceyes.looks import look_id, ocr, own_calls, resolve_looks, tiles
 from langgraph_speceyes.models.batcher import MicroBatcher
 from langgraph_speceyes.prompts import front_end_prompt
-from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal
+from langgraph_speceyes.traffic import SelfOpening, SQLiteJournal, StoreJournal
 from langgraph_speceyes.traffic.records import returned_differs
 from tests.scripted import Agent, Scripted, judge, peaked, speculator
 from tests.waiting import PATIENCE_S
@@ -762,6 +763,31 @@ def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
     if before and after:
         known = [0.9, *[0.8 if depth <= after else None for depth in range(1, before + 1)]]
         assert [one["threshold"] for one in result["decision"]["depths"]] == known
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize(("before", "after"), [*product(range(4), repeat=2)])
+def test_what_ends_behind_fewer_looks_is_learnt_from_and_on_record(
+    image: str, before: int, after: int, hedge: bool
+) -> None:
+    agent = StateGraph(MessagesState)
+    agent.add_node("act", lambda state: {"messages": [AIMessage(f"from the agent: {interrupt('Really?')}")]})
+    agent.add_edge(START, "act")
+    journal, saver = StoreJournal(InMemoryStore(), settle_s=0), InMemorySaver()
+
+    def graph(looks: int) -> Any:
+        options: Any = {"looks": [look(1 + n) for n in range(looks)], "journal": journal, "hedge": hedge}
+        options |= {"speculator": ByDepth(outcomes=["rejected"] * 4), "judge": judge(0.1), "order": "auto"}
+        return create_speceyes(agent, **options)
+
+    config: Any = {"configurable": {"thread_id": "1"}}
+    graph(before).compile(saver).invoke(asked(image), config)
+    ended = graph(after)
+    result = ended.compile(saver).invoke(Command(resume="yes"), config)
+    assert result["messages"][-1].text == "from the agent: yes"
+    assert ended.traffic.drain(PATIENCE_S)
+    ((_, record),) = journal.read()
+    assert [one["look"] for one in record.get("depths", ())] == [f"look {1 + n}" for n in range(before)]
 
 
 def test_a_question_from_another_state_is_looked_at(image: str) -> None:

@@ -98,7 +98,9 @@ class DepthChooser:
                 self._agent.append(decision["seconds"]["agent"])
             choice = decision.get("depth_choice")
             for one in decision.get("depths", ()):
-                if one["depth"] > 0 and not (choice and one["depth"] in choice["left_out"]):
+                # a run that stopped in a graph with more looks may end in this one
+                known = one["depth"] in self._seconds
+                if known and not (choice and one["depth"] in choice["left_out"]):
                     # a look that fails or shows nothing costs its time, and accepts nothing
                     self._seconds[one["depth"]].append(one["seconds"])
                     self._accepted[one["depth"]].append(bool(one["accepted"]))

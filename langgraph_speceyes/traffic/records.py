@@ -161,7 +161,8 @@ def undecided(record: Record) -> Record:
 def _depth(depth: DepthDecision, looks: Sequence[str]) -> DepthRecord:
     return DepthRecord(
         depth=depth["depth"],
-        look=looks[depth["depth"] - 1] if looks else depth["look"],
+        # a run that stopped in a graph with more looks may end in this one
+        look=looks[depth["depth"] - 1] if depth["depth"] <= len(looks) else depth["look"],
         score=depth["score"],
         scores={str(name): value for name, value in depth["scores"].items()},
         threshold=depth["threshold"],

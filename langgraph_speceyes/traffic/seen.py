@@ -31,7 +31,7 @@ class SeenRecord:
 
 
 def seen_record(
-    record: Record, *, gate: str, judge_threshold: float | None, score: str, waited: bool
+    record: Record, *, gate: str, judge_threshold: float | None, score: str, depths: int, waited: bool
 ) -> SeenRecord | Literal["other", "awaited"]:
     """A record as evidence.
 
@@ -40,6 +40,7 @@ def seen_record(
         gate: What the scores must depend on.
         judge_threshold: The judge's threshold in use.
         score: Which answer score the gate compares.
+        depths: How many answers a question may have; one with more began in a graph with more looks.
         waited: Whether it was waited for long enough.
 
     Returns:
@@ -48,6 +49,8 @@ def seen_record(
     rate = record["audit_rate"]
     # what decides here was fixed before the question was seen
     if record["gate"] != gate or record["judge_threshold"] != judge_threshold or not 0 < rate <= 1:
+        return "other"
+    if any(one["depth"] >= depths for one in record.get("depths", ())):
         return "other"
     accepted = record["route"] == "bypass"
     # what the judge or intake keeps from the gate is kept from that of depth 0

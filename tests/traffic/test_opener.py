@@ -257,7 +257,14 @@ def test_what_an_unasked_judge_would_say_is_taken_at_its_worst(data: st.DataObje
 
 @pytest.mark.parametrize(
     "other",
-    [{"gate": "another"}, {"judge_threshold": 0.7}, {"judge_threshold": None}, {"audit_rate": 0.0, "route": "bypass"}],
+    [
+        {"gate": "another"},
+        {"judge_threshold": 0.7},
+        {"judge_threshold": None},
+        {"audit_rate": 0.0, "route": "bypass"},
+        # began in a graph with a look, and ended in this one
+        {"depth": None, "depths": [deeper(1)]},
+    ],
 )
 def test_records_of_other_gates_are_no_evidence(other: dict[str, Any]) -> None:
     journal = StoreJournal(InMemoryStore(), settle_s=0)
