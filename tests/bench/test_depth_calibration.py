@@ -268,6 +268,34 @@ def test_a_journal_calibrates_as_the_run_does_and_labels_reach_every_depth(tmp_p
     assert again.accepted == pytest.approx(session.found.accepted)
 
 
+@pytest.mark.parametrize("kind", ["run", "journal"])
+def test_what_a_person_tells_of_one_depth_takes_nothing_from_another(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / kind
+    one = looking(0, (0.9, 0.8, 0.7), (True, False, False), large=False, need=0.1)
+    if kind == "journal":
+        journal = SQLiteJournal(source, texts=True)
+        fields: Any = {"score_name": "min", "scores": {"min": 0.9}, "question": "What?", "answer": "y", "depth": None}
+        depths = [{**deep(part, agree=False), "depth": depth} for depth, part in enumerate(one["depths"][1:], 1)]
+        journal.write(made("0", settled=True, speculation="x", depths=depths, **fields))
+        journal.close()
+    else:
+        written(source, [one], looks=[look_id(LOOK), look_id(LOOK)])
+
+    def session() -> Labelling:
+        return Labelling(*prepared(source, people=True), terms_of(0.5, 0.5, "net", "all", None))
+
+    def known(found: Labelling) -> Any:
+        deeper = [(depth.right, depth.passed_over.tolist()) for depth in found.evidence.deeper]
+        return (found.evidence.speculator_right, found.evidence.agent_right, *deeper)
+
+    first = session()
+    first.tell("0", "1")
+    first.tell("0@1", "s")
+    first.tell("0@2", "4")
+    assert first.undo()
+    assert known(first) == known(session()) == ((True,), (False,), ((None,), [True]), ((None,), [False]))
+
+
 def test_advice_knows_depths_and_what_does_not_pay(tmp_path: Path) -> None:
     outcomes = rows(900)
     for one in outcomes:
