@@ -343,9 +343,11 @@ def _table(records: Sequence[Record]) -> Table:
 
 
 def _shown(record: Record) -> Shown | None:
-    if record["question"] is None or record["speculation"] is None or record["answer"] is None:
+    said = record["speculation"]
+    if record["question"] is None or record["answer"] is None or (said is None and record["score"] is not None):
         return None
-    return Shown(record["question"], record["speculation"], record["answer"], tuple(record["images"]))
+    # an answer after a look may be all there is
+    return Shown(record["question"], said or "", record["answer"], tuple(record["images"]))
 
 
 # --- labels ---
