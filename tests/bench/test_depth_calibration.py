@@ -319,6 +319,29 @@ def test_advice_knows_depths_and_what_does_not_pay(tmp_path: Path) -> None:
     assert any("looks=[" in step for step in fast.to_do)
 
 
+def test_advice_is_about_the_first_answer_that_was_asked_for(tmp_path: Path) -> None:
+    """Where the first look is always taken there is no answer without one."""
+    journal = SQLiteJournal(tmp_path / "journal.db")
+    for one in rows(400):
+        _, part = one["depths"]
+        assert part
+        assert one["agent"]
+        agree = part["answer"] == one["agent"]["answer"]
+        fields: Any = {"score": None, "scores": {}, "score_name": "min", "k": None, "tool_need": None, "depth": None}
+        fields |= {"seconds": {"agent": 8.0}, "screened": True, "depths": [deep(part, agree)]}
+        journal.write(made(one["id"], settled=True, judge_threshold=None, images=[one["image"]], **fields))
+    journal.close()
+    advice = advise(journal.path, **LIMITS)
+    assert advice.verdict == "use", advice.words
+    assert advice.facts
+    assert (advice.facts.answered, advice.facts.speculate_s) == (400, 3.0)
+    assert advice.facts.agree
+    assert advice.facts.agree > 0.9
+    assert advice.calibrated
+    assert advice.calibrated.gate
+    assert advice.calibrated.gate.first_look == "always"
+
+
 def test_without_looks_nothing_is_added(tmp_path: Path) -> None:
     found = calibrate_run(written(tmp_path / "run", [outcome(k) for k in range(200)]), **LIMITS)
     assert found.gate
