@@ -329,10 +329,13 @@ def test_advice_is_about_the_first_answer_that_was_asked_for(tmp_path: Path) -> 
         agree = part["answer"] == one["agent"]["answer"]
         fields: Any = {"score": None, "scores": {}, "score_name": "min", "k": None, "tool_need": None, "depth": None}
         fields |= {"seconds": {"agent": 8.0}, "screened": True, "depths": [deep(part, agree)]}
-        journal.write(made(one["id"], settled=True, judge_threshold=None, images=[one["image"]], **fields))
+        # a judge, who is asked about follow-ups only
+        journal.write(made(one["id"], settled=True, judge_threshold=0.5, images=[one["image"]], **fields))
     journal.close()
     advice = advise(journal.path, **LIMITS)
     assert advice.verdict == "use", advice.words
+    assert 'first_look="always"' in advice.to_do[0]
+    assert not [step for step in advice.to_do if step.startswith("Leave")]
     assert advice.facts
     assert (advice.facts.answered, advice.facts.speculate_s) == (400, 3.0)
     assert advice.facts.agree
