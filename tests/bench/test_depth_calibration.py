@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from langgraph_speceyes import Gate, create_speceyes
-from langgraph_speceyes.bench.advice import advise
+from langgraph_speceyes.bench.advice import advise, plots
 from langgraph_speceyes.bench.calibrate import calibrate_run, prepared, terms_of
 from langgraph_speceyes.bench.compositions import Composition, available, certify
 from langgraph_speceyes.bench.evidence import Evidence, evidence_of
 from langgraph_speceyes.bench.labelling import Labelling
+from langgraph_speceyes.bench.report.plots.drawing import Drawing
 from langgraph_speceyes.bench.runs import DepthPart, Outcome
+from langgraph_speceyes.bench.statistics import share
 from langgraph_speceyes.calibration import labelled_thresholds
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import GateMismatchError
@@ -343,6 +345,21 @@ def test_advice_is_about_the_first_answer_that_was_asked_for(tmp_path: Path) -> 
     assert advice.calibrated
     assert advice.calibrated.gate
     assert advice.calibrated.gate.first_look == "always"
+
+
+@pytest.mark.parametrize(("depths", "lost"), [((0,), 200), ((0, 1), 200), ((1,), 0)])
+def test_the_plot_of_agreement_is_of_the_first_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depths: tuple[int, ...], lost: int
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots, "share", lambda hits: drawn.extend(hits) or share(hits))
+    found = [looking(k, (0.9, 0.8), (False, True), large=True, need=0.1) for k in range(200)]
+    evidence = evidence_of(found, Gate(score="min", k=64), Path())
+    composition, terms = Composition("min", None, depths), terms_of(0.5, 0.5, "net", "all", None)
+    plot = plots.agreement(Drawing(tmp_path), evidence, composition, 0.5, terms)
+    assert plot
+    assert (f"depth {depths[0]}" in plot.title) == (depths != (0,))
+    assert drawn.count(False) == lost
 
 
 def test_without_looks_nothing_is_added(tmp_path: Path) -> None:
