@@ -16,7 +16,7 @@ from langgraph_speceyes import Gate, create_speceyes
 from langgraph_speceyes.bench.advice import advise, plots
 from langgraph_speceyes.bench.calibrate import calibrate_run, prepared, terms_of
 from langgraph_speceyes.bench.compositions import Composition, available, certify
-from langgraph_speceyes.bench.evidence import Evidence, evidence_of
+from langgraph_speceyes.bench.evidence import Evidence, evidence_of, read_evidence
 from langgraph_speceyes.bench.labelling import Labelling
 from langgraph_speceyes.bench.report.plots.drawing import Drawing
 from langgraph_speceyes.bench.runs import DepthPart, Outcome
@@ -278,7 +278,7 @@ def test_what_a_person_tells_of_one_depth_takes_nothing_from_another(tmp_path: P
         journal = SQLiteJournal(source, texts=True)
         fields: Any = {"score_name": "min", "scores": {"min": 0.9}, "question": "What?", "answer": "y", "depth": None}
         depths = [{**deep(part, agree=False), "depth": depth} for depth, part in enumerate(one["depths"][1:], 1)]
-        journal.write(made("0", settled=True, speculation="x", depths=depths, **fields))
+        journal.write(made("0", settled=True, speculation="x", k=64, depths=depths, **fields))
         journal.close()
     else:
         written(source, [one], looks=[look_id(LOOK), look_id(LOOK)])
@@ -319,6 +319,31 @@ def test_advice_knows_depths_and_what_does_not_pay(tmp_path: Path) -> None:
     assert fast.calibrated.gate
     assert fast.calibrated.gate.looks == (look_id(LOOK),)
     assert any("looks=[" in step for step in fast.to_do)
+
+
+@pytest.mark.parametrize("kind", ["run", "journal"])
+def test_scores_of_every_depth_say_of_which_k_they_are(tmp_path: Path, kind: str) -> None:
+    """A threshold of `min` means something at one K only, and the first answer may never have been asked for."""
+    found, source = rows(200), tmp_path / kind
+    if kind == "journal":
+        journal = SQLiteJournal(source)
+        for one in found:
+            assert one["depths"][1]
+            fields: Any = {"score": None, "scores": {}, "score_name": "min", "k": None, "screened": True}
+            fields |= {"depth": None, "depths": [deep(one["depths"][1], agree=True)], "images": [one["image"]]}
+            journal.write(made(one["id"], settled=True, judge_threshold=None, **fields))
+        journal.close()
+    else:
+        for one in found:
+            assert one["speculator"]
+            assert one["depths"][0]
+            for part in (one["speculator"], one["depths"][0]):
+                part |= {"scores": {}, "k": None}
+        run_of(source, found)
+    gate = calibrate_run(source, labels="none", **LIMITS).gate
+    assert gate
+    assert (gate.score, gate.k) == ("min", 64)
+    assert read_evidence(source).ks == (64,)
 
 
 def test_advice_is_about_the_first_answer_that_was_asked_for(tmp_path: Path) -> None:
