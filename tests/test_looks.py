@@ -450,6 +450,22 @@ def test_strict_raises_where_a_look_fails(image: str, kind: str) -> None:
         asyncio.run(graph.ainvoke(asked(image)))
 
 
+@pytest.mark.parametrize("hedge", [False, True])
+def test_a_look_that_would_wait_for_a_person_has_failed(image: str, hedge: bool) -> None:
+    def asking(image: str, question: str) -> str:
+        return str(interrupt("Where?"))
+
+    builder = create_speceyes(
+        Agent().graph, speculator=ByDepth(outcomes=["rejected"]), looks=[asking], hedge=hedge, gate=Gate(calibration={})
+    )
+    graph, config = builder.compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "1"}}
+    result = graph.invoke(asked(image), config)
+    assert result["messages"][-1].text == "from the agent"
+    assert graph.get_state(config).next == ()
+    if not hedge:  # where the agent may be first
+        assert "GraphInterrupt" in result["decision"]["depths"][1]["error"]
+
+
 def test_a_look_that_takes_too_long_is_given_up(image: str) -> None:
     over = threading.Event()
 
