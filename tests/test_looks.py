@@ -450,6 +450,22 @@ def test_strict_raises_where_a_look_fails(image: str, kind: str) -> None:
         asyncio.run(graph.ainvoke(asked(image)))
 
 
+@pytest.mark.parametrize("hedge", [False, True])
+def test_a_look_that_would_wait_for_a_person_has_failed(image: str, hedge: bool) -> None:
+    def asking(image: str, question: str) -> str:
+        return str(interrupt("Where?"))
+
+    builder = create_speceyes(
+        Agent().graph, speculator=ByDepth(outcomes=["rejected"]), looks=[asking], hedge=hedge, gate=Gate(calibration={})
+    )
+    graph, config = builder.compile(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "1"}}
+    result = graph.invoke(asked(image), config)
+    assert result["messages"][-1].text == "from the agent"
+    assert graph.get_state(config).next == ()
+    if not hedge:  # where the agent may be first
+        assert "GraphInterrupt" in result["decision"]["depths"][1]["error"]
+
+
 def test_a_look_that_takes_too_long_is_given_up(image: str) -> None:
     over = threading.Event()
 
@@ -768,6 +784,31 @@ def test_an_agent_that_waits_goes_on_behind_more_or_fewer_looks(
     if before and after:
         known = [0.9, *[0.8 if depth <= after else None for depth in range(1, before + 1)]]
         assert [one["threshold"] for one in result["decision"]["depths"]] == known
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+@pytest.mark.parametrize(("before", "after"), [*product(range(4), repeat=2)])
+def test_what_ends_behind_fewer_looks_is_learnt_from_and_on_record(
+    image: str, before: int, after: int, hedge: bool
+) -> None:
+    agent = StateGraph(MessagesState)
+    agent.add_node("act", lambda state: {"messages": [AIMessage(f"from the agent: {interrupt('Really?')}")]})
+    agent.add_edge(START, "act")
+    journal, saver = StoreJournal(InMemoryStore(), settle_s=0), InMemorySaver()
+
+    def graph(looks: int) -> Any:
+        options: Any = {"looks": [look(1 + n) for n in range(looks)], "journal": journal, "hedge": hedge}
+        options |= {"speculator": ByDepth(outcomes=["rejected"] * 4), "judge": judge(0.1), "order": "auto"}
+        return create_speceyes(agent, **options)
+
+    config: Any = {"configurable": {"thread_id": "1"}}
+    graph(before).compile(saver).invoke(asked(image), config)
+    ended = graph(after)
+    result = ended.compile(saver).invoke(Command(resume="yes"), config)
+    assert result["messages"][-1].text == "from the agent: yes"
+    assert ended.traffic.drain(PATIENCE_S)
+    ((_, record),) = journal.read()
+    assert [one["look"] for one in record.get("depths", ())] == [f"look {1 + n}" for n in range(before)]
 
 
 def test_a_question_from_another_state_is_looked_at(image: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Composition",
     "Steps",
     "Terms",
+    "answered_depths",
     "available",
     "certify",
     "chosen",
@@ -95,9 +96,7 @@ def available(evidence: Evidence) -> list[Composition]:
     at = evidence.gate.judge_threshold
     judged = not np.isnan(evidence.columns.judge_s).all()
     scores = [s for s in evidence.columns.scores if s not in AT_ONE_K or len(evidence.ks) < 2]
-    # a depth without a single answer says nothing about a threshold
-    answered_at = (evidence.answered, *(one.answered for one in evidence.deeper))
-    asked = [depth for depth, answers in enumerate(answered_at) if answers.any()]
+    asked = answered_depths(evidence)
     found = [Composition(score, None) for score in scores if 0 in asked]
     if judged:
         found += [Composition(score, at) for score in scores if at is not None and 0 in asked]
@@ -110,6 +109,12 @@ def available(evidence: Evidence) -> list[Composition]:
             if depths != (0,):
                 found += [Composition(score, j, depths, way) for j in judges for score in scores for way in ways]
     return found
+
+
+def answered_depths(evidence: Evidence) -> tuple[int, ...]:
+    """The depths with an answer: one without a single answer says nothing about a threshold."""
+    answered_at = (evidence.answered, *(one.answered for one in evidence.deeper))
+    return tuple(depth for depth, answers in enumerate(answered_at) if answers.any())
 
 
 def certify(evidence: Evidence, composition: Composition, terms: Terms, *, extrapolate: bool = False) -> Certified:

@@ -126,15 +126,29 @@ def labelled_record(record: Record, depth: int, small: bool | None, large: bool 
     Raises:
         ArgumentError: It has no such depth.
     """
-    if not depth:
-        return {**record, "speculator_right": small, "agent_right": large}
     depths = record.get("depths", [])
-    if depth not in {one["depth"] for one in depths}:
+    if depth and depth not in {one["depth"] for one in depths}:
         raise ArgumentError("depth", "a depth of the record", depth)
     labelled: list[DepthRecord] = [
         {**one, "speculator_right": small} if one["depth"] == depth else one for one in depths
     ]
-    return {**record, "depths": labelled, "agent_right": large}
+    first = record["speculator_right"] if depth else small
+    agent = label_of_agent([first, *(one["speculator_right"] for one in labelled)], large, record["agent_right"])
+    changed: Record = {**record, "speculator_right": first, "agent_right": agent}
+    if "depths" in record:
+        changed["depths"] = labelled
+    return changed
+
+
+def label_of_agent(small: Sequence[bool | None], large: bool | None, before: bool | None) -> bool | None:
+    """The agent's label of a question, when one of the small model's answers to it got a label or lost it.
+
+    Args:
+        small: Labels of the small model's answers, by depth.
+        large: What was said of the agent's with it; None where nobody could tell, or the label was taken back.
+        before: The agent's label until then, which may have been told beside another answer.
+    """
+    return before if large is None and any(one is not None for one in small) else large
 
 
 def _nothing(depth: int) -> DepthRecord:

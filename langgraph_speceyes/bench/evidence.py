@@ -245,9 +245,9 @@ def _picture(folder: Path, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _ks(outcomes: Sequence[Outcome]) -> tuple[int, ...]:
-    """Candidates that scores rest on; the mean probability of the chosen tokens rests on none."""
-    found = {k for o in outcomes if o["speculator"] and (k := o["speculator"].get("k")) is not None}
-    return tuple(sorted(found))
+    """Candidates that scores rest on, at any depth; the mean probability of the chosen tokens rests on none."""
+    asked = (part for o in outcomes for part in (o["speculator"], *o.get("depths", ())) if part)
+    return tuple(sorted({k for part in asked if (k := part.get("k")) is not None}))
 
 
 def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[int]) -> Gate:
@@ -290,7 +290,8 @@ def _from_journal(source: str | PathLike[str]) -> Evidence:
         )
     gate = shadow[-1]["gate"]
     kept = [record for record in shadow if record["gate"] == gate]
-    ks = tuple(sorted({record["k"] for record in kept if record["k"] is not None}))
+    asked = [one["k"] for record in kept for one in (record, *record.get("depths", ()))]
+    ks = tuple(sorted({k for k in asked if k is not None}))
     judges = {record["judge_threshold"] for record in kept} - {None}
     columns, deeper = answers_of_journal(kept, over)
     return Evidence(
@@ -343,9 +344,11 @@ def _table(records: Sequence[Record]) -> Table:
 
 
 def _shown(record: Record) -> Shown | None:
-    if record["question"] is None or record["speculation"] is None or record["answer"] is None:
+    said = record["speculation"]
+    if record["question"] is None or record["answer"] is None or (said is None and record["score"] is not None):
         return None
-    return Shown(record["question"], record["speculation"], record["answer"], tuple(record["images"]))
+    # an answer after a look may be all there is
+    return Shown(record["question"], said or "", record["answer"], tuple(record["images"]))
 
 
 # --- labels ---

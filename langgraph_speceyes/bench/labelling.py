@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from langgraph_speceyes.bench.compositions import Certified, Composition, Terms, certify
-from langgraph_speceyes.bench.depth_answers import depth_key
+from langgraph_speceyes.bench.depth_answers import depth_key, label_of_agent
 from langgraph_speceyes.bench.evidence import Evidence, Shown, keep_label
 from langgraph_speceyes.errors import ArgumentError
 
@@ -140,9 +140,7 @@ class Labelling:
         changed[depth] = (*changed[depth][:at], small, *changed[depth][at + 1 :])
         over[depth][at] = label == (None, None)
         agent = list(old.agent_right)
-        # what the agent said may have been told to be right or wrong beside another of the small model's answers
-        if large is not None or all(column[at] is None for column in changed):
-            agent[at] = large
+        agent[at] = label_of_agent([column[at] for column in changed], large, agent[at])
         for place, one in enumerate(deeper, 1):
             deeper[place - 1] = replace(one, right=changed[place], passed_over=over[place])
         self.evidence = replace(

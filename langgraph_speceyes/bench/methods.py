@@ -138,8 +138,8 @@ def cascade(models: Models) -> Runnable[Any, Any]:
 
 
 def _log_gate(gate: Gate) -> Gate:
-    """A gate for the cascade's score: what was chosen for another score says nothing about it."""
-    if gate.score == "log":
+    """A gate for the cascade's score: what was chosen for another one, or for answers after a look, says nothing."""
+    if gate.score == "log" and gate.first_look != "always":
         return gate
     return replace(gate.of_looks(0), score="log", threshold=RULE_OF_THUMB, judge_threshold=None, calibration=None)
 
@@ -187,8 +187,9 @@ def build(spec: str, models: Models) -> Runnable[Any, Any]:
     name, _, rest = spec.partition(":")
     known = _OWN_OPTIONS.get(name, _OPTIONS)
     options = dict(_option(part, spec, known) for part in rest.split(",") if part)
-    if name == "cascade" and "gate" in options and (score := Gate.load(options["gate"]).score) != "log":
-        raise ArgumentError("gate", "a gate for the score log, the cascade's", f"one for {score}")
+    if name == "cascade" and "gate" in options and _log_gate(own := Gate.load(options["gate"])) is not own:
+        found = "answers after a look" if own.score == "log" else own.score
+        raise ArgumentError("gate", "a gate for the score log, the cascade's", f"one for {found}")
     if name == "cascade":
         models = replace(models, gate=_log_gate(models.gate))
     make, given = _method(name), _changed(models, options)

@@ -13,7 +13,15 @@ from PIL import Image
 from langgraph_speceyes.images.cache import Latest
 from langgraph_speceyes.images.data_url import decode_base64
 from langgraph_speceyes.images.decode import SMALLER, is_turned, read_size
-from langgraph_speceyes.images.load import LARGE, as_reference, encode_image, load_image, load_whole, region_inside
+from langgraph_speceyes.images.load import (
+    LARGE,
+    as_reference,
+    check_region,
+    encode_image,
+    load_image,
+    load_whole,
+    region_inside,
+)
 from langgraph_speceyes.images.mime import PASSED_THROUGH, sniff_mime
 from langgraph_speceyes.images.policy import DEFAULT_POLICY, ImagePolicy, effective
 from langgraph_speceyes.images.reference import ImageRef, describe
@@ -110,12 +118,17 @@ def fitted_size(
     *,
     argument: str = "messages",
 ) -> tuple[int, int]:
-    """(width, height) of what :func:`fitted` sends of an image, read from the header.
+    """(width, height) of what a model is sent of an image: a whole remote one as it is, others by :func:`fitted`.
+
+    Read from the header; a remote one is fetched once, and kept decoded.
 
     Raises:
         ImageError: As :func:`check_header`.
     """
     ref, policy = as_reference(image, argument), effective(policy)
+    if ref.kind == "remote":
+        size = check_region(ref, policy, store, argument=argument)
+        return size if ref.region is None else _shrunk(size, most_pixels)
     data = read_source(ref.whole, policy, store, argument)
     return _plan(ref, data, most_pixels, policy, argument).size
 
@@ -176,9 +189,7 @@ def _plan(ref: ImageRef, data: bytes, most: int, policy: ImagePolicy, argument: 
     if pixels <= most:
         few = len(data) <= max(_LEAST_BYTES, most // _PIXELS_A_BYTE)
         return _Plan(size, as_it_is=ref.region is None and few and mime in PASSED_THROUGH and not is_turned(data))
-    by = min(1.0, max(math.sqrt(most / pixels), LEAST_SIDE / min(size)))
-    # a product that is a whole number but for its last bit is that number
-    shrunk = max(1, int(size[0] * by + 1e-6)), max(1, int(size[1] * by + 1e-6))
+    shrunk = _shrunk(size, most)
     if ref.region is None and mime == "image/jpeg" and min(size) >= LARGE:
         quarter = -(-size[0] // SMALLER), -(-size[1] // SMALLER)
         if _ENOUGH * most <= quarter[0] * quarter[1] <= most:
@@ -187,19 +198,30 @@ def _plan(ref: ImageRef, data: bytes, most: int, policy: ImagePolicy, argument: 
     return _Plan(shrunk)
 
 
+def _shrunk(size: tuple[int, int], most: int) -> tuple[int, int]:
+    pixels = size[0] * size[1]
+    if pixels <= most:
+        return size
+    by = min(1.0, max(math.sqrt(most / pixels), LEAST_SIDE / min(size)))
+    # a product that is a whole number but for its last bit is that number
+    return max(1, int(size[0] * by + 1e-6)), max(1, int(size[1] * by + 1e-6))
+
+
 def _made(
     ref: ImageRef, most: int, policy: ImagePolicy, store: ImageStoreProtocol | None, argument: str
 ) -> Fitted | None:
-    data = read_source(ref.whole, policy, store, argument)
-    plan, mime = _plan(ref, data, most, policy, argument), sniff_mime(data)
-    if plan.as_it_is:
-        return None if ref.kind == "inline" else _fitted(data, mime)
     if ref.region is not None:
+        # the whole is kept decoded: a remote one is not fetched again for each of its regions
         image = load_image(ref, policy, store, argument=argument)
+        size = _shrunk(image.size, most)
     else:
-        image = load_whole(ref, lambda size: plan.smaller, policy, store, argument, data)
-    if image.size != plan.size:
-        image = image.resize(plan.size, Image.Resampling.BICUBIC, reducing_gap=_GAP)
+        data = read_source(ref, policy, store, argument)
+        plan, mime = _plan(ref, data, most, policy, argument), sniff_mime(data)
+        if plan.as_it_is:
+            return None if ref.kind == "inline" else _fitted(data, mime)
+        image, size = load_whole(ref, lambda size: plan.smaller, policy, store, argument, data), plan.size
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_GAP)
     written_anew, kind = _encoded(image, most)
     return _fitted(written_anew, kind)
 

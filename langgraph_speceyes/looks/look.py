@@ -160,4 +160,7 @@ def resolve_looks(given: object) -> tuple[Look, ...]:
         if isinstance(one, type) or not callable(one):
             raise ArgumentError("looks", expected, f"{one!r:.100}")
         looks.append(one if isinstance(one, Look) else FunctionLook(one))
+        # gate files and decisions tell looks by it
+        if not isinstance(name := looks[-1].name, str) or not name:
+            raise ArgumentError("looks", "looks whose name is a text", f"{name!r:.100}")
     return tuple(looks)

@@ -235,6 +235,7 @@ class Opener:
             gate=self.gate_id,
             judge_threshold=self.judge_threshold,
             score=self.settings.score,
+            depths=self.depths,
             waited=self.clock() - record["at"] >= self.settings.deadline,
         )
 

@@ -31,7 +31,7 @@ class SeenRecord:
 
 
 def seen_record(
-    record: Record, *, gate: str, judge_threshold: float | None, score: str, waited: bool
+    record: Record, *, gate: str, judge_threshold: float | None, score: str, depths: int, waited: bool
 ) -> SeenRecord | Literal["other", "awaited"]:
     """A record as evidence.
 
@@ -40,6 +40,7 @@ def seen_record(
         gate: What the scores must depend on.
         judge_threshold: The judge's threshold in use.
         score: Which answer score the gate compares.
+        depths: How many answers a question may have; one with more began in a graph with more looks.
         waited: Whether it was waited for long enough.
 
     Returns:
@@ -48,6 +49,8 @@ def seen_record(
     rate = record["audit_rate"]
     # what decides here was fixed before the question was seen
     if record["gate"] != gate or record["judge_threshold"] != judge_threshold or not 0 < rate <= 1:
+        return "other"
+    if any(one["depth"] >= depths for one in record.get("depths", ())):
         return "other"
     accepted = record["route"] == "bypass"
     # what the judge or intake keeps from the gate is kept from that of depth 0
@@ -58,6 +61,9 @@ def seen_record(
         # a depth that was left out has no place among those that were asked
         scores += [None] * (one["depth"] - len(scores)) + [_score(one, record["score_name"], score)]
         agreed += [None] * (one["depth"] - len(agreed)) + [one["agree"]]
+    if _unjudged(record) and record["agree"] is True:
+        # a lower threshold may let it through, or the judge send it on to the looks: what may be lost counts
+        scores[0] = None
     usable = tuple(map(_usable, scores))
     if kept and all(one is None for one in scores):
         return SeenRecord((None,), (False,), rate, accepted, record["audited"], False)
@@ -70,6 +76,12 @@ def seen_record(
         unknown = all(one is None for one in scores)
         return SeenRecord((1.0,) if unknown else usable, (True,) * len(usable), rate, accepted, True, True)
     return SeenRecord(usable, tuple(one is not True for one in agreed), rate, accepted, True, False)
+
+
+def _unjudged(record: Record) -> bool:
+    """Whether a judge whose turn is behind the first gate was not asked, and would send the question to a look."""
+    judged = record["judge_threshold"] is None or "judge" in record["seconds"]
+    return not judged and bool(record.get("depths"))
 
 
 def _score(scored: Any, compared: str, wanted: str) -> float | None:

@@ -221,6 +221,12 @@ def test_the_threshold_of_another_score_is_not_taken_for_the_cascade(tmp_path: P
     assert threshold("cascade", Gate(score="log", threshold=0.7)) == 0.7
     Gate(score="log", threshold=0.6).save(tmp_path / "log.json")
     assert threshold(f"cascade:gate={tmp_path / 'log.json'}", Gate()) == 0.6
+    # one that was found for answers after a look
+    at_once = Gate(score="log", threshold=0.6, depths=(0.6,), first_look="always")
+    assert threshold("cascade", at_once) == RULE_OF_THUMB
+    at_once.save(tmp_path / "at_once.json")
+    with pytest.raises(ArgumentError, match="after a look"):
+        threshold(f"cascade:gate={tmp_path / 'at_once.json'}", Gate())
     Gate().save(tmp_path / "min.json")
     with pytest.raises(ArgumentError, match="score log"):
         threshold(f"cascade:gate={tmp_path / 'min.json'}", Gate())

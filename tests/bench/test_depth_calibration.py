@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from langgraph_speceyes import Gate, create_speceyes
-from langgraph_speceyes.bench.advice import advise
+from langgraph_speceyes.bench.advice import advise, plots
 from langgraph_speceyes.bench.calibrate import calibrate_run, prepared, terms_of
 from langgraph_speceyes.bench.compositions import Composition, available, certify
-from langgraph_speceyes.bench.evidence import Evidence, evidence_of
+from langgraph_speceyes.bench.evidence import Evidence, evidence_of, read_evidence
 from langgraph_speceyes.bench.labelling import Labelling
+from langgraph_speceyes.bench.report.plots.drawing import Drawing
 from langgraph_speceyes.bench.runs import DepthPart, Outcome
+from langgraph_speceyes.bench.statistics import share
 from langgraph_speceyes.calibration import labelled_thresholds
 from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import GateMismatchError
@@ -268,6 +270,34 @@ def test_a_journal_calibrates_as_the_run_does_and_labels_reach_every_depth(tmp_p
     assert again.accepted == pytest.approx(session.found.accepted)
 
 
+@pytest.mark.parametrize("kind", ["run", "journal"])
+def test_what_a_person_tells_of_one_depth_takes_nothing_from_another(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / kind
+    one = looking(0, (0.9, 0.8, 0.7), (True, False, False), large=False, need=0.1)
+    if kind == "journal":
+        journal = SQLiteJournal(source, texts=True)
+        fields: Any = {"score_name": "min", "scores": {"min": 0.9}, "question": "What?", "answer": "y", "depth": None}
+        depths = [{**deep(part, agree=False), "depth": depth} for depth, part in enumerate(one["depths"][1:], 1)]
+        journal.write(made("0", settled=True, speculation="x", k=64, depths=depths, **fields))
+        journal.close()
+    else:
+        written(source, [one], looks=[look_id(LOOK), look_id(LOOK)])
+
+    def session() -> Labelling:
+        return Labelling(*prepared(source, people=True), terms_of(0.5, 0.5, "net", "all", None))
+
+    def known(found: Labelling) -> Any:
+        deeper = [(depth.right, depth.passed_over.tolist()) for depth in found.evidence.deeper]
+        return (found.evidence.speculator_right, found.evidence.agent_right, *deeper)
+
+    first = session()
+    first.tell("0", "1")
+    first.tell("0@1", "s")
+    first.tell("0@2", "4")
+    assert first.undo()
+    assert known(first) == known(session()) == ((True,), (False,), ((None,), [True]), ((None,), [False]))
+
+
 def test_advice_knows_depths_and_what_does_not_pay(tmp_path: Path) -> None:
     outcomes = rows(900)
     for one in outcomes:
@@ -289,6 +319,72 @@ def test_advice_knows_depths_and_what_does_not_pay(tmp_path: Path) -> None:
     assert fast.calibrated.gate
     assert fast.calibrated.gate.looks == (look_id(LOOK),)
     assert any("looks=[" in step for step in fast.to_do)
+
+
+@pytest.mark.parametrize("kind", ["run", "journal"])
+def test_scores_of_every_depth_say_of_which_k_they_are(tmp_path: Path, kind: str) -> None:
+    """A threshold of `min` means something at one K only, and the first answer may never have been asked for."""
+    found, source = rows(200), tmp_path / kind
+    if kind == "journal":
+        journal = SQLiteJournal(source)
+        for one in found:
+            assert one["depths"][1]
+            fields: Any = {"score": None, "scores": {}, "score_name": "min", "k": None, "screened": True}
+            fields |= {"depth": None, "depths": [deep(one["depths"][1], agree=True)], "images": [one["image"]]}
+            journal.write(made(one["id"], settled=True, judge_threshold=None, **fields))
+        journal.close()
+    else:
+        for one in found:
+            assert one["speculator"]
+            assert one["depths"][0]
+            for part in (one["speculator"], one["depths"][0]):
+                part |= {"scores": {}, "k": None}
+        run_of(source, found)
+    gate = calibrate_run(source, labels="none", **LIMITS).gate
+    assert gate
+    assert (gate.score, gate.k) == ("min", 64)
+    assert read_evidence(source).ks == (64,)
+
+
+def test_advice_is_about_the_first_answer_that_was_asked_for(tmp_path: Path) -> None:
+    """Where the first look is always taken there is no answer without one."""
+    journal = SQLiteJournal(tmp_path / "journal.db")
+    for one in rows(400):
+        _, part = one["depths"]
+        assert part
+        assert one["agent"]
+        agree = part["answer"] == one["agent"]["answer"]
+        fields: Any = {"score": None, "scores": {}, "score_name": "min", "k": None, "tool_need": None, "depth": None}
+        fields |= {"seconds": {"agent": 8.0}, "screened": True, "depths": [deep(part, agree)]}
+        # a judge, who is asked about follow-ups only
+        journal.write(made(one["id"], settled=True, judge_threshold=0.5, images=[one["image"]], **fields))
+    journal.close()
+    advice = advise(journal.path, **LIMITS)
+    assert advice.verdict == "use", advice.words
+    assert 'first_look="always"' in advice.to_do[0]
+    assert not [step for step in advice.to_do if step.startswith("Leave")]
+    assert advice.facts
+    assert (advice.facts.answered, advice.facts.speculate_s) == (400, 3.0)
+    assert advice.facts.agree
+    assert advice.facts.agree > 0.9
+    assert advice.calibrated
+    assert advice.calibrated.gate
+    assert advice.calibrated.gate.first_look == "always"
+
+
+@pytest.mark.parametrize(("depths", "lost"), [((0,), 200), ((0, 1), 200), ((1,), 0)])
+def test_the_plot_of_agreement_is_of_the_first_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depths: tuple[int, ...], lost: int
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots, "share", lambda hits: drawn.extend(hits) or share(hits))
+    found = [looking(k, (0.9, 0.8), (False, True), large=True, need=0.1) for k in range(200)]
+    evidence = evidence_of(found, Gate(score="min", k=64), Path())
+    composition, terms = Composition("min", None, depths), terms_of(0.5, 0.5, "net", "all", None)
+    plot = plots.agreement(Drawing(tmp_path), evidence, composition, 0.5, terms)
+    assert plot
+    assert (f"depth {depths[0]}" in plot.title) == (depths != (0,))
+    assert drawn.count(False) == lost
 
 
 def test_without_looks_nothing_is_added(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from langgraph_speceyes.bench.alike import calibrate_alike
 from langgraph_speceyes.bench.benchmark import EMBEDDED, Benchmark
-from langgraph_speceyes.bench.calibrate import calibrate_run
+from langgraph_speceyes.bench.calibrate import calibrate_run, prepared, terms_of
 from langgraph_speceyes.bench.canned import content
 from langgraph_speceyes.bench.chosen import embedded_models
 from langgraph_speceyes.bench.compositions import available
@@ -29,6 +29,7 @@ from langgraph_speceyes.bench.datasets import Item
 from langgraph_speceyes.bench.evaluation import Evaluation
 from langgraph_speceyes.bench.every_depth import ShutGate, completed
 from langgraph_speceyes.bench.evidence import read_evidence
+from langgraph_speceyes.bench.labelling import Labelling
 from langgraph_speceyes.bench.looks import named_looks
 from langgraph_speceyes.bench.methods import Models, build
 from langgraph_speceyes.bench.report import figures, write_report
@@ -202,6 +203,24 @@ def test_a_journal_whose_first_look_is_always_taken_calibrates_a_gate_that_takes
     gate = calibrate_run(journal.path, max_loss=0.4, confidence=0.6, labels="none").gate
     live = create_speceyes(Agent("blue").graph, **options, gate=replace(gate, looks=None)).compile()  # type: ignore[type-var]
     assert live.invoke({"messages": [image_question(tmp_path / "1.png", "What colour?")]})["decision"]["depth"] == 1
+
+
+def test_answers_after_a_look_that_is_always_taken_can_be_labelled(tmp_path: Path) -> None:
+    Image.new("RGB", (80, 60), "teal").save(tmp_path / "image.png")
+    journal = SQLiteJournal(tmp_path / "journal.sqlite", texts=True)
+    options: Any = {"looks": [lambda *_: "shown"], "first_look": "always", "mode": "shadow", "journal": journal}
+    watched = create_speceyes(Agent("red").graph, speculator=Answers(), gate=Gate(calibration={}), **options)
+    graph = watched.compile()
+    for _ in range(20):
+        graph.invoke({"messages": [image_question(tmp_path / "image.png", "What colour?")]})
+    assert watched.traffic.drain(PATIENCE_S)
+    journal.close()
+    evidence, composition = prepared(journal.path, people=True)
+    pending = Labelling(evidence, composition, terms_of(0.2, 0.6, "net", "all", None)).next()
+    assert pending is not None
+    assert pending.id.endswith("@1")
+    assert (pending.shown.question, pending.shown.answer) == ("What colour?", "red")
+    assert pending.shown.speculation not in ("", "red")
 
 
 def test_without_looks_a_row_is_what_it_was(models: Models, folder: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from langgraph_speceyes.images import (
     fitting,
     inline_images,
     load_image,
+    source,
 )
 from langgraph_speceyes.images.fitting import LEAST_SIDE
 from tests.images.pictures import encode, picture
@@ -157,6 +158,20 @@ def test_a_region_is_checked_and_sent_at_its_own_size(tmp_path: Path) -> None:
     assert opened(made).size == (30, 40)
     with pytest.raises(ImageError, match="inside"):
         check_header(f"{path}#xywh=400,0,10,10")
+
+
+def test_a_remote_image_is_fetched_once_for_all_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+    data = encode(picture(400, 300))
+    monkeypatch.setattr(source, "fetch", lambda url, *_: fetched.append(url) or data)
+    clear_cache()
+    url, policy = "https://example.com/scene.png", ImagePolicy(allow_remote=True)
+    for left in (0, 200):
+        made = fitted(f"{url}#xywh={left},0,200,300", 10_000, policy)
+        assert opened(made).size == fitted_size(f"{url}#xywh={left},0,200,300", 10_000, policy)
+    # as a whole it is sent as it is
+    assert fitted_size(url, 10_000, policy) == (400, 300)
+    assert fetched == [url]
 
 
 def test_cut_images_pass_the_header_and_fail_where_they_are_decoded(tmp_path: Path) -> None:

@@ -252,3 +252,19 @@ def test_a_remote_image_of_a_look_is_not_fetched() -> None:
 def test_looks_are_callable(given: Any) -> None:
     with pytest.raises(ArgumentError, match=r"^looks:"):
         resolve_looks(given)
+
+
+@pytest.mark.parametrize("name", ["", None, 7])
+def test_a_look_has_a_name(name: Any) -> None:
+    class Nameless:
+        def __init__(self) -> None:
+            self.name = name
+
+        def __call__(self, sight: Sight) -> None:
+            raise AssertionError
+
+        async def acall(self, sight: Sight) -> None:
+            raise AssertionError
+
+    with pytest.raises(ArgumentError, match="looks"):
+        resolve_looks([Nameless()])

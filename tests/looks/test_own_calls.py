@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from langgraph_speceyes import ImagePolicy, create_speceyes, image_question
 from langgraph_speceyes.agent import ToolSpec
 from langgraph_speceyes.agent.tools import Observation as Seen
 from langgraph_speceyes.errors import ArgumentError, ImageError, LookError
-from langgraph_speceyes.images import load_image, parse_reference
+from langgraph_speceyes.images import load_image, parse_reference, source
 from langgraph_speceyes.looks import Sight, observed, own_calls
 from tests.scripted import Agent, Scripted, peaked
 
@@ -196,3 +197,18 @@ def test_a_hosted_model_calls_on_the_smaller_picture_and_is_shown_the_original(t
     assert block["url"].endswith("large.png#xywh=20,40,200,200")
     ((messages, _),) = model.calls
     assert load_image(messages[-1].content[0]).size == (400, 300)  # type: ignore[arg-type]
+
+
+def test_a_hosted_model_that_fetches_the_image_itself_calls_on_the_original(
+    take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = io.BytesIO()
+    Image.effect_noise((800, 600), 80).convert("RGB").save(data, "PNG")
+    monkeypatch.setattr(source, "fetch", lambda *_: data.getvalue())
+    url, policy = "https://example.com/large.png", ImagePolicy(allow_remote=True)
+    model = Calling(wants=[CROP])
+    seen = Sight((parse_reference(url),), "What is there?", policy, front_pixels=400 * 300)
+    (block,) = observed(take(own_calls(model), seen), policy)
+    ((messages, _),) = model.calls
+    assert messages[-1].content[0] == {"type": "image", "url": url}
+    assert block["url"] == f"{url}#xywh=10,20,100,100"

@@ -20,7 +20,7 @@ from langgraph_speceyes.traffic.opener import Opener, saved_openings
 from langgraph_speceyes.traffic.opening import SelfOpening
 from langgraph_speceyes.traffic.record import Record
 from tests.traffic.conftest import Make
-from tests.traffic.records import made
+from tests.traffic.records import deeper, made
 
 GATE = "0123456789abcdef"
 NOW = 1_780_000_000.0
@@ -228,9 +228,43 @@ def test_what_was_not_decided_differs_and_what_has_no_score_counts_against_every
     assert fed(taken(1, rate=0.25, agree=False)) != fed(shadow(1, agree=False))
 
 
+@given(st.data())
+@settings(deadline=None)
+def test_what_an_unasked_judge_would_say_is_taken_at_its_worst(data: st.DataObject) -> None:
+    """Behind a rejected first answer the judge is not asked: at a lower threshold it may send the question on."""
+    score = st.sampled_from([None, 0.4, 0.6, 0.8])
+    first, later = data.draw(st.sampled_from([0.4, 0.6, 0.8])), data.draw(st.lists(score, min_size=1, max_size=2))
+    agree = [data.draw(st.booleans()) for _ in range(1 + len(later))]
+    depths = [
+        deeper(depth, score=one, scores={"min": one}, agree=agree[depth], agreed_by="rule")
+        for depth, one in enumerate(later, 1)
+    ]
+    given: dict[str, Any] = {"mode": "on", "order": "speculate_first", "score": first, "agree": agree[0]}
+    given |= {"tool_need": None, "depth": None, "depths": depths}
+    unasked = {"speculate": 0.02, "look_1": 0.02, "agent": 0.3}
+
+    def fed(**changes: Any) -> list[float]:
+        journal = StoreJournal(InMemoryStore(), settle_s=0)
+        journal.write(shadow(1, **(given | changes)))
+        one = opener(journal, depths=1 + len(later))
+        one.refresh()
+        return evidence(one)
+
+    found = fed(seconds=unasked)
+    through, sent_on = (fed(seconds={**unasked, "judge": 0.01}, screened=tools) for tools in (False, True))
+    assert found == [min(pair) for pair in zip(through, sent_on, strict=True)]
+
+
 @pytest.mark.parametrize(
     "other",
-    [{"gate": "another"}, {"judge_threshold": 0.7}, {"judge_threshold": None}, {"audit_rate": 0.0, "route": "bypass"}],
+    [
+        {"gate": "another"},
+        {"judge_threshold": 0.7},
+        {"judge_threshold": None},
+        {"audit_rate": 0.0, "route": "bypass"},
+        # began in a graph with a look, and ended in this one
+        {"depth": None, "depths": [deeper(1)]},
+    ],
 )
 def test_records_of_other_gates_are_no_evidence(other: dict[str, Any]) -> None:
     journal = StoreJournal(InMemoryStore(), settle_s=0)

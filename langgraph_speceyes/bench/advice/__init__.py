@@ -19,7 +19,7 @@ from langgraph_speceyes.bench.advice.steps import SHADOW, next_steps
 from langgraph_speceyes.bench.advice.verdict import WORTH, Verdict, judged, sentence
 from langgraph_speceyes.bench.calibrate import calibrated, choose_composition, terms_of
 from langgraph_speceyes.bench.calibrated import Calibrated, Tried
-from langgraph_speceyes.bench.compositions import Composition, Terms, available, certify, halves
+from langgraph_speceyes.bench.compositions import Composition, Terms, answered_depths, available, certify, halves
 from langgraph_speceyes.bench.evidence import Evidence, read_evidence
 from langgraph_speceyes.bench.journals import is_journal, public_name, read_journal
 from langgraph_speceyes.calibration import Guarantee, smallest_sample
@@ -225,7 +225,7 @@ def _composed(evidence: Evidence, terms: Terms) -> tuple[Evidence, Composition, 
     first, second = halves(evidence)
     least = smallest_sample(terms.max_loss, terms.confidence, terms.counted)
     # decided by numbers alone, so that it voids nothing
-    if min(len(first.ids), len(second.ids)) < ROOM * least or not (first.answered.any() and second.answered.any()):
+    if min(len(first.ids), len(second.ids)) < ROOM * least or not (answered_depths(first) and answered_depths(second)):
         return evidence, recorded, ()
     return second, *choose_composition(first, terms, recorded)
 
@@ -234,7 +234,8 @@ def _recorded(evidence: Evidence) -> Composition:
     score, at = evidence.gate.score, evidence.gate.judge_threshold
     judged = not np.isnan(evidence.columns.judge_s).all()
     compositions = available(evidence)
-    one = Composition(score, at if judged else None, tuple(range(1 + len(evidence.deeper))))
+    depths = answered_depths(evidence) or (0,)
+    one = Composition(score, at if judged and 0 in depths else None, depths)
     return one if not compositions or one in compositions else compositions[0]
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langgraph_speceyes.bench.compositions import Composition, Terms, available, losses, steps_of
+from langgraph_speceyes.bench.compositions import (
+    Composition,
+    Terms,
+    answered_depths,
+    available,
+    losses,
+    steps_of,
+)
+from langgraph_speceyes.bench.depth_answers import DepthAnswers
 from langgraph_speceyes.bench.evidence import Evidence
 from langgraph_speceyes.bench.statistics import Estimate, auroc, bootstrapped, sums, total_speedup
 from langgraph_speceyes.bench.sweep import Mask, screened_by
@@ -25,6 +33,8 @@ FEWEST = 20
 @dataclass(frozen=True)
 class Facts:
     """What the questions say about judge, speculator and agent, whatever the threshold.
+
+    The speculation is the answer from the whole image; where none was asked for, the first one after a look.
 
     Attributes:
         questions: How many.
@@ -66,13 +76,18 @@ def facts(evidence: Evidence, terms: Terms, records: Mapping[str, Record]) -> Fa
         terms: What may be lost.
         records: The journal's, by id.
     """
-    columns, answered = evidence.columns, evidence.answered
+    columns = evidence.columns
     judged = not np.isnan(columns.judge_s).all()
     at = evidence.gate.judge_threshold
-    same = np.array([one is True for one in evidence.agree], dtype=bool)
-    scores = columns.scores.get(evidence.gate.score, np.zeros_like(columns.agent_s))
+    first = next(iter(answered_depths(evidence)), 0)
+    said: Evidence | DepthAnswers = evidence.deeper[first - 1] if first else evidence
+    by_name = columns.deeper[first - 1].scores if first else columns.scores
+    # nothing was asked before
+    seconds, answered = columns.deeper[first - 1].entered_s if first else columns.speculate_s, said.answered
+    same = np.array([one is True for one in said.agree], dtype=bool)
+    scores = by_name.get(evidence.gate.score, np.zeros_like(columns.agent_s))
     surest = np.argsort(-np.where(answered, scores, -1.0), kind="stable")[: max(1, int(answered.sum()) // 10)]
-    ceiling = sums([np.where(answered, columns.speculate_s, columns.agent_s), columns.agent_s])
+    ceiling = sums([np.where(answered, seconds, columns.agent_s), columns.agent_s])
     tries = _tries(evidence, terms)
     return Facts(
         questions=len(evidence.ids),
@@ -81,10 +96,12 @@ def facts(evidence: Evidence, terms: Terms, records: Mapping[str, Record]) -> Fa
         if evidence.is_journal
         else 0,
         troubles=_troubles(evidence, records),
-        screened=float(screened_by(columns, at)[_looked(evidence)].mean()) if judged and at is not None else None,
+        screened=float(screened_by(columns, at)[_looked(evidence)].mean())
+        if judged and at is not None and not first
+        else None,
         agent_s=float(columns.agent_s.mean()),
         judge_s=float(np.nanmean(columns.judge_s)) if judged else None,
-        speculate_s=float(columns.speculate_s[answered].mean()) if answered.any() else 0.0,
+        speculate_s=float(seconds[answered].mean()) if answered.any() else 0.0,
         agree=float(same[answered].mean()) if answered.any() else None,
         surest=float(same[surest].mean()) if answered.any() else None,
         auroc=bootstrapped(auroc, scores[answered], same[answered])

@@ -78,7 +78,7 @@ def _groups(found: Material, drawing: Drawing) -> Plot | None:
 
 def _agreement(found: Material, drawing: Drawing) -> Plot | None:
     evidence = found.measured or found.evidence
-    if evidence is None or found.composition is None or not evidence.answered.any():
+    if evidence is None or found.composition is None:
         return None
     gate = found.advice.calibrated
     threshold = gate.guarantee.threshold if gate and gate.guarantee else None

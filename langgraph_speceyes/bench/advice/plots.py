@@ -39,15 +39,21 @@ _EVENTS = {"opened": "^", "lowered": "v", "warned": "X", "closed": "s", "reset":
 def agreement(
     drawing: Drawing, evidence: Evidence, composition: Composition, threshold: float | None, terms: Terms
 ) -> Plot | None:
-    """Agreement by score, and what is lost by threshold; None without two scored answers."""
-    compared, lost = composition.compared(evidence), losses(evidence, terms)
+    """Agreement by score, and what is lost by threshold; None without two scored answers.
+
+    Of several depths, that of the first.
+    """
+    first, several = composition.depths[0], composition.depths != (0,)
+    compared = composition.scores(evidence)[0] if several else composition.compared(evidence)
+    lost = losses(evidence, terms, first)
     at = np.flatnonzero(compared > 0)
     if at.size < 2:
         return None
     order = at[np.argsort(compared[at], kind="stable")]
-    same = np.array([one is True for one in evidence.agree], dtype=bool)
+    agree = (evidence.agree, *(one.agree for one in evidence.deeper))[first]
+    right_ones = (evidence.columns.speculator_right, *(one.right for one in evidence.columns.deeper))[first]
     labelled = terms.labels == "all"
-    good = evidence.columns.speculator_right if labelled else same
+    good = right_ones if labelled else np.array([one is True for one in agree], dtype=bool)
     parts = np.array_split(order, max(1, min(_PARTS, order.size // _IN_PART)))
     x = [float(np.mean([log_odds(s) for s in compared[part]])) for part in parts]
     shares = [share(good[part].tolist()) for part in parts]
@@ -84,11 +90,10 @@ def agreement(
         right.set_xlabel("threshold")
 
     gate = "" if threshold is None else f" The dashed upright line is the gate's threshold, {threshold:.4g}."
+    of = f"{composition.name}, the answers at depth {first}" if several else composition.name
     return drawing.save(
         "agreement",
-        f"Agreement against score: {composition.name}"
-        if not labelled
-        else f"Accuracy against score: {composition.name}",
+        f"{'Accuracy' if labelled else 'Agreement'} against score: {of}",
         f"Left: {len(parts)} parts of equal size, with 95 % intervals (Wilson). Right: loss as the labels count "
         f"it, and answers accepted; the dotted line is the limit of {100 * terms.max_loss:.3g} %. Log-odds.{gate}",
         draw,

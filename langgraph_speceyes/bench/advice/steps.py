@@ -10,7 +10,7 @@ from langgraph_speceyes.bench.advice.figures import Figures
 from langgraph_speceyes.bench.advice.live import Live
 from langgraph_speceyes.bench.advice.verdict import Verdict
 from langgraph_speceyes.bench.calibrated import Calibrated
-from langgraph_speceyes.bench.compositions import Composition, Terms
+from langgraph_speceyes.bench.compositions import Composition, Terms, answered_depths
 from langgraph_speceyes.bench.evidence import Evidence
 
 SHADOW = 'Go on in shadow, create_speceyes(..., mode="shadow", journal="traffic.db"), and ask for advice again.'
@@ -52,7 +52,8 @@ def next_steps(
         )
     steps.append(f"Set {_settings(gate, composition)}.")
     taken = {one.depth: one.look for one in gate.depths}
-    for depth in range(1 + len(evidence.deeper)) if evidence.deeper else ():
+    asked = answered_depths(evidence)
+    for depth in asked if evidence.deeper else ():
         if depth not in taken:
             name = f"depth {depth}, the look {evidence.looks[depth - 1]}" if depth else "depth 0"
             steps.append(f"Leave out {name}: without it less time was lost on the questions that this was chosen on.")
@@ -63,9 +64,9 @@ def next_steps(
             f"question with it and {duration(one.without)} without."
         )
     before, after = evidence.gate.judge_threshold, gate.gate.judge_threshold
-    if before is not None and after is None:
+    if before is not None and after is None and 0 in asked:
         steps.append("Leave the judge out (judge=None): it costs more than it keeps from the small model.")
-    elif before != after:
+    elif after is not None and before != after:
         steps.append(f"The judge decides: its threshold is {after:.4g}, and every answer it lets through is accepted.")
     if terms.labels == "none" and composition.score is not None:
         steps.append(
