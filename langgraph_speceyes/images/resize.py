@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.errors import ArgumentError, ImageError
 from langgraph_speceyes.images.coordinates import resized_size
 
 Kind = Literal["qwen", "glm", "paddleocr"]
@@ -47,6 +47,14 @@ class ResizeRule:
             max_pixels=self.max_pixels,
             frames=2 if self.kind == "glm" else 1,
         )
+
+    def keeps(self, width: int, height: int) -> bool:
+        """Whether an image this large is left as it is."""
+        try:
+            return self.size(width, height) == (width, height)
+        except ImageError:
+            # what was thin may be too thin once it is resized
+            return False
 
     def tokens(self, width: int, height: int) -> int:
         """Tokens that an image this large takes in a prompt."""

@@ -17,7 +17,15 @@ from langgraph_speceyes.agent.question import (
     TOOL_TEXT_TAGS,
 )
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import Conversation, ImagePolicy, ResizeRule, load_image, load_resized, parse_block
+from langgraph_speceyes.images import (
+    Conversation,
+    ImagePolicy,
+    ImageRef,
+    ResizeRule,
+    load_image,
+    load_resized,
+    parse_block,
+)
 from langgraph_speceyes.models.control import ControlTokens
 
 Turn = dict[str, Any]
@@ -124,6 +132,13 @@ def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: Co
         block["text"] = control.plain(text, markup=ours, after=follows) + end
 
 
+def _seen(image: ImageRef, rule: ResizeRule | None, policy: ImagePolicy) -> Image.Image:
+    """An image, resized already where the processor then leaves it at that: it would resize very thin ones again."""
+    if rule is not None and rule.keeps(*(resized := load_resized(image, rule, policy)).size):
+        return resized
+    return load_image(image, policy)
+
+
 def _blocks(
     message: BaseMessage, shown: Conversation, rule: ResizeRule | None, images: list[Image.Image]
 ) -> list[Turn]:
@@ -140,7 +155,7 @@ def _blocks(
             continue
         elif (reference := parse_block(block)) is not None:
             own, policy = shown.own(reference), shown.policy
-            images.append(load_resized(own, rule, policy) if rule else load_image(own, policy))
+            images.append(_seen(own, rule, policy))
             blocks.append({"type": "image"})
         else:
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")
