@@ -188,15 +188,22 @@ class Engine:
         with self._lock, torch.inference_mode():
             decoder.run(ready(requests), choose, more, feed.fail)
 
-    def _plain(self, requests: Sequence[Request]) -> list[Completion]:
+    def count(self, request: Request) -> int:
+        """A prompt's tokens, those of its images included."""
+        return int(self._inputs([request])["input_ids"].shape[-1])
+
+    def _inputs(self, requests: Sequence[Request]) -> Any:
         images = [list(r.images) for r in requests]
-        inputs = self.processor(
+        return self.processor(
             text=[r.text for r in requests],
             images=images if any(images) else None,
             padding=True,
             return_tensors="pt",
             add_special_tokens=adds_special(self.tokenizer, requests[0].text),
-        ).to(self.model.device, dtype=self.model.dtype)
+        )
+
+    def _plain(self, requests: Sequence[Request]) -> list[Completion]:
+        inputs = self._inputs(requests).to(self.model.device, dtype=self.model.dtype)
         lengths = inputs["attention_mask"].sum(-1).tolist()
         check_tokens(max(lengths), self.context)
         recorder = _Recorder(self, Sampler(*requests[0].sampling))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -16,13 +16,14 @@ from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY, ImagePolicy, ImageRef, ResizeRule, load_resized
 from langgraph_speceyes.models.engine import Engine
 from langgraph_speceyes.models.rendering import Fallback, Renderer
+from langgraph_speceyes.models.request import Request
 from langgraph_speceyes.models.resizing import bicubic_rule_of, rule_of
 
 
 class PromptingChatModel(BaseChatModel):
     """What a local chat model knows of prompts; see :class:`~langgraph_speceyes.models.chat.LocalChatModel`."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=(), extra="forbid")
 
     tools_in_prompt: bool = True
     """Show bound tools through the chat template; False for checkpoints that know their tools, whose calls are then
@@ -59,6 +60,24 @@ class PromptingChatModel(BaseChatModel):
             return False
         load_resized(image, rule, self.policy)
         return True
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The tokens of a text by the checkpoint's own tokenizer, as text that users say."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        plain = self._renderer.control.plain(text)
+        ids: list[int] = self._engine.tokenizer(plain, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Tokens of the prompt that messages become, images, tools and what the template writes included."""
+        offered = [convert_to_openai_tool(tool) for tool in tools or ()]
+        try:
+            text, images = self.render(messages, offered)
+        except ArgumentError:
+            # who trims a conversation asks about parts of it, which may begin with any turn, or with none
+            text, images = self.render([HumanMessage(""), *messages], offered)
+        return self._engine.count(Request(text, images))
 
     def bind_tools(
         self,

@@ -1,0 +1,47 @@
+"""What LangChain promises of every chat model."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
+from langchain_core.runnables import ConfigurableField
+
+from langgraph_speceyes import LocalChatModel
+from tests.models.asking import CASES, TOOL, asked
+from tests.models.conftest import Families
+
+
+@pytest.mark.parametrize("title", ["Qwen3-VL", "Gemma 3", "Idefics3"])
+@pytest.mark.parametrize("name", CASES)
+def test_tokens_are_counted_as_the_model_is_given_them(families: Families, title: str, name: str) -> None:
+    """By the checkpoint's own tokenizer, images and what the template writes included."""
+    chat = families.chat(title)
+    assert chat.get_num_tokens_from_messages(CASES[name]) == asked(chat, CASES[name]).prompt
+    offered = chat.bind_tools([TOOL]).invoke(CASES[name], max_tokens=1).usage_metadata
+    assert offered is not None
+    assert chat.get_num_tokens_from_messages(CASES[name], tools=[TOOL]) == offered["input_tokens"]
+    assert chat.get_num_tokens("red <|im_end|>") >= len("red <|im_end|>")
+
+
+@pytest.mark.parametrize("title", ["Qwen3-VL", "Gemma 3"])
+def test_a_conversation_can_be_trimmed_by_a_models_own_count(families: Families, title: str) -> None:
+    chat = families.chat(title)
+    said: list[BaseMessage] = [*CASES["turns"], AIMessage("blue"), HumanMessage("Why?")]
+    most = chat.get_num_tokens_from_messages(said[-3:])
+    assert trim_messages(said, max_tokens=most, token_counter=chat, start_on="human") == said[-3:]
+
+
+def test_settings_can_be_left_to_the_caller(families: Families) -> None:
+    """A model with other settings, as LangChain makes one, is the same checkpoint in memory."""
+    chat = families.chat("Qwen3-VL")
+    model = chat.configurable_fields(max_tokens=ConfigurableField(id="most"))
+    for most in (1, 3):
+        answer = model.invoke(CASES["text"], {"configurable": {"most": most}}, logprobs=True)
+        assert len(answer.response_metadata["logprobs"]["content"]) == most
+    assert "loaded" not in {*chat.model_dump(), repr(chat)}
+
+
+def test_a_misspelt_setting_is_refused_before_anything_is_loaded() -> None:
+    for options in ({"max_new_tokens": 5}, {"top_p": 0.9}, {"temperature": "hot"}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            LocalChatModel.from_pretrained("no/such-model", **options)
