@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from langgraph_speceyes.errors import ArgumentError, ImageError
-from langgraph_speceyes.images.coordinates import resized_size
+from langgraph_speceyes.images.coordinates import MAX_ASPECT, resized_size
 
 Kind = Literal["qwen", "glm", "paddleocr"]
 
@@ -48,13 +48,18 @@ class ResizeRule:
             frames=2 if self.kind == "glm" else 1,
         )
 
-    def keeps(self, width: int, height: int) -> bool:
-        """Whether an image this large is left as it is."""
-        try:
-            return self.size(width, height) == (width, height)
-        except ImageError:
-            # what was thin may be too thin once it is resized
+    def thinned(self, width: int, height: int) -> bool:
+        """Whether an image that it has made this large is so thin that it would be made smaller still, or refused.
+
+        Limits too close for a multiple between them change any image once more: models are used to that (the embedded
+        pair has such limits).
+        """
+        if min(width, height) > self.factor and max(width, height) <= MAX_ASPECT * min(width, height):
             return False
+        try:
+            return self.size(width, height) != (width, height)
+        except ImageError:
+            return True
 
     def tokens(self, width: int, height: int) -> int:
         """Tokens that an image this large takes in a prompt."""

@@ -186,7 +186,7 @@ class LocalChatModel(PromptingChatModel):
         most, room = batching["max_batch"], {"prefix_bytes": cache_bytes, "feature_bytes": cache_bytes}
         engine = Engine(model, processor, **room, kv_tokens=kv_tokens, max_batch=most)
         batcher = MicroBatcher(engine.serve, group=lambda r: r.sampling, interrupt=engine.interrupted, **batching)
-        chat = cls(model_name=model_name, loaded=Loaded(engine, renderer, batcher), **settings)
+        chat = cls(**(settings | {"model_name": model_name, "loaded": Loaded(engine, renderer, batcher)}))
         _logger.info("%s", chat.capabilities.line())
         return chat
 

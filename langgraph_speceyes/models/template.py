@@ -133,8 +133,8 @@ def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: Co
 
 
 def _seen(image: ImageRef, rule: ResizeRule | None, policy: ImagePolicy) -> Image.Image:
-    """An image, resized already where the processor then leaves it at that: it would resize very thin ones again."""
-    if rule is not None and rule.keeps(*(resized := load_resized(image, rule, policy)).size):
+    """An image, resized already but for very thin ones, which the processor would then resize once more."""
+    if rule is not None and not rule.thinned(*(resized := load_resized(image, rule, policy)).size):
         return resized
     return load_image(image, policy)
 

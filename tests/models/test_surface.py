@@ -39,6 +39,10 @@ def test_settings_can_be_left_to_the_caller(families: Families) -> None:
         answer = model.invoke(CASES["text"], {"configurable": {"most": most}}, logprobs=True)
         assert len(answer.response_metadata["logprobs"]["content"]) == most
     assert "loaded" not in {*chat.model_dump(), repr(chat)}
+    given = {name: getattr(chat, name) for name in chat.model_fields_set}
+    other = LocalChatModel.from_loaded(chat._engine.model, chat._engine.processor, **given)
+    assert other.model_name == "Qwen3-VL"
+    assert other._batcher is not chat._batcher
 
 
 def test_a_misspelt_setting_is_refused_before_anything_is_loaded() -> None:
