@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from PIL import Image
 
 from langgraph_speceyes.agent.marks import Places, Written, is_signed
@@ -31,6 +33,9 @@ from langgraph_speceyes.models.control import ControlTokens
 Turn = dict[str, Any]
 RAW_OUTPUT = "generated_text"
 """Key of an answer's `response_metadata` for the whole text that tool calls were read from."""
+READ_AS = "generated_as"
+"""Key beside it for what was read from it, as :func:`read_as` has it: calls that a person edited are not those any
+more."""
 THOUGHT_BLOCKS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
 """Content blocks that hold a thought, as providers name them."""
 _UNSEEN = frozenset({"tool_call", "tool_use", "function_call", *THOUGHT_BLOCKS})
@@ -69,7 +74,9 @@ def turns(
         if isinstance(message, ToolMessage):
             turn |= {"name": control.deep(message.name), "tool_call_id": control.deep(message.tool_call_id)}
         elif isinstance(message, AIMessage):
-            if isinstance(said := message.response_metadata.get(RAW_OUTPUT), str):
+            metadata = message.response_metadata
+            same = metadata.get(READ_AS) == read_as(message.text, message.tool_calls)
+            if isinstance(said := metadata.get(RAW_OUTPUT), str) and same:
                 # a local model's own words, calls included: the tokens it wrote, not a template's spelling of them
                 turn["content"] = [{"type": "text", "text": said}]
             elif message.tool_calls:
@@ -87,6 +94,13 @@ def turns(
         _make_plain(turn["content"], message, role, control)
         found.append(turn)
     return found, images
+
+
+def read_as(text: str, calls: Sequence[ToolCall]) -> str:
+    """The words and calls of an answer in short."""
+    # streams differ in white space
+    said = json.dumps(["".join(text.split()), [[c["name"], c["args"]] for c in calls]], sort_keys=True, default=str)
+    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
 def images_as_user_turns(found: Sequence[Turn]) -> list[Turn]:

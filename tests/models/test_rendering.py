@@ -282,6 +282,27 @@ def test_calls_are_read_from_what_a_model_generates(families: Families, title: s
     assert "crop" in again.partition("What?")[2]
 
 
+@pytest.mark.parametrize("title", ["InternVL", "Gemma 3"])
+def test_calls_that_a_person_edited_are_shown_as_they_are_now(families: Families, title: str) -> None:
+    chat, asked = families.chat(title), [HumanMessage("What?")]
+    written = 'Look. <tool_call>\n{"name":  "crop", "arguments": {"bbox": [1, 2]}}\n</tool_call>'
+    with Says(chat, written):
+        answer = chat.invoke(asked, tools=[TOOL])
+    with Says(chat, written):
+        first, *others = chat.stream(asked, tools=[TOOL])
+    for message in (answer, functools.reduce(operator.add, others, first)):
+        # as it was written, to the last space
+        assert written in chat.render([*asked, message], [TOOL])[0]
+        call = {**message.tool_calls[0], "args": {"bbox": [7, 8]}}
+        edited = chat.render([*asked, message.model_copy(update={"tool_calls": [call]})], [TOOL])[0]
+        assert "[7, 8]" in edited
+        assert "[1, 2]" not in edited
+        assert "crop" not in chat.render([*asked, message.model_copy(update={"tool_calls": []})])[0]
+        reworded = chat.render([*asked, message.model_copy(update={"content": "See."})], [TOOL])[0]
+        assert "Look" not in reworded.partition("What?")[2]
+        assert "[1, 2]" in reworded
+
+
 @pytest.mark.parametrize(
     ("written", "text", "calls", "broken"),
     [
