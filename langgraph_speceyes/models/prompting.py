@@ -88,12 +88,20 @@ class PromptingChatModel(BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Offer tools through the chat template.
 
+        `with_structured_output` offers its schema in the same way: where the model does not call it, None comes back.
+
         Raises:
-            ArgumentError: `tool_choice` forces a tool, which a local model cannot promise.
+            ArgumentError: `tool_choice` forces a tool, which a local model cannot promise; a tool is no function, but
+                one that hosted models bring themselves.
         """
-        if tool_choice not in (None, "auto"):
+        # LangChain's own way to structured output asks for more than it needs
+        structured = tool_choice == "any" and "ls_structured_output_format" in kwargs
+        if tool_choice not in (None, "auto") and not structured:
             raise ArgumentError("tool_choice", "None or 'auto'", repr(tool_choice))
-        return self.bind(tools=[convert_to_openai_tool(t) for t in tools], **kwargs)
+        offered = [convert_to_openai_tool(tool) for tool in tools]
+        if others := [tool.get("type") for tool in offered if "function" not in tool]:
+            raise ArgumentError("tools", "functions", repr(others[0]))
+        return self.bind(tools=offered, **kwargs)
 
     def render(
         self,

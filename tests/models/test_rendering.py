@@ -15,7 +15,7 @@ from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY
 from langgraph_speceyes.models.rendering import Renderer
-from tests.models.asking import CASES, SMALL, TOOL, block, words
+from tests.models.asking import CASES, SMALL, TOOL, Says, block, words
 from tests.models.conftest import Families
 from tests.models.families import TALKING, WORKING
 
@@ -219,33 +219,6 @@ def llama(families: Families) -> LocalChatModel:
     question = "('<|image|>' if seen.images else '') + turns[0].content[-1].text"
     processor.chat_template = processor.chat_template.replace("(turns[0].content | trim)", question)
     return LocalChatModel.from_loaded(chat._engine.model, processor)
-
-
-class Says:
-    """A model that says one thing, token by token."""
-
-    def __init__(self, chat: LocalChatModel, text: str) -> None:
-        self.chat, self.engine = chat, chat._engine
-        self.ids = self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def __enter__(self) -> Says:
-        import torch
-
-        self._forward, step = self.engine.model.forward, iter([*self.ids, self.engine.tokenizer.eos_token_id])
-
-        # with the signature that `generate` checks its arguments by
-        @functools.wraps(self._forward)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            out = self._forward(*args, **kwargs)
-            out.logits = torch.full_like(out.logits, -50.0)
-            out.logits[:, -1, next(step)] = 50.0
-            return out
-
-        self.engine.model.forward = forward
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.engine.model.forward = self._forward
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
+from pydantic import BaseModel
 
 from langgraph_speceyes import LocalChatModel
-from tests.models.asking import CASES, TOOL, asked
+from langgraph_speceyes.errors import ArgumentError
+from tests.models.asking import CASES, TOOL, Says, asked
 from tests.models.conftest import Families
 
 
@@ -49,3 +51,29 @@ def test_a_misspelt_setting_is_refused_before_anything_is_loaded() -> None:
     for options in ({"max_new_tokens": 5}, {"top_p": 0.9}, {"temperature": "hot"}):
         with pytest.raises(ValueError, match=next(iter(options))):
             LocalChatModel.from_pretrained("no/such-model", **options)
+
+
+class Seen(BaseModel):
+    """What there is to see."""
+
+    color: str
+    sides: int = 4
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
+def test_structured_output_is_read_from_a_call_of_its_schema(families: Families, method: str) -> None:
+    chat = families.chat("InternVL")
+    structured = chat.with_structured_output(Seen, method=method)
+    with Says(chat, '<tool_call>{"name": "Seen", "arguments": {"color": "red"}}</tool_call>'):
+        assert structured.invoke(CASES["image"]) == Seen(color="red")
+    with Says(chat, "It is red."):
+        assert structured.invoke(CASES["image"]) is None
+    with Says(chat, '<tool_call>{"name": "Seen", "arguments": {"color": []}}</tool_call>'):
+        found = chat.with_structured_output(Seen, method=method, include_raw=True).invoke(CASES["image"])
+    assert (found["parsed"], found["raw"].tool_calls[0]["args"]) == (None, {"color": []})
+    assert found["parsing_error"] is not None
+
+
+def test_tools_that_hosted_models_bring_are_refused(families: Families) -> None:
+    with pytest.raises(ArgumentError, match="tools: expected functions, found 'web_search_preview'"):
+        families.chat("Qwen3-VL").bind_tools([TOOL, {"type": "web_search_preview"}])
