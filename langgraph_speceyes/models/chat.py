@@ -26,6 +26,7 @@ from langgraph_speceyes.models.prompting import PromptingChatModel
 from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
 from langgraph_speceyes.models.request import Completion, Request, Step
+from langgraph_speceyes.models.sampling import temperature_of
 from langgraph_speceyes.models.scope import current_scope
 from langgraph_speceyes.models.waiting import next_of, wait_for
 
@@ -280,7 +281,7 @@ class LocalChatModel(PromptingChatModel):
             max_tokens=most,
             top=(top or 0) if logprobs else None,
             stop=tuple(stops),
-            temperature=float(kwargs.get("temperature", self.temperature)),
+            temperature=temperature_of(kwargs.get("temperature"), self.temperature),
             seed=kwargs.get("seed", self.seed),
             scope=current_scope(),
         )

@@ -77,3 +77,15 @@ def test_structured_output_is_read_from_a_call_of_its_schema(families: Families,
 def test_tools_that_hosted_models_bring_are_refused(families: Families) -> None:
     with pytest.raises(ArgumentError, match="tools: expected functions, found 'web_search_preview'"):
         families.chat("Qwen3-VL").bind_tools([TOOL, {"type": "web_search_preview"}])
+
+
+@pytest.mark.parametrize("title", ["Qwen3-VL", "InternVL"])
+def test_a_temperature_is_a_number_that_can_be_divided_by(families: Families, title: str) -> None:
+    chat = families.chat(title)
+    greedy = asked(chat, CASES["text"]).tokens
+    # none is the model's own, as LangChain passes settings on that nobody made
+    for temperature in (None, 1e-40, 1e-9, 5e-324):
+        assert asked(chat, CASES["text"], temperature=temperature).tokens == greedy
+    for refused in (-1, float("nan"), float("inf")):
+        with pytest.raises(ArgumentError, match="temperature"):
+            chat.invoke(CASES["text"], temperature=refused)
