@@ -75,6 +75,7 @@ class Engine:
         self._lock = threading.Lock()
         _all.add(self)
         self._words: dict[int, tuple[str, list[int] | None]] = {}
+        self._before: list[int] = self.tokenizer("a", add_special_tokens=False)["input_ids"]
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Generate for several prompts in one left-padded batch.
@@ -226,7 +227,12 @@ class Engine:
     def token_entry(self, candidate: Candidate) -> dict[str, Any]:
         """A token as OpenAI's chat completions list it: `token`, `logprob`, and `bytes` where they are whole."""
         if candidate.id not in self._words:
-            word = str(self.tokenizer.decode([candidate.id], clean_up_tokenization_spaces=False))
+            # behind another one: some tokenizers drop the space that a text begins with
+            said, both = (
+                str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+                for ids in (self._before, [*self._before, candidate.id])
+            )
+            word = both.removeprefix(said)
             self._words[candidate.id] = word, None if "\ufffd" in word else list(word.encode())
         word, raw = self._words[candidate.id]
         return {"token": word, "logprob": candidate.logprob, "bytes": raw}

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.models.request import Candidate
 from tests.models.asking import CASES, TOOL, Says, asked
 from tests.models.conftest import Families
+from tests.models.families import FAMILIES, Family
 
 
 @pytest.mark.parametrize("title", ["Qwen3-VL", "Gemma 3", "Idefics3"])
@@ -89,3 +96,30 @@ def test_a_temperature_is_a_number_that_can_be_divided_by(families: Families, ti
     for refused in (-1, float("nan"), float("inf")):
         with pytest.raises(ArgumentError, match="temperature"):
             chat.invoke(CASES["text"], temperature=refused)
+
+
+class Pieces(Family):
+    """A family with a tokenizer in SentencePiece's style, such as Llama's: its words begin with their space."""
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        letters = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
+        pairs = [("\u2581", "r"), ("e", "d"), ("\u2581r", "ed"), ("r", "ed")]
+        vocabulary = {piece: place for place, piece in enumerate([*letters, *(a + b for a, b in pairs)])}
+        model = models.BPE(vocab=vocabulary, merges=pairs, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+        made = super().tokenizer()
+        made.backend_tokenizer.model = model
+        made.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        made.backend_tokenizer.decoder = decoders.Sequence(steps)
+        return made
+
+
+def test_tokens_say_the_spaces_that_they_wrote(tmp_path: Path) -> None:
+    """Tokenizers that drop the space at the beginning of a text would show two tokens as one."""
+    family = FAMILIES["LLaVA"]
+    settings = {field.name: getattr(family, field.name) for field in fields(family)}
+    engine = LocalChatModel.from_pretrained(str(Pieces(**settings).write(tmp_path)), device="cpu")._engine
+    ids = engine.tokenizer("bred red \u00e9<image>", add_special_tokens=False)["input_ids"]
+    entries = [engine.token_entry(Candidate(token, 0.0)) for token in ids]
+    assert [one["token"] for one in entries] == [" ", "b", "red", " red", " ", "\ufffd", "\ufffd", "<image>"]
+    assert [one["bytes"] for one in entries[2:6]] == [list(b"red"), list(b" red"), [32], None]
