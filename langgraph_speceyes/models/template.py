@@ -38,8 +38,6 @@ READ_AS = "generated_as"
 more."""
 THOUGHT_BLOCKS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
 """Content blocks that hold a thought, as providers name them."""
-_UNSEEN = frozenset({"tool_call", "tool_use", "function_call", *THOUGHT_BLOCKS})
-"""Blocks that are repeated in `tool_calls`, or no part of the visible text."""
 
 
 def turns(
@@ -165,12 +163,11 @@ def _blocks(
             blocks.append({"type": "text", "text": block})
         elif block.get("type") == "text":
             blocks.append({"type": "text", "text": str(block.get("text", ""))})
-        elif block.get("type") in _UNSEEN:
-            continue
         elif (reference := parse_block(block)) is not None:
             own, policy = shown.own(reference), shown.policy
             images.append(_seen(own, rule, policy))
             blocks.append({"type": "image"})
-        else:
+        elif not isinstance(message, AIMessage):
+            # those of a model are no visible text: thoughts, calls (repeated in `tool_calls`), what its provider did
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")
     return blocks

@@ -184,6 +184,8 @@ def test_a_template_without_images_shows_its_tools(families: Families) -> None:
         {"type": "redacted_thinking", "data": "qzsecret"},
         {"type": "reasoning_content", "reasoning_content": {"text": "qzsecret"}},
         {"type": "function_call", "name": "qzsecret", "arguments": "{}", "call_id": "1"},
+        {"type": "server_tool_use", "name": "web_search", "input": {"query": "qzsecret"}, "id": "1"},
+        {"type": "non_standard", "value": {"type": "web_search_call", "id": "qzsecret"}},
     ],
 )
 def test_turns_of_hosted_models_are_shown_without_what_is_no_text(families: Families, unseen: dict[str, Any]) -> None:
