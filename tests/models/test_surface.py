@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
@@ -96,6 +97,12 @@ def test_a_temperature_is_a_number_that_can_be_divided_by(families: Families, ti
     for refused in (-1, float("nan"), float("inf")):
         with pytest.raises(ArgumentError, match="temperature"):
             chat.invoke(CASES["text"], temperature=refused)
+
+
+def test_a_prompt_that_is_too_long_is_langchains_error(families: Families) -> None:
+    """By which its middleware knows that a conversation must be shortened."""
+    with pytest.raises(ContextOverflowError, match="at most 4095 tokens"):
+        families.chat("Qwen3-VL").invoke("x" * 5000)
 
 
 class Pieces(Family):
