@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from concurrent.futures import Future
@@ -107,7 +108,7 @@ class LocalChatModel(PromptingChatModel):
     @classmethod
     def from_pretrained(
         cls,
-        model_id: str,
+        model_id: str | os.PathLike[str],
         *,
         revision: str | None = None,
         device: str | torch.device | None = None,
@@ -149,9 +150,8 @@ class LocalChatModel(PromptingChatModel):
             ArgumentError: It is no checkpoint for a chat, or two arguments contradict each other.
             MissingLibraryError: A library that the checkpoint needs is not installed.
         """
-        # a setting that is none is refused before gigabytes are loaded
-        cls(**{"model_name": model_id} | settings)
-        options = dict(model_options or {})
+        cls.check_settings(settings)
+        model_id, options = os.fspath(model_id), dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
         checkpoint = Checkpoint.find(model_id, revision, options)
@@ -179,6 +179,7 @@ class LocalChatModel(PromptingChatModel):
 
         Of a PEFT model the model inside is taken, adapters included.
         """
+        cls.check_settings(settings)
         if cache_bytes < 0:
             raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model

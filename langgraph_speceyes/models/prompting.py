@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -23,7 +23,7 @@ from langgraph_speceyes.models.resizing import bicubic_rule_of, rule_of
 class PromptingChatModel(BaseChatModel):
     """What a local chat model knows of prompts; see :class:`~langgraph_speceyes.models.chat.LocalChatModel`."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=(), extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
     tools_in_prompt: bool = True
     """Show bound tools through the chat template; False for checkpoints that know their tools, whose calls are then
@@ -41,6 +41,19 @@ class PromptingChatModel(BaseChatModel):
 
     _engine: Engine = PrivateAttr()
     _renderer: Renderer = PrivateAttr()
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Refuse what is no setting of the class, before gigabytes are loaded for it.
+
+        Raises:
+            ArgumentError: There is no field of the name.
+            ValueError: A field cannot have the value.
+        """
+        # the constructor takes anything, as LangChain's models do
+        if unknown := sorted(settings.keys() - cls.model_fields.keys()):
+            raise ArgumentError("settings", f"fields of {cls.__name__}", ", ".join(unknown))
+        cls(**({"model_name": ""} | dict(settings)))
 
     @property
     def resize_rule(self) -> ResizeRule | None:

@@ -59,6 +59,13 @@ def test_a_misspelt_setting_is_refused_before_anything_is_loaded() -> None:
     for options in ({"max_new_tokens": 5}, {"top_p": 0.9}, {"temperature": "hot"}):
         with pytest.raises(ValueError, match=next(iter(options))):
             LocalChatModel.from_pretrained("no/such-model", **options)
+    with pytest.raises(ArgumentError, match="settings: expected fields of LocalChatModel, found top_p"):
+        LocalChatModel.from_loaded(None, None, top_p=0.9)
+
+
+def test_a_folder_may_be_a_path(families: Families) -> None:
+    chat = LocalChatModel.from_pretrained(Path(families.folder("Qwen3-VL")), device="cpu")
+    assert chat.model_name == chat.source == families.folder("Qwen3-VL")
 
 
 class Seen(BaseModel):
