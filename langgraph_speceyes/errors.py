@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from langchain_core import exceptions
+
 from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, words_of
 
 
@@ -48,8 +50,14 @@ class LookError(ArgumentError):
     """A look gave what is no observation, or too much of it."""
 
 
-class PromptTooLongError(ArgumentError):
+# older releases of LangChain have no error of their own for it
+_Overflow: type[Exception] = getattr(exceptions, "ContextOverflowError", exceptions.LangChainException)
+
+
+class PromptTooLongError(ArgumentError, _Overflow):  # type: ignore[misc, valid-type]
     """A local model's prompt has more tokens than there is room for; nothing was run.
+
+    It is LangChain's `ContextOverflowError`, too: middleware that shortens conversations looks for that.
 
     Args:
         most: Tokens that a prompt may have.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images.coordinates import resized_size
+from langgraph_speceyes.errors import ArgumentError, ImageError
+from langgraph_speceyes.images.coordinates import MAX_ASPECT, resized_size
 
 Kind = Literal["qwen", "glm", "paddleocr"]
 
@@ -47,6 +47,19 @@ class ResizeRule:
             max_pixels=self.max_pixels,
             frames=2 if self.kind == "glm" else 1,
         )
+
+    def thinned(self, width: int, height: int) -> bool:
+        """Whether an image that it has made this large is so thin that it would be made smaller still, or refused.
+
+        Limits too close for a multiple between them change any image once more: models are used to that (the embedded
+        pair has such limits).
+        """
+        if min(width, height) > self.factor and max(width, height) <= MAX_ASPECT * min(width, height):
+            return False
+        try:
+            return self.size(width, height) != (width, height)
+        except ImageError:
+            return True
 
     def tokens(self, width: int, height: int) -> int:
         """Tokens that an image this large takes in a prompt."""

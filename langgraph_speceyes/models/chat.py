@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import PrivateAttr
+from pydantic import Field, InstanceOf, PrivateAttr
 
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import off_loop
@@ -26,6 +27,7 @@ from langgraph_speceyes.models.prompting import PromptingChatModel
 from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
 from langgraph_speceyes.models.request import Completion, Request, Step
+from langgraph_speceyes.models.sampling import temperature_of
 from langgraph_speceyes.models.scope import current_scope
 from langgraph_speceyes.models.waiting import next_of, wait_for
 
@@ -39,6 +41,15 @@ CONTINUE = "continue_final_message"
 
 MAX_BATCH = 16
 """Calls in one forward pass."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory: what runs it, writes its prompts, and gathers its calls."""
+
+    engine: Engine
+    renderer: Renderer
+    batcher: MicroBatcher[Request, Completion]
 
 
 class LocalChatModel(PromptingChatModel):
@@ -87,6 +98,8 @@ class LocalChatModel(PromptingChatModel):
     """Candidates for each token (K); needs `logprobs`."""
     stop: list[str] | None = None
     """The answer ends before the first of these."""
+    loaded: InstanceOf[Loaded] | None = Field(default=None, exclude=True, repr=False)
+    """The checkpoint in memory, which models that are made of this one's fields share (`configurable_fields`)."""
     _batcher: MicroBatcher[Request, Completion] = PrivateAttr()
 
     keeps_deadlines: bool = True
@@ -95,7 +108,7 @@ class LocalChatModel(PromptingChatModel):
     @classmethod
     def from_pretrained(
         cls,
-        model_id: str,
+        model_id: str | os.PathLike[str],
         *,
         revision: str | None = None,
         device: str | torch.device | None = None,
@@ -137,7 +150,8 @@ class LocalChatModel(PromptingChatModel):
             ArgumentError: It is no checkpoint for a chat, or two arguments contradict each other.
             MissingLibraryError: A library that the checkpoint needs is not installed.
         """
-        options = dict(model_options or {})
+        cls.check_settings(settings)
+        model_id, options = os.fspath(model_id), dict(model_options or {})
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
         checkpoint = Checkpoint.find(model_id, revision, options)
@@ -165,15 +179,16 @@ class LocalChatModel(PromptingChatModel):
 
         Of a PEFT model the model inside is taken, adapters included.
         """
-        chat = cls(model_name=model_name, **settings)
+        cls.check_settings(settings)
         if cache_bytes < 0:
             raise ArgumentError("cache_bytes", "0 or more", cache_bytes)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        chat._renderer = Renderer(processor)
+        renderer = Renderer(processor)
         batching = dict[str, Any](max_batch=MAX_BATCH, name=f"speceyes {model_name}") | (batching or {})
         most, room = batching["max_batch"], {"prefix_bytes": cache_bytes, "feature_bytes": cache_bytes}
-        engine = chat._engine = Engine(model, processor, **room, kv_tokens=kv_tokens, max_batch=most)
-        chat._batcher = MicroBatcher(engine.serve, group=lambda r: r.sampling, interrupt=engine.interrupted, **batching)
+        engine = Engine(model, processor, **room, kv_tokens=kv_tokens, max_batch=most)
+        batcher = MicroBatcher(engine.serve, group=lambda r: r.sampling, interrupt=engine.interrupted, **batching)
+        chat = cls(**(settings | {"model_name": model_name, "loaded": Loaded(engine, renderer, batcher)}))
         _logger.info("%s", chat.capabilities.line())
         return chat
 
@@ -185,10 +200,14 @@ class LocalChatModel(PromptingChatModel):
             other: Whose settings it has, too.
             fields: Settings of its own.
         """
-        chat = cls(**({name: getattr(other, name) for name in LocalChatModel.model_fields} | fields))
-        for name in LocalChatModel.__private_attributes__:
-            setattr(chat, name, getattr(other, name))
-        return chat
+        return cls(**({name: getattr(other, name) for name in LocalChatModel.model_fields} | fields))
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the checkpoint that is in memory."""
+        super().model_post_init(context)
+        if self.loaded is not None:
+            self._engine, self._renderer = self.loaded.engine, self.loaded.renderer
+            self._batcher = self.loaded.batcher
 
     @property
     def capabilities(self) -> Capabilities:
@@ -263,7 +282,7 @@ class LocalChatModel(PromptingChatModel):
             max_tokens=most,
             top=(top or 0) if logprobs else None,
             stop=tuple(stops),
-            temperature=float(kwargs.get("temperature", self.temperature)),
+            temperature=temperature_of(kwargs.get("temperature"), self.temperature),
             seed=kwargs.get("seed", self.seed),
             scope=current_scope(),
         )
@@ -313,7 +332,7 @@ class LocalChatModel(PromptingChatModel):
         finally:
             future.cancel()
             request.abandoned.set()
-        yield self._last(request, future.result(), spoken, kwargs)
+        yield last_chunk(self._message(request, future.result(), kwargs), spoken.said)
 
     async def _astream(
         self,
@@ -343,7 +362,7 @@ class LocalChatModel(PromptingChatModel):
         finally:
             future.cancel()
             request.abandoned.set()
-        yield self._last(request, future.result(), spoken, kwargs)
+        yield last_chunk(self._message(request, future.result(), kwargs), spoken.said)
 
     def _submit_watched(
         self, request: Request, kwargs: dict[str, Any], put: Callable[[Step | None], Any]
@@ -367,11 +386,6 @@ class LocalChatModel(PromptingChatModel):
         if run_manager:
             run_manager.on_llm_new_token(text, chunk=chunk)
         return chunk
-
-    def _last(
-        self, request: Request, completion: Completion, spoken: Spoken, kwargs: dict[str, Any]
-    ) -> ChatGenerationChunk:
-        return last_chunk(self._message(request, completion, kwargs), spoken.said)
 
     def _result(self, request: Request, completion: Completion, kwargs: dict[str, Any]) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=self._message(request, completion, kwargs))])

@@ -75,6 +75,7 @@ class Engine:
         self._lock = threading.Lock()
         _all.add(self)
         self._words: dict[int, tuple[str, list[int] | None]] = {}
+        self._before: list[int] = self.tokenizer("a", add_special_tokens=False)["input_ids"]
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Generate for several prompts in one left-padded batch.
@@ -188,15 +189,22 @@ class Engine:
         with self._lock, torch.inference_mode():
             decoder.run(ready(requests), choose, more, feed.fail)
 
-    def _plain(self, requests: Sequence[Request]) -> list[Completion]:
+    def count(self, request: Request) -> int:
+        """A prompt's tokens, those of its images included."""
+        return int(self._inputs([request])["input_ids"].shape[-1])
+
+    def _inputs(self, requests: Sequence[Request]) -> Any:
         images = [list(r.images) for r in requests]
-        inputs = self.processor(
+        return self.processor(
             text=[r.text for r in requests],
             images=images if any(images) else None,
             padding=True,
             return_tensors="pt",
             add_special_tokens=adds_special(self.tokenizer, requests[0].text),
-        ).to(self.model.device, dtype=self.model.dtype)
+        )
+
+    def _plain(self, requests: Sequence[Request]) -> list[Completion]:
+        inputs = self._inputs(requests).to(self.model.device, dtype=self.model.dtype)
         lengths = inputs["attention_mask"].sum(-1).tolist()
         check_tokens(max(lengths), self.context)
         recorder = _Recorder(self, Sampler(*requests[0].sampling))
@@ -219,7 +227,12 @@ class Engine:
     def token_entry(self, candidate: Candidate) -> dict[str, Any]:
         """A token as OpenAI's chat completions list it: `token`, `logprob`, and `bytes` where they are whole."""
         if candidate.id not in self._words:
-            word = str(self.tokenizer.decode([candidate.id], clean_up_tokenization_spaces=False))
+            # behind another one: some tokenizers drop the space that a text begins with
+            said, both = (
+                str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+                for ids in (self._before, [*self._before, candidate.id])
+            )
+            word = both.removeprefix(said)
             self._words[candidate.id] = word, None if "\ufffd" in word else list(word.encode())
         word, raw = self._words[candidate.id]
         return {"token": word, "logprob": candidate.logprob, "bytes": raw}

@@ -96,8 +96,9 @@ class Renderer:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.tokenizer = tokenizer = getattr(processor, "tokenizer", processor)
-        template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
-        if not template:
+        # some checkpoints have it in the files of the tokenizer, where no processor looks
+        self._writer: Any = processor if getattr(processor, "chat_template", None) else tokenizer
+        if not (template := getattr(self._writer, "chat_template", None)):
             raise ArgumentError("processor", "one with a chat template", type(processor).__name__)
         self._source = json.dumps(template, ensure_ascii=False) if isinstance(template, dict) else str(template)
         self.control = ControlTokens(tokenizer, self._source + _TOOLS, _placeholders(processor))
@@ -213,7 +214,7 @@ class Renderer:
         found = _with_mark(found) if continued else found
         try:
             text = str(
-                self.processor.apply_chat_template(
+                self._writer.apply_chat_template(
                     found,
                     tools=tools or None,
                     tokenize=False,

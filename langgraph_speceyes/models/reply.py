@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langgraph_speceyes.models.engine import Engine
 from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.request import Candidate, Completion, Step
-from langgraph_speceyes.models.template import RAW_OUTPUT
+from langgraph_speceyes.models.template import RAW_OUTPUT, READ_AS, read_as
 from langgraph_speceyes.models.tool_calls import parsed_calls, read_calls
 
 Tools = Sequence[Mapping[str, Any]]
@@ -76,7 +76,7 @@ def whole_message(
         entry: Describes a token for the log-probabilities; None leaves them out.
     """
     text, calls, invalid, again = reader.read(completion)
-    metadata: dict[str, Any] = {} if again is None else {RAW_OUTPUT: again}
+    metadata: dict[str, Any] = {} if again is None else {RAW_OUTPUT: again, READ_AS: read_as(text, calls)}
     metadata["model_name"] = model_name
     metadata["finish_reason"] = "tool_calls" if calls else completion.finish_reason
     if entry is not None:

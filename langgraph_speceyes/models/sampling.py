@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from langgraph_speceyes.errors import ArgumentError
+
+LEAST = 1e-5
+"""Temperatures below it are greedy: logits divided by them are more than a number can hold."""
+
+
+def temperature_of(asked: float | None, default: float) -> float:
+    """The temperature of a call.
+
+    Args:
+        asked: What the call brings, if it does.
+        default: The model's own.
+
+    Raises:
+        ArgumentError: It is below 0, or no finite number.
+    """
+    temperature = float(default if asked is None else asked)
+    if not 0 <= temperature < math.inf:
+        raise ArgumentError("temperature", "a number of at least 0", temperature)
+    return temperature if temperature >= LEAST else 0.0
 
 
 class Sampler:

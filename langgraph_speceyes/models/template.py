@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from PIL import Image
 
 from langgraph_speceyes.agent.marks import Places, Written, is_signed
@@ -17,16 +19,25 @@ from langgraph_speceyes.agent.question import (
     TOOL_TEXT_TAGS,
 )
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.images import Conversation, ImagePolicy, ResizeRule, load_image, load_resized, parse_block
+from langgraph_speceyes.images import (
+    Conversation,
+    ImagePolicy,
+    ImageRef,
+    ResizeRule,
+    load_image,
+    load_resized,
+    parse_block,
+)
 from langgraph_speceyes.models.control import ControlTokens
 
 Turn = dict[str, Any]
 RAW_OUTPUT = "generated_text"
 """Key of an answer's `response_metadata` for the whole text that tool calls were read from."""
+READ_AS = "generated_as"
+"""Key beside it for what was read from it, as :func:`read_as` has it: calls that a person edited are not those any
+more."""
 THOUGHT_BLOCKS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
 """Content blocks that hold a thought, as providers name them."""
-_UNSEEN = frozenset({"tool_call", "tool_use", "function_call", *THOUGHT_BLOCKS})
-"""Blocks that are repeated in `tool_calls`, or no part of the visible text."""
 
 
 def turns(
@@ -61,7 +72,9 @@ def turns(
         if isinstance(message, ToolMessage):
             turn |= {"name": control.deep(message.name), "tool_call_id": control.deep(message.tool_call_id)}
         elif isinstance(message, AIMessage):
-            if isinstance(said := message.response_metadata.get(RAW_OUTPUT), str):
+            metadata = message.response_metadata
+            same = metadata.get(READ_AS) == read_as(message.text, message.tool_calls)
+            if isinstance(said := metadata.get(RAW_OUTPUT), str) and same:
                 # a local model's own words, calls included: the tokens it wrote, not a template's spelling of them
                 turn["content"] = [{"type": "text", "text": said}]
             elif message.tool_calls:
@@ -79,6 +92,13 @@ def turns(
         _make_plain(turn["content"], message, role, control)
         found.append(turn)
     return found, images
+
+
+def read_as(text: str, calls: Sequence[ToolCall]) -> str:
+    """The words and calls of an answer in short."""
+    # streams differ in white space
+    said = json.dumps(["".join(text.split()), [[c["name"], c["args"]] for c in calls]], sort_keys=True, default=str)
+    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
 def images_as_user_turns(found: Sequence[Turn]) -> list[Turn]:
@@ -124,6 +144,13 @@ def _make_plain(blocks: list[Turn], message: BaseMessage, role: str, control: Co
         block["text"] = control.plain(text, markup=ours, after=follows) + end
 
 
+def _seen(image: ImageRef, rule: ResizeRule | None, policy: ImagePolicy) -> Image.Image:
+    """An image, resized already but for very thin ones, which the processor would then resize once more."""
+    if rule is not None and not rule.thinned(*(resized := load_resized(image, rule, policy)).size):
+        return resized
+    return load_image(image, policy)
+
+
 def _blocks(
     message: BaseMessage, shown: Conversation, rule: ResizeRule | None, images: list[Image.Image]
 ) -> list[Turn]:
@@ -136,12 +163,11 @@ def _blocks(
             blocks.append({"type": "text", "text": block})
         elif block.get("type") == "text":
             blocks.append({"type": "text", "text": str(block.get("text", ""))})
-        elif block.get("type") in _UNSEEN:
-            continue
         elif (reference := parse_block(block)) is not None:
             own, policy = shown.own(reference), shown.policy
-            images.append(load_resized(own, rule, policy) if rule else load_image(own, policy))
+            images.append(_seen(own, rule, policy))
             blocks.append({"type": "image"})
-        else:
+        elif not isinstance(message, AIMessage):
+            # those of a model are no visible text: thoughts, calls (repeated in `tool_calls`), what its provider did
             raise ArgumentError("messages", "text and image blocks", f"a block of type {block.get('type')!r}")
     return blocks

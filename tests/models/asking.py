@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,6 +101,31 @@ def asked(chat: LocalChatModel, messages: list[BaseMessage], **options: Any) -> 
     """One call alone."""
     call = {"logprobs": True, "top_logprobs": K, "max_tokens": TOKENS}
     return answer_of(chat.invoke(messages, **(call | options)))
+
+
+class Says:
+    """A model that says one thing, token by token."""
+
+    def __init__(self, chat: LocalChatModel, text: str) -> None:
+        self.chat, self.engine = chat, chat._engine
+        self.ids = self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def __enter__(self) -> Says:
+        self._forward, step = self.engine.model.forward, iter([*self.ids, self.engine.tokenizer.eos_token_id])
+
+        # with the signature that `generate` checks its arguments by
+        @functools.wraps(self._forward)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            out = self._forward(*args, **kwargs)
+            out.logits = torch.full_like(out.logits, -50.0)
+            out.logits[:, -1, next(step)] = 50.0
+            return out
+
+        self.engine.model.forward = forward
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.engine.model.forward = self._forward
 
 
 def together(chat: LocalChatModel, conversations: list[list[BaseMessage]]) -> list[Answer]:

@@ -18,7 +18,7 @@ from langgraph_speceyes.cli import app
 from langgraph_speceyes.errors import ArgumentError, MissingLibraryError
 from langgraph_speceyes.models import loading
 from langgraph_speceyes.models.loading import best_dtype
-from tests.models.asking import CASES, CLOSE, asked
+from tests.models.asking import CASES, CLOSE, TOOL, asked
 from tests.models.conftest import Families
 
 
@@ -183,3 +183,22 @@ def test_the_command_line_says_how_a_checkpoint_is_run(families: Families) -> No
     printed = CliRunner().invoke(app, ["probe", folder, "--json"]).stdout
     found = json.loads(printed)
     assert (found["family"], found["cached"], found["resize"]["kind"]) == ("glm4v_moe", True, "glm")
+
+
+@pytest.mark.parametrize("title", ["Qwen3-VL", "LLaVA"])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_chat_template_may_be_in_the_tokenizers_files(
+    families: Families, tmp_path: Path, title: str, named: bool
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(families.folder(title), folder)
+    source = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    several = [{"name": "default", "template": source}, {"name": "other", "template": "nothing"}]
+    settings["chat_template"] = several if named else source
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    chat = LocalChatModel.from_pretrained(str(folder), device="cpu")
+    for case in CASES.values():
+        assert chat.render(case, [TOOL])[0] == families.chat(title).render(case, [TOOL])[0]
+    assert asked(chat, CASES["several"]).tokens == asked(families.chat(title), CASES["several"]).tokens

@@ -15,7 +15,7 @@ from langgraph_speceyes import LocalChatModel
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.images import DEFAULT_POLICY
 from langgraph_speceyes.models.rendering import Renderer
-from tests.models.asking import CASES, SMALL, TOOL, block, words
+from tests.models.asking import CASES, SMALL, TOOL, Says, block, words
 from tests.models.conftest import Families
 from tests.models.families import TALKING, WORKING
 
@@ -184,6 +184,8 @@ def test_a_template_without_images_shows_its_tools(families: Families) -> None:
         {"type": "redacted_thinking", "data": "qzsecret"},
         {"type": "reasoning_content", "reasoning_content": {"text": "qzsecret"}},
         {"type": "function_call", "name": "qzsecret", "arguments": "{}", "call_id": "1"},
+        {"type": "server_tool_use", "name": "web_search", "input": {"query": "qzsecret"}, "id": "1"},
+        {"type": "non_standard", "value": {"type": "web_search_call", "id": "qzsecret"}},
     ],
 )
 def test_turns_of_hosted_models_are_shown_without_what_is_no_text(families: Families, unseen: dict[str, Any]) -> None:
@@ -221,33 +223,6 @@ def llama(families: Families) -> LocalChatModel:
     return LocalChatModel.from_loaded(chat._engine.model, processor)
 
 
-class Says:
-    """A model that says one thing, token by token."""
-
-    def __init__(self, chat: LocalChatModel, text: str) -> None:
-        self.chat, self.engine = chat, chat._engine
-        self.ids = self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def __enter__(self) -> Says:
-        import torch
-
-        self._forward, step = self.engine.model.forward, iter([*self.ids, self.engine.tokenizer.eos_token_id])
-
-        # with the signature that `generate` checks its arguments by
-        @functools.wraps(self._forward)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            out = self._forward(*args, **kwargs)
-            out.logits = torch.full_like(out.logits, -50.0)
-            out.logits[:, -1, next(step)] = 50.0
-            return out
-
-        self.engine.model.forward = forward
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.engine.model.forward = self._forward
-
-
 @pytest.mark.parametrize(
     ("title", "written"),
     [
@@ -280,6 +255,27 @@ def test_calls_are_read_from_what_a_model_generates(families: Families, title: s
     # shown again, it is the call that it was
     again, _ = chat.render([*asked, answer, ToolMessage("red", tool_call_id=answer.tool_calls[0]["id"])], [TOOL])
     assert "crop" in again.partition("What?")[2]
+
+
+@pytest.mark.parametrize("title", ["InternVL", "Gemma 3"])
+def test_calls_that_a_person_edited_are_shown_as_they_are_now(families: Families, title: str) -> None:
+    chat, asked = families.chat(title), [HumanMessage("What?")]
+    written = 'Look. <tool_call>\n{"name":  "crop", "arguments": {"bbox": [1, 2]}}\n</tool_call>'
+    with Says(chat, written):
+        answer = chat.invoke(asked, tools=[TOOL])
+    with Says(chat, written):
+        first, *others = chat.stream(asked, tools=[TOOL])
+    for message in (answer, functools.reduce(operator.add, others, first)):
+        # as it was written, to the last space
+        assert written in chat.render([*asked, message], [TOOL])[0]
+        call = {**message.tool_calls[0], "args": {"bbox": [7, 8]}}
+        edited = chat.render([*asked, message.model_copy(update={"tool_calls": [call]})], [TOOL])[0]
+        assert "[7, 8]" in edited
+        assert "[1, 2]" not in edited
+        assert "crop" not in chat.render([*asked, message.model_copy(update={"tool_calls": []})])[0]
+        reworded = chat.render([*asked, message.model_copy(update={"content": "See."})], [TOOL])[0]
+        assert "Look" not in reworded.partition("What?")[2]
+        assert "[1, 2]" in reworded
 
 
 @pytest.mark.parametrize(

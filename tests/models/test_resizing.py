@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
 from transformers.models.glm4v import image_processing_pil_glm4v as glm
 from transformers.models.paddleocr_vl import image_processing_pil_paddleocr_vl as paddleocr
 from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl as qwen
@@ -15,7 +16,7 @@ from langgraph_speceyes.agent import create_visual_agent, visual_tools
 from langgraph_speceyes.errors import ArgumentError, ImageError
 from langgraph_speceyes.images import ResizeRule
 from langgraph_speceyes.images.resize import FAMILIES
-from tests.models.asking import picture
+from tests.models.asking import block, picture, words
 from tests.models.conftest import Families
 
 _SIDE = st.one_of(st.integers(1, 64), st.integers(1, 4000))
@@ -49,6 +50,20 @@ def test_a_rule_counts_the_tokens_of_the_processor(families: Families, title: st
     for width, height in ((64, 48), (220, 130), (12, 150), (150, 12), (30, 30), (333, 77), (1000, 700)):
         grid = images(images=[picture(width, height)], return_tensors="pt")["image_grid_thw"][0]
         assert rule.tokens(width, height) == int(grid.prod()) // 4
+
+
+@pytest.mark.parametrize("title", ["Qwen2.5-VL", "Qwen3-VL", "GLM-4V", "PaddleOCR-VL"])
+@pytest.mark.parametrize("size", [(2, 199), (2000, 10), (39, 6819), (9758, 51), (8644, 44), (333, 77)])
+def test_the_model_sees_a_thin_image_at_the_size_that_its_processor_gives_it(
+    families: Families, title: str, size: tuple[int, int]
+) -> None:
+    """Resized by the rule, a thin image may be one that the processor resizes once more, or refuses."""
+    chat, image = families.chat(title), picture(*size)
+    _, found = chat.render([HumanMessage([block(image), words("What?")])])
+    images = chat._engine.processor.image_processor
+    seen, whole = (images(images=[one], return_tensors="pt") for one in (found[0], image))
+    assert seen["image_grid_thw"].tolist() == whole["image_grid_thw"].tolist()
+    assert (seen["pixel_values"] == whole["pixel_values"]).all()
 
 
 def test_a_processor_is_known_by_its_class_not_by_its_look(families: Families) -> None:

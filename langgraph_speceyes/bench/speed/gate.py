@@ -207,8 +207,8 @@ def _scored(steps: Sequence[Sequence[Any]], k: int) -> float:
     """Seconds of the `logprobs` entries and the scores of every answer."""
     from langgraph_speceyes.models.engine import Engine
 
-    words = SimpleNamespace(decode=lambda ids, **options: f"word{ids[0]}")
-    engine: Any = SimpleNamespace(tokenizer=words, _words={})
+    words = SimpleNamespace(decode=lambda ids, **options: "".join(f"word{one}" for one in ids))
+    engine: Any = SimpleNamespace(tokenizer=words, _words={}, _before=[])
 
     def entry(candidate: Any) -> dict[str, Any]:
         return Engine.token_entry(engine, candidate)
