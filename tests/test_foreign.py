@@ -32,6 +32,7 @@ WORDS = (
     "你好世界" * 60,
     '{\n "a": "b",\n "c": "d\\n"\n}' * 20,
     "=" * 80,
+    "api_key: expected a key, OPENAI_API_KEY in the environment, or a base_url beside it, found None",
 )
 SECRETS = (
     "Authorization: Bearer HUSHHUSH12",

@@ -19,7 +19,7 @@ from langgraph_speceyes.bench.looks import PAIR, named_looks
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
-from langgraph_speceyes.models.endpoint import model_name
+from langgraph_speceyes.models.endpoint import at_endpoint, model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.testbed.code_agent import load_code_pair
 from langgraph_speceyes.testbed.looks import embedded_looks
@@ -29,7 +29,6 @@ CONFIG = "speceyes.toml"
 """Read from the working directory, if it is there."""
 _NAMES = ("speculator", "agent", "judge", "base_url", "agent_prompt", "protocol", "coordinates", "resize")
 """What names models and says how they are called, in the place of which `models` stands."""
-_AT_URL = re.compile(r"(?P<name>.+)@(?P<url>https?://.+)", re.IGNORECASE)
 _PROVIDER = re.compile(r"[a-z][a-z0-9_]+:[^\\/]")
 
 
@@ -188,11 +187,8 @@ class Chosen:
         return PROTOCOLS[self.protocol].from_file(self.agent_prompt)
 
     def _model(self, role: str, name: str) -> BaseChatModel:
-        if at := _AT_URL.fullmatch(name):
-            name, url = at["name"], at["url"]
-        else:
-            url = self.base_url or ""
-        if url:
+        name, url = at_endpoint(name)
+        if url := url or self.base_url:
             from langgraph_speceyes.models.hosted import hosted_model, key_from
 
             # as it was scored: the likeliest tokens

@@ -18,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.runs import FORMAT
+from langgraph_speceyes.foreign import masked_text
 from langgraph_speceyes.looks import look_id
 from langgraph_speceyes.models.given import chat_models
 from langgraph_speceyes.models.overview import pixels_for, pixels_sent
@@ -101,13 +102,13 @@ def _program(file: Path) -> str:
 
 
 def shortened(argument: str) -> str:
-    """An argument of a command without the folders of the machine that it ran on.
+    """An argument of a command without the folders of the machine that it ran on, and without credentials.
 
     A path below the working directory is shown from there, any other absolute one by its last part.
     """
     option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
     if not os.path.isabs(value):
-        return argument
+        return masked_text(argument)
     path = Path(os.path.abspath(value))
     here = Path.cwd()
     return option + equals + (str(path.relative_to(here)) if path.is_relative_to(here) else path.name)
@@ -145,7 +146,7 @@ def _identity(model: BaseChatModel) -> dict[str, Any]:
     if isinstance(revision := getattr(model, "revision", None), str):
         found["revision"] = revision
     if isinstance(url := getattr(model, "openai_api_base", None), str):
-        found["url"] = url
+        found["url"] = masked_text(url)
     return found
 
 

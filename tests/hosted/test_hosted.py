@@ -255,6 +255,9 @@ def test_the_command_shows_what_an_endpoint_can_do(served: Served) -> None:
     assert "K = 20: a gate with k=20 can be used as it is." in shown.stdout
     printed = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(printed.stdout) == probe(served.agent()).to_dict()
+    # as the options of other commands name it
+    named = CliRunner().invoke(app, ["probe", f"{served.agent_name}@{served.agent_url}", "--json"])
+    assert json.loads(named.stdout) == json.loads(printed.stdout)
 
 
 def test_one_line_asks_models_behind_endpoints(pair: Pair, served: Served, ask: Ask) -> None:
