@@ -170,8 +170,8 @@ def test_what_others_wrote_is_shown_as_text(texts: tuple[str, ...]) -> None:
     answer, token, tool, inside, read, wrong, error = texts
     call = {"tool": tool, "box": [1, inside], "text": read, "error": wrong}
     decision: Any = {
-        "route": "bypass",
-        "decided_by": "gate",
+        "route": "fallback",
+        "decided_by": "speculate",
         "tool_need": 0.1,
         "judge_threshold": 0.5,
         "error": error,
@@ -188,6 +188,7 @@ def test_what_others_wrote_is_shown_as_text(texts: tuple[str, ...]) -> None:
     shown = io.StringIO()
     screen = Screen(file=shown, width=400, color_system=None)
     show_answer(screen, answer, decision, [Path(f"a{tool}".replace("\0", ""))])
+    assert "fallback, decided by the speculator\n" in shown.getvalue()
     show_overview(screen, {inside: {tool: OVERVIEW}}, Path(f"a{read}"))
     with progress_bar(screen) as progress:
         progress.add_task(read)

@@ -290,6 +290,10 @@ def test_trouble_with_an_endpoint_is_named(served: Served, ask: Ask, unused_tcp_
     shown = CliRunner().invoke(app, ["ask", image["url"], text["text"], *named])
     assert (shown.exit_code, shown.stdout) == (2, "")
     assert re.match(rf"error EndpointError: the agent, large at \S+:{unused_tcp_port}/v1: .*refused", shown.stderr)
+    # in front of an agent that answers it is recorded, with what the system said
+    named = ["--agent", f"{served.agent_name}@{served.agent_url}", "--judge", "large", *named[:2], *named[4:]]
+    shown = CliRunner().invoke(app, ["ask", image["url"], text["text"], *named, "--json"])
+    assert "Connection refused" in json.loads(shown.stdout)["decision"]["error"]
 
 
 def test_a_real_refusal_is_explained(

@@ -143,6 +143,33 @@ def test_a_limit_that_is_not_named_is_searched_for(limit: int, most: int) -> Non
     assert (f"Gate(score='log', k={limit})" in found.advice()[0]) == (limit < 5)
 
 
+class Odd(Server):
+    """One whose log-probabilities are none that scores are read from."""
+
+    entries: list[Any] = Field(default_factory=list)
+
+    def _entry(self, k: int) -> Any:
+        return self.entries[0]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "no",
+        {"logprob": -0.1},
+        {"token": "no", "logprob": None},
+        {"token": "no", "logprob": -0.1, "top_logprobs": [{"token": "no", "logprob": None}]},
+        {"token": "no", "logprob": -0.1, "top_logprobs": [{"token": "no"}]},
+        {"token": "no", "logprob": -0.1, "top_logprobs": ["no"]},
+    ],
+)
+def test_log_probabilities_of_another_layout_are_said_to_be_that(odd: Any) -> None:
+    with pytest.raises(EndpointError, match=r"scripted at .*log-probabilities in a layout of its own") as caught:
+        probe(Odd(entries=[odd]))
+    assert "***" not in str(caught.value)
+
+
 def test_a_server_that_returns_fewer_without_a_word() -> None:
     found = probe(Server(limit=8, clips=True))
     assert (found.k, found.limit, found.logprobs) == (8, 8, "yes")
