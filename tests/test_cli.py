@@ -161,6 +161,14 @@ def test_what_the_encoding_of_the_output_lacks_is_replaced(tmp_path: Path) -> No
     assert done.stdout.strip().endswith(b"f?cher?")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux here")
+def test_an_output_that_is_full_is_one_line() -> None:
+    code = "from langgraph_speceyes.cli import app; app.command('say')(lambda: print('{}')); app(['say'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "error OSError: No space left on device\n")
+
+
 # brackets are markup to the table library, control characters steer a terminal
 OTHERS = st.text("ab[]/\\=#@ \n\r\x00\x07\x1b\x7f\x9b", max_size=12) | st.sampled_from(("[/b]", "\x1b[2J", "[red]a"))
 

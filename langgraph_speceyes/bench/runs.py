@@ -202,9 +202,9 @@ class Run:
         return found
 
     def append(self, outcome: Outcome) -> None:
-        """Write an outcome, in one piece."""
+        """Write an outcome, the whole of it or an error."""
         line = json.dumps(outcome, ensure_ascii=False) + "\n"
-        with self.file.open("ab", buffering=0) as lines:
+        with self.file.open("ab") as lines:
             lines.write(line.encode())
 
     def outcomes(self, *, mend: bool = False) -> list[Outcome]:

@@ -370,6 +370,19 @@ def _keys(outcomes: list[Outcome]) -> Counter[tuple[Any, ...]]:
     return Counter((o["method"], o["id"], o["answer"], o["right"], o["error"]) for o in outcomes)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are of POSIX")
+def test_an_outcome_that_has_no_room_is_an_error(tmp_path: Path) -> None:
+    """A line that was cut without a word would be followed by the next one."""
+    code = (
+        "import resource, sys; from langgraph_speceyes.bench.runs import Run\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try: Run(sys.argv[1]).append({'id': 'x' * 60_000})\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("File too large\n", "")
+
+
 def test_two_processes_do_not_share_a_run(questions_file: Path) -> None:
     out = questions_file / "out"
     held = {**os.environ, "HOLD": str(questions_file)}
