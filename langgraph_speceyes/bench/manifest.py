@@ -33,6 +33,7 @@ _PACKAGES = (
 def manifest(
     *,
     benchmark: Mapping[str, Any],
+    questions: str | None,
     methods: Sequence[str],
     models: Models,
     concurrency: int,
@@ -42,6 +43,7 @@ def manifest(
 
     Args:
         benchmark: Its name, where it is and how it was read.
+        questions: What tells its questions from others in the same place.
         methods: The methods as the command names them.
         models: What they are made of.
         concurrency: Questions under way at once.
@@ -54,6 +56,7 @@ def manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [_program(Path(sys.argv[0])), *map(shortened, sys.argv[1:])],
         "benchmark": dict(benchmark),
+        "questions": questions,
         "methods": list(methods),
         "models": {
             "speculator": _identity(models.speculator),

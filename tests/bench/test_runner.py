@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,23 @@ def test_a_run_keeps_to_what_it_was_made_with(models: Models, tmp_path: Path) ->
         other = evaluation(models, tmp_path / "run", **{"limit": 1, "splits": ("attributes",), **changes})
         with pytest.raises(ArgumentError, match="out: expected a run with"):
             asyncio.run(other.run())
+    moved = replace(models, gate=replace(models.gate, threshold=0.5))
+    with pytest.raises(ArgumentError, match="out: expected a run with gate"):
+        asyncio.run(evaluation(moved, tmp_path / "run", limit=1, splits=("attributes",)).run())
+
+
+def test_a_run_keeps_to_its_questions(questions_file: Path, models: Models) -> None:
+    file = questions_file / "questions.jsonl"
+    lines = file.read_text().splitlines(keepends=True)[:2]
+
+    def ran(text: str) -> list[Outcome]:
+        file.write_text(text)
+        made = Evaluation(Benchmark(str(file)), ["speculator"], models, questions_file / "out")
+        return asyncio.run(made.run())
+
+    assert ran("".join(lines)) == ran("".join(lines))
+    with pytest.raises(ArgumentError, match="out: expected a run with questions"):
+        ran(lines[0] + lines[1].replace('"red"', '"blue"'))
 
 
 @pytest.mark.parametrize(
