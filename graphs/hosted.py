@@ -8,7 +8,8 @@ Set in the environment of the server:
     SPECEYES_AGENT_URL          its endpoint
     SPECEYES_GATE               path of a gate file; without one it is `Gate()`, which nobody calibrated
     SPECEYES_PROTOCOL           how the large model calls tools: native (default) or deepeyes
-    SPECEYES_COORDINATES        what its boxes count: absolute (default) or relative_1000
+    SPECEYES_COORDINATES        what its boxes count: absolute (default), relative_1000 or resized
+    SPECEYES_RESIZE             for resized: the family whose rule the server resizes images by, such as qwen2.5-vl
     SPECEYES_IMAGE_ROOTS        folders whose images callers may refer to by path; none without it
     OPENAI_API_KEY              the key of both endpoints; servers of your own may need none
 """

@@ -85,7 +85,7 @@ _SECRETS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
         re.compile(
             r"((?:api[_-]?key|access[_-]?key(?:[_-]?id)?|account[_-]?key|private[_-]?key|key[_-]pair[_-]id|secret"
             r"|password|passwd|pwd|passphrase|token|signature|credential|(?<![A-Za-z])sig"
-            rf"|[?&](?:key|policy)){_QUOTED})(?![{{\[(])[^\s\"'&,;<>\\{{}}*]{{3,}}",
+            rf"|[?&](?:key|policy)){_QUOTED})(?![{{\[(]|(?:expected|found) )[^\s\"'&,;<>\\{{}}*]{{3,}}",
             re.I,
         ),
         rf"\1{HIDDEN}",

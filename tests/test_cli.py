@@ -161,6 +161,14 @@ def test_what_the_encoding_of_the_output_lacks_is_replaced(tmp_path: Path) -> No
     assert done.stdout.strip().endswith(b"f?cher?")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux here")
+def test_an_output_that_is_full_is_one_line() -> None:
+    code = "from langgraph_speceyes.cli import app; app.command('say')(lambda: print('{}')); app(['say'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "error OSError: No space left on device\n")
+
+
 # brackets are markup to the table library, control characters steer a terminal
 OTHERS = st.text("ab[]/\\=#@ \n\r\x00\x07\x1b\x7f\x9b", max_size=12) | st.sampled_from(("[/b]", "\x1b[2J", "[red]a"))
 
@@ -170,8 +178,8 @@ def test_what_others_wrote_is_shown_as_text(texts: tuple[str, ...]) -> None:
     answer, token, tool, inside, read, wrong, error = texts
     call = {"tool": tool, "box": [1, inside], "text": read, "error": wrong}
     decision: Any = {
-        "route": "bypass",
-        "decided_by": "gate",
+        "route": "fallback",
+        "decided_by": "speculate",
         "tool_need": 0.1,
         "judge_threshold": 0.5,
         "error": error,
@@ -188,6 +196,7 @@ def test_what_others_wrote_is_shown_as_text(texts: tuple[str, ...]) -> None:
     shown = io.StringIO()
     screen = Screen(file=shown, width=400, color_system=None)
     show_answer(screen, answer, decision, [Path(f"a{tool}".replace("\0", ""))])
+    assert "fallback, decided by the speculator\n" in shown.getvalue()
     show_overview(screen, {inside: {tool: OVERVIEW}}, Path(f"a{read}"))
     with progress_bar(screen) as progress:
         progress.add_task(read)
@@ -233,9 +242,7 @@ def test_an_answer_is_shown_though_its_picture_is_damaged(
     Image.effect_noise((64, 64), 90).save(whole, "PNG")
     (tmp_path / "a.png").write_bytes(whole.getvalue()[:-900])
     small = Scripted(answer="The bus is red.", content=[peaked("red", 20, 9.0)])
-    agent = StateGraph(MessagesState).add_node("a", lambda state: {}).add_edge(START, "a").compile()
-    models = Models(small, None, agent, Gate(threshold=0.9), Prompts())
-    monkeypatch.setattr(Chosen, "load", lambda self: models)
+    monkeypatch.setattr(Chosen, "load", lambda self: replace(made_models(), speculator=small))
     shown = run("ask", str(tmp_path / "a.png"), "What?")
     assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "The bus is red.")
 
@@ -295,6 +302,9 @@ def test_a_models_function_beside_the_working_directory_is_found(
         ("speculator = 'small'", "agent: expected a model beside --speculator"),
         ("base_url = 'http://localhost:1/v1'", "speculator: expected a model, and --agent, beside --base-url"),
         ("models = 'nowhere.at_all'", "models: expected the dotted name of a function"),
+        ("models = 'a.b'\nprotocol = 'deepeyes'", "models: expected no --protocol beside it"),
+        ("models = 'a.b'\njudge = 'large'", "models: expected no --judge beside it"),
+        ("coordinates = 'resized'", "speculator: expected a model, and --agent, beside --coordinates"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_one_line(
@@ -313,6 +323,20 @@ def test_the_command_line_comes_before_the_configuration() -> None:
     # one way of naming models takes the place of the other
     assert configured.changed({"models": "my.models"}) == Chosen(models="my.models", batch_size=4)
     assert Chosen(models="my.models").changed({"speculator": "a", "agent": "b"}) == Chosen(speculator="a", agent="b")
+    # and of saying how they are called
+    assert Chosen(agent="large", protocol="deepeyes").changed({"models": "my.models"}) == Chosen(models="my.models")
+
+
+def made_models() -> Models:
+    agent = StateGraph(MessagesState).add_node("a", lambda state: {}).add_edge(START, "a").compile()
+    return Models(Scripted(), None, agent, Gate(threshold=0.97), Prompts())
+
+
+def test_a_gate_file_counts_beside_a_function_of_models(tmp_path: Path) -> None:
+    named = Chosen(models=f"{__name__}.made_models")
+    assert named.load().gate.threshold == 0.97
+    Gate(threshold=0.6).save(tmp_path / "gate.json")
+    assert named.changed({"gate": tmp_path / "gate.json"}).load().gate.threshold == 0.6
 
 
 def test_the_agents_words_come_from_a_file(tmp_path: Path) -> None:

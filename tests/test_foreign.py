@@ -32,6 +32,8 @@ WORDS = (
     "你好世界" * 60,
     '{\n "a": "b",\n "c": "d\\n"\n}' * 20,
     "=" * 80,
+    "api_key: expected a key, OPENAI_API_KEY in the environment, or a base_url beside it, found None",
+    "k: expected at least 2 candidates a token, found 1",
 )
 SECRETS = (
     "Authorization: Bearer HUSHHUSH12",

@@ -113,23 +113,37 @@ class Benchmark:
         Raises:
             ArgumentError: A row cannot be used, a split is unknown, or there is no question at all.
         """
-        return self._count
+        return self._read[0]
+
+    @property
+    def digest(self) -> str | None:
+        """What tells the questions from others in the same place; None for the embedded world's, which never change.
+
+        Raises:
+            ArgumentError: As :meth:`count` does.
+        """
+        return self._read[1]
 
     @cached_property
-    def _count(self) -> int:
+    def _read(self) -> tuple[int, str | None]:
         if self.name == EMBEDDED:
             from langgraph_speceyes.testbed.questions import SPLITS
 
             unknown = [split for split in self.splits or () if split not in SPLITS]
             if unknown:
                 raise ArgumentError("split", f"one of {', '.join(SPLITS)}", unknown[0])
-            return len(self.splits or SPLITS) * (self.limit or _QUESTIONS)
-        found = Counter(row.split for row in self.rows(Path()))
+            return len(self.splits or SPLITS) * (self.limit or _QUESTIONS), None
+        found: Counter[str] = Counter()
+        digest = hashlib.sha256()
+        for row in self.rows(Path()):
+            found[row.split] += 1
+            said = (row.id, row.text, row.answer) if isinstance(row, Item) else (row.id, row.row)
+            digest.update(f"{said!r}\n".encode(errors="backslashreplace"))
         missing = [split for split in self.splits or () if not found[split]]
         if missing or not found:
             where = f"{self.name} {self.data or ''}".strip()
             raise ArgumentError("split" if missing else "name", "questions", f"none of {missing or 'any'} in {where}")
-        return found.total()
+        return found.total(), digest.hexdigest()[:16]
 
 
 def part_of(row: Row) -> str:

@@ -6,7 +6,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from langgraph_speceyes.bench.looks import PAIR, named_looks
 from langgraph_speceyes.bench.methods import Models, named
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.looks import Look
-from langgraph_speceyes.models.endpoint import model_name
+from langgraph_speceyes.models.endpoint import at_endpoint, model_name
 from langgraph_speceyes.scoring import Gate, resolve_gate
 from langgraph_speceyes.testbed.code_agent import load_code_pair
 from langgraph_speceyes.testbed.looks import embedded_looks
@@ -27,8 +27,8 @@ from langgraph_speceyes.testbed.pair import AGENT_NAME, GATE, LOOKS_GATE, PROMPT
 
 CONFIG = "speceyes.toml"
 """Read from the working directory, if it is there."""
-_ROLES = ("speculator", "agent", "judge")
-_AT_URL = re.compile(r"(?P<name>.+)@(?P<url>https?://.+)", re.IGNORECASE)
+_NAMES = ("speculator", "agent", "judge", "base_url", "agent_prompt", "protocol", "coordinates", "resize")
+"""What names models and says how they are called, in the place of which `models` stands."""
 _PROVIDER = re.compile(r"[a-z][a-z0-9_]+:[^\\/]")
 
 
@@ -41,8 +41,8 @@ class Chosen:
     process.
 
     Attributes:
-        models: Dotted name of a function that returns :class:`~langgraph_speceyes.bench.methods.Models`, instead of all
-            that follows.
+        models: Dotted name of a function that returns :class:`~langgraph_speceyes.bench.methods.Models`, in the place
+            of names of models, and of how they are called.
         speculator: The small model.
         agent: The agent's model, which also judges.
         judge: The model that judges, where it is another one.
@@ -53,7 +53,7 @@ class Chosen:
             :meth:`~langgraph_speceyes.agent.ThymeProtocol.from_file` reads it.
         coordinates: What its boxes count.
         resize: The family, such as `qwen2.5-vl`, whose rule an endpoint's processor follows, for `resized` coordinates.
-        gate: Gate file; the default is the embedded pair's own or an uncalibrated one.
+        gate: Gate file; the default is the function's, the embedded pair's own, or an uncalibrated one.
         batch_size: Most calls in one forward pass of a local model.
         look: What the small model is shown before it answers again, a depth each, as
             :func:`~langgraph_speceyes.bench.looks.named_looks` names it.
@@ -102,10 +102,10 @@ class Chosen:
         given = {key: value for key, value in options.items() if value is not None and value != []}
         given |= {"look": tuple(given["look"])} if "look" in given else {}
         # a function that returns models, and names of models, are two ways: the command line's is the one that is meant
-        ways = ({"models"}, {"speculator", "agent", "judge", "base_url"})
+        ways = ({"models"}, set(_NAMES))
         if len([way for way in ways if way & set(given)]) == 1:
             (other,) = (way for way in ways if not way & set(given))
-            given |= dict.fromkeys(other)
+            given |= {key: value for key, value in asdict(type(self)()).items() if key in other}
         return replace(self, **given)
 
     @property
@@ -139,19 +139,19 @@ class Chosen:
 
     def _models(self) -> Models:
         if self.models is not None:
-            if self.speculator or self.agent:
-                raise ArgumentError("models", "no --speculator and --agent beside it", self.speculator or self.agent)
+            if beside := self._said(_NAMES):
+                raise ArgumentError("models", f"no --{beside} beside it", self.models)
             found = made(self.models, "models")
             if not isinstance(found, Models):
                 raise ArgumentError("models", "a function that returns bench.methods.Models", type(found).__name__)
-            return found
+            return replace(found, gate=resolve_gate(self.gate)) if self.gate else found
         if (self.speculator is None) != (self.agent is None):
             given, missing = ("speculator", "agent") if self.agent is None else ("agent", "speculator")
             raise ArgumentError(missing, f"a model beside --{given}, or neither for the embedded pair", "none")
         chosen = resolve_gate(self.gate)
         if self.speculator is None or self.agent is None:
-            if beside := next((key for key in ("base_url", "judge", "agent_prompt") if getattr(self, key)), None):
-                raise ArgumentError("speculator", f"a model, and --agent, beside --{beside.replace('_', '-')}", "none")
+            if beside := self._said(_NAMES):
+                raise ArgumentError("speculator", f"a model, and --agent, beside --{beside}", "none")
             return self._embedded()
         from langgraph_speceyes import create_visual_agent
         from langgraph_speceyes.prompts import Prompts
@@ -171,6 +171,11 @@ class Chosen:
 
         return Models(small, judge, agent(large), chosen, Prompts(), agent)
 
+    def _said(self, keys: Sequence[str]) -> str | None:
+        """The option of the first of these that has been given; None where all are as they are without a word."""
+        plain = type(self)()
+        return next((key.replace("_", "-") for key in keys if getattr(self, key) != getattr(plain, key)), None)
+
     def speaks(self) -> str | AgentProtocol | GrowingProtocol:
         """How the agent's model calls tools: the protocol's name, or one with the words of the file.
 
@@ -182,11 +187,8 @@ class Chosen:
         return PROTOCOLS[self.protocol].from_file(self.agent_prompt)
 
     def _model(self, role: str, name: str) -> BaseChatModel:
-        if at := _AT_URL.fullmatch(name):
-            name, url = at["name"], at["url"]
-        else:
-            url = self.base_url or ""
-        if url:
+        name, url = at_endpoint(name)
+        if url := url or self.base_url:
             from langgraph_speceyes.models.hosted import hosted_model, key_from
 
             # as it was scored: the likeliest tokens

@@ -72,6 +72,7 @@ class Evaluation:
         """
         made_with = manifest(
             benchmark=self.benchmark.manifest(),
+            questions=self.benchmark.digest,
             methods=self.methods,
             models=self.models,
             concurrency=self.concurrency,

@@ -18,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langgraph_speceyes.bench.methods import Models
 from langgraph_speceyes.bench.runs import FORMAT
+from langgraph_speceyes.foreign import masked_text
 from langgraph_speceyes.looks import look_id
 from langgraph_speceyes.models.given import chat_models
 from langgraph_speceyes.models.overview import pixels_for, pixels_sent
@@ -32,6 +33,7 @@ _PACKAGES = (
 def manifest(
     *,
     benchmark: Mapping[str, Any],
+    questions: str | None,
     methods: Sequence[str],
     models: Models,
     concurrency: int,
@@ -41,6 +43,7 @@ def manifest(
 
     Args:
         benchmark: Its name, where it is and how it was read.
+        questions: What tells its questions from others in the same place.
         methods: The methods as the command names them.
         models: What they are made of.
         concurrency: Questions under way at once.
@@ -53,6 +56,7 @@ def manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [_program(Path(sys.argv[0])), *map(shortened, sys.argv[1:])],
         "benchmark": dict(benchmark),
+        "questions": questions,
         "methods": list(methods),
         "models": {
             "speculator": _identity(models.speculator),
@@ -101,13 +105,13 @@ def _program(file: Path) -> str:
 
 
 def shortened(argument: str) -> str:
-    """An argument of a command without the folders of the machine that it ran on.
+    """An argument of a command without the folders of the machine that it ran on, and without credentials.
 
     A path below the working directory is shown from there, any other absolute one by its last part.
     """
     option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
     if not os.path.isabs(value):
-        return argument
+        return masked_text(argument)
     path = Path(os.path.abspath(value))
     here = Path.cwd()
     return option + equals + (str(path.relative_to(here)) if path.is_relative_to(here) else path.name)
@@ -145,7 +149,7 @@ def _identity(model: BaseChatModel) -> dict[str, Any]:
     if isinstance(revision := getattr(model, "revision", None), str):
         found["revision"] = revision
     if isinstance(url := getattr(model, "openai_api_base", None), str):
-        found["url"] = url
+        found["url"] = masked_text(url)
     return found
 
 

@@ -18,7 +18,10 @@ BAD_ROW = "bad_row"
 """The `rule` of a row that could not be used."""
 MANIFEST, OUTCOMES, PICTURES = "manifest.json", "outcomes.jsonl", "pictures"
 # what a resumed run must share with the one it continues
-_SAME = ("format", "benchmark", "methods", "models", "looks", "prompts", "concurrency", "batch_size", "full")
+_SAME = (
+    *("format", "benchmark", "questions", "methods", "models", "looks", "gate", "prompts", "front_pixels"),
+    *("concurrency", "batch_size", "full"),
+)
 
 
 class Part(TypedDict):
@@ -202,9 +205,9 @@ class Run:
         return found
 
     def append(self, outcome: Outcome) -> None:
-        """Write an outcome, in one piece."""
+        """Write an outcome, the whole of it or an error."""
         line = json.dumps(outcome, ensure_ascii=False) + "\n"
-        with self.file.open("ab", buffering=0) as lines:
+        with self.file.open("ab") as lines:
             lines.write(line.encode())
 
     def outcomes(self, *, mend: bool = False) -> list[Outcome]:
@@ -263,6 +266,8 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[tuple[dict[str,
 
 
 def _check_same(there: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+    # as it would be read
+    wanted = json.loads(json.dumps(wanted))
     for key in _SAME:
         if there.get(key) != wanted.get(key):
             found = f"{json.dumps(there.get(key))[:200]} in {folder}"

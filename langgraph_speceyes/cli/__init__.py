@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from langgraph_speceyes.cli.advice import advise
 from langgraph_speceyes.cli.answers import ask, demo
@@ -16,7 +18,7 @@ from langgraph_speceyes.cli.reproduce import reproduce
 from langgraph_speceyes.cli.restore import restore
 from langgraph_speceyes.cli.runs import evaluate, report_runs
 from langgraph_speceyes.cli.speed import measure_speed
-from langgraph_speceyes.cli.terminal import OUT, replace_unencodable
+from langgraph_speceyes.cli.terminal import OUT, one_line_errors, replace_unencodable
 from langgraph_speceyes.cli.testbed import check, serve, write
 from langgraph_speceyes.cli.traffic import audit, gate, opening
 
@@ -33,7 +35,20 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
 ]
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """The commands; what keeps them from showing what they found is one line, too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for, up to its last line on standard output."""
+        with one_line_errors():
+            done = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        return done
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()

@@ -301,9 +301,8 @@ def show_answer(
         f"[bold]{escape(shown)}[/]" + (" [red]... and so on: it repeats itself[/]" if repeats else ""), highlight=False
     )
     colour = "green" if decision["route"] == "bypass" else "yellow"
-    console.print(
-        f"route      [{colour}]{decision['route']}[/], decided by the {decision['decided_by']}", highlight=False
-    )
+    decided_by = "speculator" if decision["decided_by"] == "speculate" else decision["decided_by"]
+    console.print(f"route      [{colour}]{decision['route']}[/], decided by the {decided_by}", highlight=False)
     if decision["tool_need"] is not None:
         console.print(
             f"judge      tools needed with probability {decision['tool_need']:.6g} "

@@ -13,11 +13,15 @@ from rich.table import Table
 
 from langgraph_speceyes.cli.options import AsJson
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
+from langgraph_speceyes.models.endpoint import at_endpoint
 
 
 def probe(
     model: Annotated[
-        str, typer.Argument(help="The model's name on the server, or a checkpoint's folder; with --local a Hub id.")
+        str,
+        typer.Argument(
+            help="The model's name on the server, or NAME@URL; or a checkpoint's folder; with --local a Hub id."
+        ),
     ],
     local: Annotated[
         bool, typer.Option("--local", help="Load the checkpoint of a Hub id here, and say how it is run.")
@@ -41,7 +45,8 @@ def probe(
         from langgraph_speceyes.models.hosted import hosted_model, key_from
         from langgraph_speceyes.models.hosted import probe as ask_endpoint
 
-        asked = hosted_model(model, base_url=base_url, api_key=key_from(api_key_env), max_retries=1, timeout=60.0)
+        name, url = at_endpoint(model)
+        asked = hosted_model(name, base_url=url or base_url, api_key=key_from(api_key_env), max_retries=1, timeout=60.0)
         with (ERR if as_json else OUT).status("Asking"):
             found = ask_endpoint(asked, resize=resize)
     if as_json:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langgraph_speceyes.adapter import StateAdapter
-from langgraph_speceyes.errors import ImageError, PhaseError, describe_error
+from langgraph_speceyes.errors import ImageError, PhaseError
 from langgraph_speceyes.events import emit
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.scope import call_key
 from langgraph_speceyes.models.hosted import explain
+from langgraph_speceyes.models.refusal import failure
 from langgraph_speceyes.prompts import front_end_prompt
 from langgraph_speceyes.question import question_at
 from langgraph_speceyes.state import Phase, SpecEyesState, query_of
@@ -93,7 +94,7 @@ class AskingPhase(ABC):
         return self.name
 
     def _failed(self, error: Exception, began: float, said: AIMessage | None, state: SpecEyesState) -> dict[str, Any]:
-        says = explain(error, self.call.top_logprobs) or describe_error(error)
+        says = explain(error, self.call.top_logprobs) or failure(error)
         if self.strict:
             if isinstance(error, ImageError):
                 raise error

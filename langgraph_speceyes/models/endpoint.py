@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 
-__all__ = ["Endpoint", "Verdict", "model_name", "stated_limit"]
+__all__ = ["Endpoint", "Verdict", "at_endpoint", "model_name", "stated_limit"]
+
+_AT_URL = re.compile(r"(?P<name>.+?)@(?P<url>https?://.+)", re.IGNORECASE | re.DOTALL)
 
 _ABOUT = re.compile(r"logprobs|top_n_tokens", re.IGNORECASE)
 _LIMITS = tuple(
@@ -164,6 +166,12 @@ def model_name(model: object) -> str | None:
         if isinstance(found := getattr(model, attribute, None), str):
             return found
     return None
+
+
+def at_endpoint(name: str) -> tuple[str, str | None]:
+    """The parts of `NAME@URL`; a name that has no endpoint of its own, and None."""
+    found = _AT_URL.fullmatch(name)
+    return (found["name"], found["url"]) if found else (name, None)
 
 
 def stated_limit(text: str) -> int | None:

@@ -5,13 +5,14 @@ The wrappers are called as they are; what must be known of a model is asked of t
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
-from langgraph_speceyes.errors import ArgumentError, MissingExtraError, describe_error
+from langgraph_speceyes.errors import ArgumentError, MissingExtraError, MissingLibraryError, describe_error
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.models.endpoint import model_name
 
@@ -21,6 +22,7 @@ Model = BaseChatModel | Runnable[Any, Any] | str
 """A chat model; one inside of `with_retry()`, `with_fallbacks()`, `bind()`, `bind_tools()` or `with_config()`; or a
 name as LangChain's `init_chat_model` takes it, such as `"openai:gpt-5-mini"`."""
 
+_LIBRARY = re.compile(r"\blangchain-[a-z0-9-]+")
 _EXPECTED = (
     "a LangChain chat model, one with with_retry, with_fallbacks, bind or bind_tools around it, or a name such as "
     "'openai:gpt-5-mini'"
@@ -37,6 +39,7 @@ def resolve_model(argument: str, model: object) -> Runnable[Any, Any]:
     Raises:
         ArgumentError: It is no such thing, or no model can be made of the name.
         MissingExtraError: A name without LangChain.
+        MissingLibraryError: A name whose provider's package is not installed.
     """
     if isinstance(model, str):
         return _named(argument, model)
@@ -93,8 +96,9 @@ def _named(argument: str, name: str) -> BaseChatModel:
         raise
     try:
         made = init_chat_model(name)
-    except ImportError:
-        # names the provider's package
+    except ImportError as missing:
+        if library := _LIBRARY.search(str(missing)):
+            raise MissingLibraryError(f"{argument}={name!r}", library[0]) from missing
         raise
     except Exception as error:
         raise ArgumentError(argument, _EXPECTED, f"{name!r} ({describe_error(error)})") from cleaned(error)

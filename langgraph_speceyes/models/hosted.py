@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.models.endpoint import Endpoint, stated_limit
 from langgraph_speceyes.models.probing import aprobe, probe
+from langgraph_speceyes.models.refusal import in_words
 from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def hosted_model(model: str, *, base_url: str | None = None, api_key: str | None
         The model, never using the Responses API.
 
     Raises:
-        ArgumentError: No model, an URL that is none, no key for OpenAI, or `use_responses_api=True`.
+        ArgumentError: No model, an URL that is none, no key for OpenAI or one that cannot be sent,
+            `use_responses_api=True`, or settings that OpenAI's client refuses.
         MissingExtraError: langchain-openai is not installed.
     """
     try:
@@ -59,16 +62,23 @@ def hosted_model(model: str, *, base_url: str | None = None, api_key: str | None
         raise
     if not model.strip():
         raise ArgumentError("model", "the name of a model", "empty text")
-    if base_url is not None and not re.match(r"https?://[^/]", base_url, re.IGNORECASE):
+    if base_url is not None and not re.match(r"\s*https?://[^/]", base_url, re.IGNORECASE):
         raise ArgumentError("base_url", "an http(s) URL such as http://localhost:8000/v1", repr(base_url))
     if options.get("use_responses_api"):
         raise ArgumentError("use_responses_api", "False: the Responses API returns no candidates", True)
     elsewhere = base_url or next((os.environ[name] for name in URL_VARIABLES if os.environ.get(name)), None)
-    key = api_key or os.environ.get(KEY_VARIABLE) or (NO_KEY if elsewhere else None)
+    # a line end behind a key is what reading it from a file leaves
+    key = (api_key or os.environ.get(KEY_VARIABLE) or "").strip() or (NO_KEY if elsewhere else None)
     if key is None:
         raise ArgumentError("api_key", f"a key, {KEY_VARIABLE} in the environment, or a base_url beside it", None)
+    if not key.isascii() or not key.isprintable():
+        raise ArgumentError("api_key", "a key, of printable ASCII characters", "others")
     settings = DEFAULTS | options | {"use_responses_api": False}
-    return ChatOpenAI(model=model, base_url=base_url, api_key=SecretStr(key), **settings)
+    try:
+        return ChatOpenAI(model=model, base_url=base_url and base_url.strip(), api_key=SecretStr(key), **settings)
+    except Exception as error:
+        expected = "settings that OpenAI's client can use (it reads proxies and certificates from the environment, too)"
+        raise ArgumentError("hosted_model", expected, in_words(error)) from cleaned(error)
 
 
 def key_from(variable: str | None) -> str | None:
@@ -79,7 +89,7 @@ def key_from(variable: str | None) -> str | None:
     """
     if variable is None:
         return None
-    if key := os.environ.get(variable):
+    if key := os.environ.get(variable, "").strip():
         return key
     where = f"none in {variable}" if _VARIABLE.fullmatch(variable) else "none under what was given"
     raise ArgumentError("api-key-env", "the name of an environment variable that holds a key", where)

@@ -15,12 +15,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.agent.protocols.thyme import CONTINUED
-from langgraph_speceyes.errors import ArgumentError, EndpointError
+from langgraph_speceyes.errors import ArgumentError, EndpointError, MissingLogprobsError
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.images import ResizeRule, as_rule
 from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
 from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
-from langgraph_speceyes.scoring.answer import DEFAULT_K
+from langgraph_speceyes.scoring.answer import DEFAULT_K, TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
 
 __all__ = ["aprobe", "probe"]
@@ -154,7 +154,10 @@ class _Probe:
             logprobs = "ignored"
         elif not entries:
             raise EndpointError(self._name, "an answer without a token to look at")
-        counts, raw = _candidates_of(entries or [])
+        try:
+            counts, raw = _candidates_of(entries or [])
+        except (ArgumentError, MissingLogprobsError) as error:
+            raise EndpointError(self._name, f"log-probabilities in a layout of its own ({error})") from error
         if counts < (k if limit is None else limit):
             limit = counts if logprobs == "yes" else None
 
@@ -296,11 +299,15 @@ def _content(message: AIMessage) -> list[dict[str, Any]] | None:
 
 
 def _candidates_of(entries: list[dict[str, Any]]) -> tuple[int, bool]:
-    """Candidates that every token has, floors left out, and whether their values are raw logits."""
+    """Candidates that every token has, floors left out, and whether their values are raw logits.
+
+    Raises:
+        ArgumentError: An entry has another layout than scores are read from.
+        MissingLogprobsError: A token has no value at all.
+    """
     counts, raw = [], False
     for entry in entries:
-        values = [float(one["logprob"]) for one in entry.get("top_logprobs") or []]
-        values = [value for value in values if value > FLOOR]
+        values = [value for _, value in TokenLogprobs.from_entry(entry).top if value > FLOOR]
         counts.append(len(values))
         if values:
             highest = max(values)

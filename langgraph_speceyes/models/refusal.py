@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from langgraph_speceyes.errors import describe_error
+from langgraph_speceyes.errors import SpecEyesError, describe_error
 from langgraph_speceyes.foreign import foreign_text
 
 # Once a plain question was answered, these are about what was added to it. OpenAI refuses logprobs with 403, OpenRouter
@@ -31,6 +31,21 @@ def is_refusal(error: Exception) -> bool:
     return status in _REFUSED or (status == 500 and bool(_UNSUPPORTED.search(str(error))))
 
 
+def failure(error: BaseException) -> str:
+    """What a failed call is recorded with: its error, and the cause of a lost connection."""
+    return describe_error(error) + _lost(error)
+
+
+def _lost(error: BaseException) -> str:
+    """The cause of an error without an answer: the client says no more than "Connection error." itself."""
+    if isinstance(error, SpecEyesError) or getattr(error, "status_code", None) is not None:
+        return ""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return "" if cause is error else f" ({in_words(cause)})"
+
+
 def in_words(error: BaseException | None) -> str:
     """An endpoint's own words, in one line."""
     if error is None:
@@ -43,10 +58,5 @@ def in_words(error: BaseException | None) -> str:
 
 def trouble_in_words(error: Exception) -> str:
     """The same of what is no refusal, with a hint where there is one, and the cause of a lost connection."""
-    status, cause, words = getattr(error, "status_code", None), error.__cause__, in_words(error)
-    if status is None and cause is not None:
-        # the client's own message for an unreachable server is no more than "Connection error."
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        words = f"{words} ({in_words(cause)})"
+    status, words = getattr(error, "status_code", None), in_words(error) + _lost(error)
     return (f"{_HINTS[status]}: " if status in _HINTS else "") + words

@@ -97,7 +97,7 @@ class TokenLogprobs:
             ArgumentError: ``entry`` has another layout (argument ``content``).
         """
         if not isinstance(entry, (dict, Mapping)) or "token" not in entry:
-            raise ArgumentError("content", "entries {'token', 'logprob', 'top_logprobs'}", _describe(entry))
+            raise ArgumentError("content", "entries with logprob, token and top_logprobs", _describe(entry))
         token = str(entry["token"])
         candidates, chosen = entry.get("top_logprobs") or (), entry.get("logprob")
         if not candidates and chosen is None:
@@ -106,7 +106,7 @@ class TokenLogprobs:
             top = tuple((str(item["token"]), float(item["logprob"])) for item in candidates)
             logprob = max(value for _, value in top) if chosen is None else float(chosen)
         except (KeyError, TypeError, ValueError) as error:
-            expected = "top_logprobs of {'token', 'logprob'} with numbers"
+            expected = "top_logprobs with a number and a token each"
             raise ArgumentError("content", expected, f"{error!r} at token {token!r}") from error
         return cls(token, logprob, top)
 

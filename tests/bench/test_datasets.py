@@ -698,6 +698,12 @@ def test_bad_parquet_files(tmp_path: Path) -> None:
         open_benchmark(files["vstar"])
 
 
+def test_questions_of_ones_own_are_no_parquet_file(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.Table.from_pylist([own_line()]), tmp_path / "own.parquet")
+    refused(lambda: open_benchmark(tmp_path / "own.parquet"), "your own as .jsonl or .csv, found a parquet file")
+
+
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -800,6 +806,8 @@ def test_bad_own_csv(tmp_path: Path) -> None:
         (f"line {k}", "path: expected 3 cells, as in the header, found others") for k in (2, 3)
     ]
     assert found[2].id == "line 4"
+    file.write_text("\nimage,question,answer\n\na.png,What?,red\n\na.png,What?\n")
+    assert [one.row if isinstance(one, BadRow) else one.id for one in own(file, skip_bad=True)] == ["line 4", "line 6"]
     file.write_text("image,question\na.png,What?\n")
     refused(lambda: own(file, skip_bad=True), f"a column 'answer' in {file}", "columns image, question")
     file.write_text("image,question,answer\n")
@@ -867,6 +875,9 @@ def test_benchmarks_are_opened_by_name_or_content(pope_folder: Path, vstar_jsonl
     assert [i.id for i in read(open_benchmark(tmp_path / "mine.csv"))] == ["line 2"]
     (bad,) = open_benchmark(lines(tmp_path / "b.jsonl", [own_line(image="gone.png")]), skip_bad=True)
     assert isinstance(bad, BadRow)
+    # the first line that can be read tells what it is
+    bad, found = open_benchmark(lines(tmp_path / "b.jsonl", ["{", own_line(image="val2014/" + COCO)]), skip_bad=True)
+    assert (type(bad), type(found)) == (BadRow, Item)
 
 
 @pytest.mark.parametrize("name", ["vstar", "vstar_bench", "V-Star"])
@@ -896,7 +907,9 @@ def test_what_cannot_be_opened(tmp_path: Path, vstar_folder: Path) -> None:
     (tmp_path / "folder").mkdir()
     fails("none that is known in the folder", tmp_path / "folder")
     fails("a benchmark's columns, found a, b", lines(tmp_path / "odd.jsonl", [{"b": 1, "a": 2}]))
-    fails("a benchmark's columns, found none", lines(tmp_path / "odd.jsonl", ["broken"]))
+    fails("the columns image, question, answer, or", lines(tmp_path / "odd.jsonl", [{"b": 1, "a": 2}]))
+    fails("a JSON object, found other text", lines(tmp_path / "odd.jsonl", ["{", "broken"]))
+    fails(f"a JSON list in {tmp_path / 'odd.json'}, line 1", lines(tmp_path / "odd.json", [[own_line()]]))
     fails("at least one question", lines(tmp_path / "odd.jsonl", []))
 
 

@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[2]
         ("--out=/srv/data/one", "--out=one"),
         ("--gate", "--gate"),
         ("method:threshold=0.9", "method:threshold=0.9"),
+        ("http://ada:secret@host/v1", "http://***@host/v1"),
+        ("small@https://ada:secret@host:8000/v1", "small@https://***@host:8000/v1"),
+        ("--base-url=http://ada:secret@host/v1", "--base-url=http://***@host/v1"),
     ],
 )
 def test_a_command_is_shown_without_the_machines_folders(

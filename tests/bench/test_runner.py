@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,23 @@ def test_a_run_keeps_to_what_it_was_made_with(models: Models, tmp_path: Path) ->
         other = evaluation(models, tmp_path / "run", **{"limit": 1, "splits": ("attributes",), **changes})
         with pytest.raises(ArgumentError, match="out: expected a run with"):
             asyncio.run(other.run())
+    moved = replace(models, gate=replace(models.gate, threshold=0.5))
+    with pytest.raises(ArgumentError, match="out: expected a run with gate"):
+        asyncio.run(evaluation(moved, tmp_path / "run", limit=1, splits=("attributes",)).run())
+
+
+def test_a_run_keeps_to_its_questions(questions_file: Path, models: Models) -> None:
+    file = questions_file / "questions.jsonl"
+    lines = file.read_text().splitlines(keepends=True)[:2]
+
+    def ran(text: str) -> list[Outcome]:
+        file.write_text(text)
+        made = Evaluation(Benchmark(str(file)), ["speculator"], models, questions_file / "out")
+        return asyncio.run(made.run())
+
+    assert ran("".join(lines)) == ran("".join(lines))
+    with pytest.raises(ArgumentError, match="out: expected a run with questions"):
+        ran(lines[0] + lines[1].replace('"red"', '"blue"'))
 
 
 @pytest.mark.parametrize(
@@ -370,6 +388,19 @@ def _size(out: Path) -> int:
 
 def _keys(outcomes: list[Outcome]) -> Counter[tuple[Any, ...]]:
     return Counter((o["method"], o["id"], o["answer"], o["right"], o["error"]) for o in outcomes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are of POSIX")
+def test_an_outcome_that_has_no_room_is_an_error(tmp_path: Path) -> None:
+    """A line that was cut without a word would be followed by the next one."""
+    code = (
+        "import resource, sys; from langgraph_speceyes.bench.runs import Run\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try: Run(sys.argv[1]).append({'id': 'x' * 60_000})\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("File too large\n", "")
 
 
 def test_two_processes_do_not_share_a_run(questions_file: Path) -> None:

@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from PIL import Image
 
 from langgraph_speceyes import Gate, create_speceyes, create_visual_agent, image_question
-from langgraph_speceyes.errors import ArgumentError, GateMismatchError, MissingExtraError
+from langgraph_speceyes.errors import ArgumentError, GateMismatchError, MissingExtraError, MissingLibraryError
 from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.prompts import Prompts
 from tests.scripted import Agent, Scripted, front_end, judge, speculator
@@ -171,6 +171,12 @@ def test_a_name_without_langchain_names_the_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
     with pytest.raises(MissingExtraError, match="middleware"):
         resolve_model("judge", "openai:gpt-5-mini")
+
+
+def test_a_provider_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_mistralai", None)
+    with pytest.raises(MissingLibraryError, match=r"judge='mistralai:x' needs langchain-mistralai, .*pip install"):
+        resolve_model("judge", "mistralai:x")
 
 
 CALIBRATED = Gate(

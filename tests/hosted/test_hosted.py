@@ -255,6 +255,9 @@ def test_the_command_shows_what_an_endpoint_can_do(served: Served) -> None:
     assert "K = 20: a gate with k=20 can be used as it is." in shown.stdout
     printed = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(printed.stdout) == probe(served.agent()).to_dict()
+    # as the options of other commands name it
+    named = CliRunner().invoke(app, ["probe", f"{served.agent_name}@{served.agent_url}", "--json"])
+    assert json.loads(named.stdout) == json.loads(printed.stdout)
 
 
 def test_one_line_asks_models_behind_endpoints(pair: Pair, served: Served, ask: Ask) -> None:
@@ -287,6 +290,10 @@ def test_trouble_with_an_endpoint_is_named(served: Served, ask: Ask, unused_tcp_
     shown = CliRunner().invoke(app, ["ask", image["url"], text["text"], *named])
     assert (shown.exit_code, shown.stdout) == (2, "")
     assert re.match(rf"error EndpointError: the agent, large at \S+:{unused_tcp_port}/v1: .*refused", shown.stderr)
+    # in front of an agent that answers it is recorded, with what the system said
+    named = ["--agent", f"{served.agent_name}@{served.agent_url}", "--judge", "large", *named[:2], *named[4:]]
+    shown = CliRunner().invoke(app, ["ask", image["url"], text["text"], *named, "--json"])
+    assert "Connection refused" in json.loads(shown.stdout)["decision"]["error"]
 
 
 def test_a_real_refusal_is_explained(

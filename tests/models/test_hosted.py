@@ -20,7 +20,7 @@ from pydantic import Field
 
 from langgraph_speceyes.errors import ArgumentError, EndpointError
 from langgraph_speceyes.images import ResizeRule
-from langgraph_speceyes.models.hosted import explain, hosted_model, probe
+from langgraph_speceyes.models.hosted import explain, hosted_model, key_from, probe
 from tests.scripted import entry
 
 VLLM = "Requested sample logprobs of 64, which is greater than max allowed: 20"
@@ -141,6 +141,33 @@ def test_a_limit_that_is_not_named_is_searched_for(limit: int, most: int) -> Non
     assert (found.k, found.limit) == (limit, limit)
     assert len(server.asked) <= most
     assert (f"Gate(score='log', k={limit})" in found.advice()[0]) == (limit < 5)
+
+
+class Odd(Server):
+    """One whose log-probabilities are none that scores are read from."""
+
+    entries: list[Any] = Field(default_factory=list)
+
+    def _entry(self, k: int) -> Any:
+        return self.entries[0]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "no",
+        {"logprob": -0.1},
+        {"token": "no", "logprob": None},
+        {"token": "no", "logprob": -0.1, "top_logprobs": [{"token": "no", "logprob": None}]},
+        {"token": "no", "logprob": -0.1, "top_logprobs": [{"token": "no"}]},
+        {"token": "no", "logprob": -0.1, "top_logprobs": ["no"]},
+    ],
+)
+def test_log_probabilities_of_another_layout_are_said_to_be_that(odd: Any) -> None:
+    with pytest.raises(EndpointError, match=r"scripted at .*log-probabilities in a layout of its own") as caught:
+        probe(Odd(entries=[odd]))
+    assert "***" not in str(caught.value)
 
 
 def test_a_server_that_returns_fewer_without_a_word() -> None:
@@ -296,12 +323,45 @@ def test_hosted_models_are_set_up_for_chat_completions(monkeypatch: pytest.Monke
         ({"model": " "}, "model"),
         ({"model": "m", "base_url": "localhost:8000"}, "base_url"),
         ({"model": "m", "base_url": "http://x/v1", "use_responses_api": True}, "use_responses_api"),
+        ({"model": "m", "base_url": "http://x/v1", "api_key": "sk-\u00e4"}, "api_key"),
+        ({"model": "m", "base_url": "http://x/v1", "api_key": "two\nlines"}, "api_key"),
+        ({"model": "m", "base_url": "http://x:port/v1"}, "hosted_model"),
+        ({"model": "m", "base_url": "http://[::1/v1"}, "hosted_model"),
+        ({"model": "m", "base_url": "http://x/v1", "temperature": "warm"}, "hosted_model"),
     ],
 )
 def test_impossible_settings_are_refused(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         hosted_model(**arguments)
     assert caught.value.argument == named
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ALL_PROXY", "socks9://localhost:1", "proxy"),
+        ("HTTP_PROXY", "nothing://localhost:1", "proxy"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "No such file"),
+    ],
+)
+def test_what_the_client_cannot_use_of_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    # a client is kept for the same URL
+    with pytest.raises(ArgumentError, match=f"proxies and certificates from the environment.*{says}"):
+        hosted_model("m", base_url=f"http://localhost/{variable}/v1")
+
+
+def test_blanks_around_what_was_pasted_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = hosted_model("m", base_url=" http://localhost:8000/v1\n", api_key="key\n")
+    assert (model.openai_api_base, model.openai_api_key.get_secret_value()) == ("http://localhost:8000/v1", "key")
+    # a variable with nothing in it is not another one's key
+    monkeypatch.setenv("OPENAI_API_KEY", "of another server")
+    monkeypatch.setenv("HERE", " \n")
+    with pytest.raises(ArgumentError, match="found none in HERE"):
+        key_from("HERE")
 
 
 def test_explaining_needs_no_client_library() -> None:

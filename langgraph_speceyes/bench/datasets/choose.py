@@ -11,9 +11,9 @@ from typing import Any
 from langgraph_speceyes.bench.datasets.embedded import embedded
 from langgraph_speceyes.bench.datasets.hrbench import hrbench
 from langgraph_speceyes.bench.datasets.item import BadRow, Item
-from langgraph_speceyes.bench.datasets.own import own
+from langgraph_speceyes.bench.datasets.own import COLUMNS, own
 from langgraph_speceyes.bench.datasets.pope import pope
-from langgraph_speceyes.bench.datasets.rows import AnyPath, existing, json_lines, parquet_columns
+from langgraph_speceyes.bench.datasets.rows import AnyPath, Row, existing, json_lines, located, parquet_columns
 from langgraph_speceyes.bench.datasets.vstar import is_vstar, vstar
 from langgraph_speceyes.errors import ArgumentError
 
@@ -88,8 +88,19 @@ def sniffed(path: Path) -> str:
     if suffix == ".parquet":
         return _by_columns(path, set(parquet_columns(path)))
     if suffix in (".jsonl", ".json", ".ndjson"):
-        return _by_columns(path, set(next(json_lines(path)).values))
+        return _by_columns(path, set(_first_read(path).values))
     raise ArgumentError("name_or_path", "a .tsv, .csv, .jsonl, .json or .parquet file, or a folder", path)
+
+
+def _first_read(path: Path) -> Row:
+    """The first row that can be read; the others are the reader's to judge."""
+    first = None
+    for row in json_lines(path):
+        if row.error is None:
+            return row
+        first = first or located(row.error, row)
+    assert first, "a file without rows is an error"
+    raise first
 
 
 def _by_columns(path: Path, columns: set[str]) -> str:
@@ -99,7 +110,9 @@ def _by_columns(path: Path, columns: set[str]) -> str:
         return "hrbench"
     if {"question_id", "question", "answer", "category"} <= columns:
         return "pope"
-    if {"image", "question", "answer"} <= columns and path.suffix.lower() != ".parquet":
+    if set(COLUMNS) <= columns:
+        if path.suffix.lower() == ".parquet":
+            raise ArgumentError("name_or_path", "questions of your own as .jsonl or .csv", f"a parquet file, {path}")
         return "own"
     found = f"{', '.join(sorted(columns))[:300] or 'none'} in {path}"
-    raise ArgumentError("name_or_path", "a benchmark's columns", found)
+    raise ArgumentError("name_or_path", f"the columns {', '.join(COLUMNS)}, or a benchmark's columns", found)

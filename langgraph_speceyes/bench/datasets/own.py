@@ -23,7 +23,7 @@ from langgraph_speceyes.images.reference import describe
 
 SPLIT = "own"
 """Of rows that name none."""
-_COLUMNS = ("image", "question", "answer")
+COLUMNS = ("image", "question", "answer")
 
 
 def own(path: AnyPath, *, skip_bad: bool = False) -> Iterator[Item | BadRow]:
@@ -45,7 +45,7 @@ def own(path: AnyPath, *, skip_bad: bool = False) -> Iterator[Item | BadRow]:
     file = existing(path)
     if file.is_dir():
         raise ArgumentError("path", "a file of JSON lines or CSV", f"a folder, {file}")
-    rows = csv_rows(file, _COLUMNS) if file.suffix.lower() == ".csv" else json_lines(file)
+    rows = csv_rows(file, COLUMNS) if file.suffix.lower() == ".csv" else json_lines(file)
     yield from items(rows, _item, skip_bad=skip_bad)
 
 

@@ -133,13 +133,18 @@ def items(rows: Iterable[Row], parse: Parse, *, skip_bad: bool) -> Iterator[Item
             del item
         except ArgumentError as error:
             if not skip_bad:
-                where = f"{row.file}, {row.place}" if row.place else str(row.file)
-                raise type(error)(error.argument, error.expected, f"{error.found} in {where}") from error
+                raise located(error, row) from error
             found = BadRow(row.file, row.place, str(error), row.id, row.split)
         # the image of a row is held once, by the item, and only until the next row is asked for
         del row
         yield found
         del found
+
+
+def located(error: ArgumentError, row: Row) -> ArgumentError:
+    """The error of a row, with where it is."""
+    where = f"{row.file}, {row.place}" if row.place else str(row.file)
+    return type(error)(error.argument, error.expected, f"{error.found} in {where}")
 
 
 def image_file(path: Path) -> ImageRef:
@@ -242,17 +247,20 @@ def csv_rows(file: Path, columns: Iterable[str]) -> Iterator[Row]:
         ArgumentError: A column is missing, there are no rows, or it is no such file.
     """
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        table = csv.DictReader(lines)
+        table = csv.reader(lines)
         try:
-            require(columns, table.fieldnames or (), file)
+            header = next(filter(None, table), [])
+            require(columns, header, file)
             begins = table.line_num + 1
             empty = True
-            for values in table:
-                empty = False
-                error = None
-                if None in values or None in values.values():
-                    error = ArgumentError("path", f"{len(table.fieldnames or ())} cells, as in the header", "others")
-                yield Row(file, f"line {begins}", values, error)
+            for cells in table:
+                # a blank line is none
+                if cells:
+                    empty = False
+                    whole = len(cells) == len(header)
+                    error = None if whole else ArgumentError("path", f"{len(header)} cells, as in the header", "others")
+                    values = dict(zip(header, cells, strict=True)) if whole else {}
+                    yield Row(file, f"line {begins}", values, error)
                 begins = table.line_num + 1
         except (csv.Error, UnicodeDecodeError) as problem:
             found = f"{problem} near line {table.line_num} of {file}"
