@@ -89,10 +89,12 @@ class Benchmark:
         places = [self.name] if self.data is None else [self.name, str(self.data)]
         taken: Counter[str] = Counter()
         images = {"images": self.images} if self.images else {}
+        place = Path(places[-1]).absolute()
+        root = place.parent if place.is_file() else place
         for row in open_benchmark(*places, skip_bad=self.skip_bad, **images):
             if self.splits is not None and row.split not in self.splits:
                 continue
-            if self.part is not None and part_of(row) != self.part:
+            if self.part is not None and part_of(row, root) != self.part:
                 continue
             taken[row.split] += 1
             if self.limit is not None and taken[row.split] > self.limit:
@@ -146,14 +148,21 @@ class Benchmark:
         return found.total(), digest.hexdigest()[:16]
 
 
-def part_of(row: Row) -> str:
+def part_of(row: Row, root: Path | None = None) -> str:
     """Which half a question belongs to, `test` or `calibration`: by its image, so that no image is in both.
 
-    The same on every machine: a file counts by its name, inline data by its digest. A row that cannot be used belongs
-    to the test half, where it counts as wrong.
+    The same on every machine: a file counts by its place in the questions' folder, elsewhere by its name, inline data
+    by its digest. A row that cannot be used belongs to the test half, where it counts as wrong.
+
+    Args:
+        row: The question.
+        root: The folder of the questions.
     """
     if not isinstance(row, Item):
         return "test"
     image = row.image
     name = image.source_key if image.kind == "inline" else PurePath(image.source).name
+    if root is not None and image.kind == "file":
+        path = Path(image.local_path()).absolute()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else name
     return "calibration" if hashlib.sha256(name.encode()).digest()[0] % 2 else "test"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,17 @@ def test_no_image_is_in_both_halves(names: list[str]) -> None:
     both = {part_of(Item("1", "s", "?", (), "y", parse_reference(f"{k}.jpg"))) for k in range(40)}
     assert both == {"test", "calibration"}
     assert part_of(BadRow(Path("x"), "line 1", "bad")) == "test"
+
+
+def test_images_of_one_name_in_folders_of_their_own_are_told_apart(tmp_path: Path) -> None:
+    found = set()
+    for case in range(40):
+        item = Item("1", "s", "?", (), "y", parse_reference(str(tmp_path / str(case) / "photo.jpg")))
+        found.add(part_of(item, tmp_path))
+        # wherever the folder lies
+        there = replace(item, image=parse_reference(f"/elsewhere/{case}/photo.jpg"))
+        assert part_of(there, Path("/elsewhere")) == part_of(item, tmp_path)
+    assert found == {"test", "calibration"}
 
 
 def test_the_halves_make_up_the_whole(tmp_path: Path) -> None:
