@@ -241,7 +241,11 @@ def _option(text: str, spec: str, known: Sequence[str]) -> tuple[str, str]:
 def _changed(models: Models, options: Mapping[str, str]) -> Models:
     models = replace(models, gate=Gate.load(options["gate"])) if "gate" in options else models
     if "looks" in options:
-        models = models.with_looks(int(_number("looks", options["looks"], int)))
+        count = int(_number("looks", options["looks"], int))
+        if not count and models.gate.first_look == "always" and "threshold" not in options:
+            found = "looks=0; the gate's thresholds are for answers after the first look"
+            raise ArgumentError("method", "threshold= beside it", found)
+        models = models.with_looks(count)
     gate = models.gate
     changes: dict[str, Any] = {}
     if "score" in options:

@@ -610,6 +610,14 @@ def test_fewer_looks_have_fewer_thresholds(models: Models) -> None:
         build(spec, two)
 
 
+def test_a_threshold_for_answers_after_a_look_is_none_for_those_without(models: Models) -> None:
+    always = replace(models, gate=replace(models.gate, depths=(0.9,), first_look="always"))
+    build("speceyes:looks=1", always)
+    build("speceyes:looks=0,threshold=0.9", always)
+    with pytest.raises(ArgumentError, match="threshold= beside it"):
+        build("speceyes:looks=0", always)
+
+
 def test_the_command_takes_looks(tmp_path: Path) -> None:
     command = ["eval", "embedded", "--look", "tiles:2x2", "--method", "speceyes", "--split", "attributes"]
     run = CliRunner().invoke(app, [*command, "--limit", "1", "--out", str(tmp_path / "run"), "--json"])
