@@ -29,6 +29,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from langgraph_speceyes import Gate, ImagePolicy, Prompts, create_funnel, create_speceyes, image_question
+from langgraph_speceyes.agent import DeepEyesProtocol, ResizeRule
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, PhaseError
 from langgraph_speceyes.front.order import OrderChooser
 from langgraph_speceyes.hedge import race
@@ -331,10 +332,14 @@ def test_what_tells_looks_apart() -> None:
             tiles(2, 3),
             own_calls(speculator(), protocol="deepeyes"),
             own_calls(speculator(), protocol="deepeyes", calls=2),
+            own_calls(speculator(), protocol=DeepEyesProtocol()),
+            own_calls(speculator(), protocol=DeepEyesProtocol(instruction="Look.")),
+            own_calls(speculator(), protocol="deepeyes", resize=ResizeRule(28, 3136, 1003520)),
+            own_calls(speculator(), protocol="deepeyes", resize=ResizeRule(32, 3136, 1003520)),
         )
     ]
-    assert len({*ids}) == 4
-    assert [one.split()[0] for one in ids] == ["tiles", "tiles", "own_calls", "own_calls"]
+    assert len({*ids}) == len(ids)
+    assert [one.split()[0] for one in ids] == ["tiles", "tiles", *["own_calls"] * 6]
     assert look_id(tiles(2, 2)) == ids[0]
     assert look_id(resolve_looks([look(1)])[0]) == "look 1"
 

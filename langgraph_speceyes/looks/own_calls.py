@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -132,10 +132,18 @@ def own_calls(
         "model": model_name(resolved),
         "tools": [tool if isinstance(tool, str) else tool.name for tool in tools],
         "calls": calls,
-        "protocol": protocol if isinstance(protocol, str) else type(protocol).__name__,
+        "protocol": _settings_of(protocol),
         "system": system,
         "instruction": instruction,
         "coordinates": str(coordinates),
-        "resize": None if resize is None else type(resize).__name__,
+        "resize": _settings_of(resize),
     }
     return OwnCalls(agent.loop, settings)
+
+
+def _settings_of(given: object) -> str | None:
+    """What tells a protocol or rule from others: its words and numbers, where it says them."""
+    if given is None or isinstance(given, str):
+        return given
+    # what anything else says of itself may hold an address in memory
+    return repr(given) if is_dataclass(given) else type(given).__name__
