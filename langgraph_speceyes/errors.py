@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from langchain_core import exceptions
-
 from langgraph_speceyes.foreign import MOST_OF_OURS, foreign_text, words_of
 
 
@@ -50,14 +48,11 @@ class LookError(ArgumentError):
     """A look gave what is no observation, or too much of it."""
 
 
-# older releases of LangChain have no error of their own for it
-_Overflow: type[Exception] = getattr(exceptions, "ContextOverflowError", exceptions.LangChainException)
-
-
-class PromptTooLongError(ArgumentError, _Overflow):  # type: ignore[misc, valid-type]
+class PromptTooLongError(ArgumentError):
     """A local model's prompt has more tokens than there is room for; nothing was run.
 
-    It is LangChain's `ContextOverflowError`, too: middleware that shortens conversations looks for that.
+    Those that models raise are LangChain's `ContextOverflowError`, too: middleware that shortens conversations looks
+    for that.
 
     Args:
         most: Tokens that a prompt may have.

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import Cache
 
-from langgraph_speceyes.errors import DeviceMemoryError, PromptTooLongError
+from langgraph_speceyes.errors import DeviceMemoryError
 from langgraph_speceyes.models.control import adds_special
-from langgraph_speceyes.models.limits import check_tokens, context_length, positions_by_length
+from langgraph_speceyes.models.limits import PromptTooLongError, check_tokens, context_length, positions_by_length
 from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.prefill import Features, Filling, Part, Prompt, UnderWay, grouped
 from langgraph_speceyes.models.prefix import ByteBudget, Prefix, PrefixCache, image_spans

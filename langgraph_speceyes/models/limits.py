@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from langgraph_speceyes.errors import PromptTooLongError
+from langchain_core import exceptions
+
+from langgraph_speceyes import errors
+
+# older releases of LangChain have no error of their own for it
+_Overflow: type[Exception] = getattr(exceptions, "ContextOverflowError", exceptions.LangChainException)
 
 _PIECE = 16_384
 """Characters that are counted at once."""
 _CUT = 8
 """Tokens by which a cut may raise the count."""
+
+
+class PromptTooLongError(errors.PromptTooLongError, _Overflow):  # type: ignore[misc, valid-type]
+    """The same as LangChain's error, which the package's own errors are imported without."""
 
 
 def context_length(config: Any) -> int | None:

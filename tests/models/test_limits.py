@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError, PromptTooLongError
+from langgraph_speceyes.models import limits
 from langgraph_speceyes.models.limits import check_text, context_length
 from langgraph_speceyes.models.request import Request
 from langgraph_speceyes.testbed.pair import Pair
@@ -51,10 +52,12 @@ def test_a_megabyte_is_not_tokenized() -> None:
     check_text(tokenizer, "a " * 500_000, None)
 
 
-def test_the_error_names_the_argument_and_survives_pickling() -> None:
-    error = PromptTooLongError(10, "11", "memory")
+@pytest.mark.parametrize("kind", [PromptTooLongError, limits.PromptTooLongError])
+def test_the_error_names_the_argument_and_survives_pickling(kind: type[PromptTooLongError]) -> None:
+    error = kind(10, "11", "memory")
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.argument, copy.most, copy.room) == (str(error), "messages", 10, "memory")
+    assert type(copy) is kind
     assert isinstance(copy, ArgumentError)
 
 
