@@ -22,6 +22,7 @@ from langgraph_speceyes.images import (
     intern_reference,
     is_image_block,
     parse_block,
+    parse_reference,
 )
 from langgraph_speceyes.models.overview import FrontPixels
 
@@ -33,7 +34,10 @@ MOST_CHARACTERS = 20_000
 Block = dict[str, Any]
 """A content block of a message: an image as a reference, or text."""
 Observation = str | ImageRef | Mapping[str, Any]
-"""What a look may give: text, a reference to an image or a region of one, or a content block of either."""
+"""What a look may give: text, a reference to an image or a region of one, or a content block of either.
+
+Text that is the reference to one of the question's images, or to a region of it, is that reference.
+"""
 Observations = Observation | Sequence[Observation] | None
 
 
@@ -57,6 +61,23 @@ class Sight:
     def own(self, ref: ImageRef) -> ImageRef:
         """A reference as it may be read here (:meth:`~langgraph_speceyes.images.Conversation.own`)."""
         return self._shown.own(ref)
+
+    def part(self, text: str) -> ImageRef | None:
+        """The question's image, or the region of one, that a text is the whole reference to; None for other text.
+
+        Raises:
+            ImageError: It names no region that there can be.
+        """
+        for name in self._names:
+            rest = text.removeprefix(name)
+            if text.startswith(name) and (not rest or (rest.startswith("#xywh=") and len(rest.split()) == 1)):
+                return parse_reference(text, "observations")
+        return None
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """What the images are called where text has to be short."""
+        return [image.key if image.kind == "inline" else image.uri for image in self.images]
 
     @cached_property
     def _shown(self) -> Conversation:
@@ -126,7 +147,11 @@ def _block(one: object, sight: Sight) -> Block | None:
     if isinstance(one, Mapping) and one.get("type") == "text":
         one = one.get("text")
     if isinstance(one, str):
-        return {"type": "text", "text": one.strip()} if one.strip() else None
+        text = one.strip()
+        # functions are given references as text, and give them back so
+        one = sight.part(text)
+        if one is None:
+            return {"type": "text", "text": text} if text else None
     ref = one if isinstance(one, ImageRef) else None
     if isinstance(one, Mapping) and is_image_block(one):
         ref = parse_block(one, "observations")

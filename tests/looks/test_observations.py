@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from langgraph_speceyes.errors import ArgumentError, ImageError, LookError
-from langgraph_speceyes.images import ImagePolicy, ImageRef, Region, load_image, parse_reference
+from langgraph_speceyes.images import ImagePolicy, ImageRef, Region, inline_reference, load_image, parse_reference
 from langgraph_speceyes.looks import (
     MOST_CHARACTERS,
     MOST_OBSERVATIONS,
@@ -194,6 +194,26 @@ def test_observations_are_brought_to_content_blocks(tmp_path: Path) -> None:
     assert observed("one") == [{"type": "text", "text": "one"}]
     assert observed(image) == [whole]
     assert observed(None) == observed(()) == []
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_function_may_give_back_references_as_it_got_them(tmp_path: Path, inline: bool) -> None:
+    image = picture(tmp_path / "a.png", 50, 40)
+    if inline:
+        image = inline_reference((tmp_path / "a.png").read_bytes())
+    other = "b.png#xywh=0,0,9,9"
+
+    def found(uri: str, question: str) -> list[str]:
+        return [f" {uri}#xywh=1,2,30,20", uri, f"{uri}#xywh=0,0,9,9 is a door", f"{uri}0", other]
+
+    given = FunctionLook(found)(Sight((image,), "?"))
+    *shown, door, longer, elsewhere = observed(given, images=(image,))
+    uri = image.key if inline else image.uri
+    assert shown == [{"type": "image", "url": f"{uri}#xywh=1,2,30,20"}, {"type": "image", "url": uri}]
+    assert [one["text"] for one in (door, longer, elsewhere)] == [f"{uri}#xywh=0,0,9,9 is a door", f"{uri}0", other]
+    for outside in ("#xywh=1.5,0,10,10", "#xywh=60,0,10,10"):
+        with pytest.raises(ImageError):
+            observed(uri + outside, images=(image,))
 
 
 def test_inline_data_becomes_a_reference(tmp_path: Path) -> None:
