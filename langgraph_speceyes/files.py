@@ -16,17 +16,19 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str, *, durable: boo
 
     Args:
         path: The file; one that is there is replaced, and keeps its permissions.
-        data: What it is to hold; text as UTF-8.
+        data: What it is to hold; text as UTF-8, with a question mark for a lone surrogate.
         durable: Whether the data is on the disk when this returns.
         mode: Permissions of a new file, before the process's umask.
 
     Raises:
         OSError: The file cannot be written. Nothing is left beside it.
     """
+    if isinstance(data, str):
+        data = data.encode(errors="replace")
     place = Path(os.path.realpath(path))
     if place.exists() and not place.is_file():
         # a pipe or device is nothing to put a file in the place of
-        place.write_bytes(data.encode() if isinstance(data, str) else data)
+        place.write_bytes(data)
         return
     part = place.parent / f".{place.name[:100]}.{secrets.token_hex(8)}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -34,7 +36,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str, *, durable: boo
         with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(OSError):
                 os.chmod(part, place.stat().st_mode & 0o7777)
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())

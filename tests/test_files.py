@@ -21,6 +21,11 @@ from langgraph_speceyes.testbed.questions import questions
 from tests.waiting import PATIENCE_S
 
 
+def test_half_a_character_keeps_no_file_from_being_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "half \ud83d of 猫")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "half ? of 猫"
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_permissions_are_those_of_any_new_file(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

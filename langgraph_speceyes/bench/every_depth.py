@@ -80,23 +80,6 @@ def completed(
     return found
 
 
-def no_answers(looks: int, seconds: float, error: str | None) -> list[DepthPart | None]:
-    """Every depth of a question that has an answer at none."""
-    nothing = DepthPart(
-        answer="",
-        right=False,
-        seconds=seconds,
-        error=error,
-        tokens={"input": 0, "output": 0},
-        scores={},
-        k=None,
-        look=None,
-        threshold=None,
-        accepted=None,
-    )
-    return [nothing] * (1 + looks)
-
-
 def first_of(depths: Sequence[DepthPart | None]) -> Part | None:
     """Depth 0 as the speculator's part of a run without looks has it."""
     first = depths[0]

@@ -25,7 +25,8 @@ from langgraph_speceyes.bench.depth_answers import (
 )
 from langgraph_speceyes.bench.journals import is_journal, journal_at, public_name, records_of
 from langgraph_speceyes.bench.person_labels import LABELS_FILE, PASSED_OVER, label_of, read_labels
-from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, picture_name, read_runs
+from langgraph_speceyes.bench.routes import deepest
+from langgraph_speceyes.bench.runs import PICTURES, Outcome, Part, no_answers, picture_name, read_runs
 from langgraph_speceyes.bench.sweep import Mask, Table, sweepable, table
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.files import append_line
@@ -159,7 +160,8 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
     missing = [split for split in splits or () if split not in {o["split"] for o in outcomes}]
     if missing:
         raise ArgumentError("split", "splits of the run", missing[0])
-    rows = [_failed(o) if o["error"] is not None and o["route"] is None else o for o in rows]
+    looks = deepest(rows)
+    rows = [_failed(o, looks) if o["error"] is not None and o["route"] is None else o for o in rows]
     kept = sweepable(rows)
     if not kept or len(kept) < len(rows):
         raise ArgumentError(
@@ -267,11 +269,14 @@ def _gate(manifest: dict[str, Any], outcomes: Sequence[Outcome], ks: Sequence[in
     )
 
 
-def _failed(outcome: Outcome) -> Outcome:
-    """A question that failed, or a row that could not be used: answered by neither, wrong whatever the gate does."""
+def _failed(outcome: Outcome, looks: int) -> Outcome:
+    """A question that failed, or a row that could not be used: answered by neither, wrong whatever the gates do."""
     seconds = outcome["seconds"].get("total", 0.0)
     nothing = Part(answer="", right=False, seconds=seconds, error=outcome["error"], tokens={})
-    return {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
+    failed: Outcome = {**outcome, "route": "fallback", "speculator": {**nothing, "seconds": 0.0}, "agent": nothing}
+    if looks:
+        failed["depths"] = no_answers(looks, 0.0, outcome["error"])
+    return failed
 
 
 # --- journals ---

@@ -17,9 +17,9 @@ from langchain_core.runnables import Runnable
 from langgraph_speceyes.behind.fallback import tool_calls, written_tokens
 from langgraph_speceyes.bench.benchmark import Row
 from langgraph_speceyes.bench.datasets import BadRow, Item
-from langgraph_speceyes.bench.every_depth import completed, first_of, no_answers
+from langgraph_speceyes.bench.every_depth import completed, first_of
 from langgraph_speceyes.bench.rules import LLMJudge, Scored, score
-from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, picture_name
+from langgraph_speceyes.bench.runs import BAD_ROW, DepthPart, Outcome, Part, no_answers, picture_name
 from langgraph_speceyes.errors import ArgumentError, describe_error
 from langgraph_speceyes.files import is_whole_jpeg, write_whole
 from langgraph_speceyes.images import block_of, clear_cache, encode_image, load_image

@@ -142,7 +142,7 @@ def first_error(outcomes: Sequence[Outcome]) -> str | None:
 
 def picture_name(id: str) -> str:
     """The file name of a question's small picture."""
-    return f"{hashlib.sha256(id.encode()).hexdigest()[:16]}.jpg"
+    return f"{hashlib.sha256(id.encode(errors='backslashreplace')).hexdigest()[:16]}.jpg"
 
 
 class Run:
@@ -208,7 +208,8 @@ class Run:
         """Write an outcome, the whole of it or an error."""
         line = json.dumps(outcome, ensure_ascii=False) + "\n"
         with self.file.open("ab") as lines:
-            lines.write(line.encode())
+            # JSON has an escape for a lone surrogate, which UTF-8 has no bytes for
+            lines.write(line.encode(errors="backslashreplace"))
 
     def outcomes(self, *, mend: bool = False) -> list[Outcome]:
         """Every outcome in the order it was written.
@@ -220,6 +221,23 @@ class Run:
             ArgumentError: The file holds something else.
         """
         return json_lines(self.file, "run", mend=mend)
+
+
+def no_answers(looks: int, seconds: float, error: str | None) -> list[DepthPart | None]:
+    """Every depth of a question that has an answer at none."""
+    nothing = DepthPart(
+        answer="",
+        right=False,
+        seconds=seconds,
+        error=error,
+        tokens={"input": 0, "output": 0},
+        scores={},
+        k=None,
+        look=None,
+        threshold=None,
+        accepted=None,
+    )
+    return [nothing] * (1 + looks)
 
 
 def json_lines(file: Path, argument: str, *, mend: bool = False) -> list[Any]:

@@ -202,6 +202,22 @@ def test_groups_get_a_promise_each_over_all_depths(tmp_path: Path) -> None:
     assert found.gate.threshold == max(one for one in each if one is not None)
 
 
+@pytest.mark.parametrize("choose", [False, True])
+def test_a_question_that_failed_is_answered_at_no_depth(tmp_path: Path, choose: bool) -> None:
+    failed: Any = {"route": None, "decided_by": None, "speculator": None, "agent": None, "error": "the server is gone"}
+    kept = rows(looks=2)
+    lost = cast("Outcome", {**outcome(1000, image="gone.png"), **failed})
+    found = calibrate_run(
+        written(tmp_path / "run", [*kept, lost], looks=[look_id(LOOK), "find"]), choose=choose, **LIMITS
+    )
+    assert found.gate is not None
+    evidence = read_evidence(tmp_path / "run")
+    assert len(evidence.ids) == len(kept) + 1
+    at = [column[-1] for column in (evidence.answered, *(one.answered for one in evidence.deeper))]
+    right = [one.right[-1] for one in evidence.columns.deeper]
+    assert not any([*at, *right, evidence.columns.agent_right[-1]])
+
+
 def test_the_papers_way_knows_no_depths(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="looks"):
         calibrate_run(run_of(tmp_path / "run", rows(20)), method="paper")

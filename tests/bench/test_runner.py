@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -401,6 +401,13 @@ def test_an_outcome_that_has_no_room_is_an_error(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("File too large\n", "")
+
+
+def test_an_outcome_holds_half_a_character(tmp_path: Path) -> None:
+    cut = {**recorded(0), "id": "half \ud83d", "answer": "\udc00 or 猫"}
+    Run(tmp_path).append(cast("Outcome", cut))
+    assert Run(tmp_path).outcomes() == [cut]
+    assert picture_name("half \ud83d") != picture_name("half ?")
 
 
 def test_two_processes_do_not_share_a_run(questions_file: Path) -> None:
