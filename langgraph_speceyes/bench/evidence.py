@@ -156,7 +156,10 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
     bypasses = list(dict.fromkeys(o["method"] for o in outcomes if o["route"] is not None))
     if not bypasses:
         raise ArgumentError("run", "the outcomes of a bypass", f"methods {', '.join(manifest['methods'])}")
-    rows = [o for o in outcomes if o["method"] == bypasses[0] and (splits is None or o["split"] in splits)]
+    by_method = {name: [o for o in outcomes if o["method"] == name] for name in bypasses}
+    # the one that tells most: a cascade has neither looks nor a judge, whichever was named first
+    most = max(by_method.values(), key=lambda rows: (deepest(rows), any("judge" in o["seconds"] for o in rows)))
+    rows = [o for o in most if splits is None or o["split"] in splits]
     missing = [split for split in splits or () if split not in {o["split"] for o in outcomes}]
     if missing:
         raise ArgumentError("split", "splits of the run", missing[0])
@@ -233,7 +236,8 @@ def evidence_of(
         ),
         left_out={},
         outcomes=tuple(outcomes),
-        looks=tuple(looks) or tuple(str(outcomes[0]["depths"][d]["look"]) for d in range(1, depths + 1)),  # type: ignore[index]
+        # a run with looks may hold a method without
+        looks=tuple(looks[:depths]) or tuple(str(outcomes[0]["depths"][d]["look"]) for d in range(1, depths + 1)),  # type: ignore[index]
         deeper=answers_of_run(outcomes, depths, person_labels, people=people),
     )
 

@@ -218,6 +218,21 @@ def test_a_question_that_failed_is_answered_at_no_depth(tmp_path: Path, choose: 
     assert not any([*at, *right, evidence.columns.agent_right[-1]])
 
 
+def test_the_bypass_that_tells_most_is_calibrated(tmp_path: Path) -> None:
+    kept = rows(60)
+    cascade, plain = [
+        [cast("Outcome", {key: value for key, value in {**o, **named}.items() if key != "depths"}) for o in kept]
+        for named in ({"method": "cascade", "seconds": {"speculate": 2.0}, "tool_need": None}, {"method": "plain"})
+    ]
+    found = read_evidence(run_of(tmp_path / "looks", [*cascade, *plain, *kept]))
+    assert (found.outcomes, found.looks) == (tuple(kept), (look_id(LOOK),))
+    judged = read_evidence(run_of(tmp_path / "judge", [*cascade, *plain]))
+    assert (judged.outcomes, judged.looks) == (tuple(plain), ())
+    gate = calibrate_run(tmp_path / "judge", max_loss=0.4, confidence=0.6).gate
+    assert gate is not None
+    assert (gate.looks, gate.judge_threshold, "composition" in (gate.calibration or {})) == (None, 0.5, False)
+
+
 def test_the_papers_way_knows_no_depths(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="looks"):
         calibrate_run(run_of(tmp_path / "run", rows(20)), method="paper")
