@@ -144,6 +144,8 @@ def masks(argument: str, values: ArrayLike, shape: tuple[int, ...]) -> _Mask:
 
 def _seconds(argument: str, values: ArrayLike, shape: tuple[int, ...]) -> _Floats:
     given = np.asarray(values, dtype=np.float64)
-    if given.shape != shape or np.any(given < 0):
+    if given.shape != shape:
         raise ArgumentError(argument, f"seconds, an array {shape}", f"shape {given.shape}")
+    if np.any(given < 0):
+        raise ArgumentError(argument, "seconds of at least 0", f"{np.nanmin(given):g}")
     return given

@@ -607,6 +607,11 @@ def test_bad_paths_and_replays_are_named(call: Callable[[], object], argument: s
     assert caught.value.argument == argument
 
 
+def test_seconds_below_0_are_named_as_such() -> None:
+    with pytest.raises(ArgumentError, match=r"agent_s: expected seconds of at least 0, found -1\.5"):
+        replay([[0.5, 0.5]], [[1, 1]], [1, 1], [0.5], depth_s=[[1, math.nan]], agent_s=[math.nan, -1.5])
+
+
 CASES = [
     *itertools.product(WAYS, (True, False), (400, 1000), [(0.02, 0.9)], ["net"]),
     *itertools.product(WAYS, (True, False), [1000], [(0.01, 0.95)], ["net"]),
