@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationMixin
 from transformers.utils import cached_file
 from transformers.utils.hub import resolve_revision
 
@@ -21,6 +23,8 @@ from langgraph_speceyes.models.processor import hub_options, load_processor
 
 # transformers makes models on a default device of the whole process while it loads one
 _loading = threading.Lock()
+# parts of a vision tower that older checkpoints leave out, because no chat uses them
+_UNUSED = re.compile(r"vision.*\.(head|pooler|post_layernorm)\.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,11 @@ class Checkpoint:
             raise _absent(model_id, error) from error
         if path is None:
             return cls(model_id, None, revision)
-        base = json.loads(Path(path).read_text()).get("base_model_name_or_path")
+        try:
+            settings = json.loads(Path(path).read_text())
+        except ValueError as error:
+            raise _absent(model_id, error) from error
+        base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
         if not base:
             raise ArgumentError("model_id", "a LoRA that names its base_model_name_or_path", repr(model_id))
         return cls(base, model_id, revision)
@@ -82,6 +90,9 @@ class Checkpoint:
 def _absent(name: str, error: Exception) -> ArgumentError:
     """What is said where there is no checkpoint, or none that transformers knows."""
     said = " ".join(words_of(error).split())
+    if "trust_remote_code" in said:
+        wanted = "one without code of its own (model_options={'trust_remote_code': True} runs it if you trust it)"
+        return ArgumentError("model_id", wanted, repr(name))
     return ArgumentError("model_id", "a checkpoint's folder or Hub id", f"{name!r} ({said:.300})")
 
 
@@ -103,19 +114,25 @@ def load(
         processor_options: Further arguments of the processor's.
 
     Raises:
-        ArgumentError: It is no checkpoint for a chat, has no safetensors, or two arguments contradict each other.
+        ArgumentError: It is no checkpoint for a chat, its files are incomplete, broken or no safetensors, it needs code
+            of its own, or two arguments contradict each other.
         MissingLibraryError: A library that it needs is not installed.
     """
     named, revision = checkpoint.adapter or checkpoint.base, checkpoint.base_revision
-    access = hub_options(options) | {key: options[key] for key in ("trust_remote_code",) if key in options}
+    # transformers asks on the terminal where nothing is said
+    options = {"trust_remote_code": False} | dict(options)
+    access = hub_options(options) | {"trust_remote_code": options["trust_remote_code"]}
     try:
         config = AutoConfig.from_pretrained(checkpoint.base, revision=revision, **access)
     except (OSError, ValueError) as error:
         raise _absent(named, error) from error
     _refuse_others(config, named)
-    processor = load_processor(checkpoint.base, revision=revision, **access | dict(processor_options))
+    try:
+        processor = load_processor(checkpoint.base, revision=revision, **access | dict(processor_options))
+    except (OSError, ValueError) as error:
+        raise _absent(named, error) from error
     _refuse_silent(config, processor, named)
-    settings = {"use_safetensors": True} | dict(options)
+    settings: dict[str, Any] = {"use_safetensors": True} | options
     quantised = "quantization_config" in settings or getattr(config, "quantization_config", None) is not None
     settings["dtype"] = _one_of("dtype", dtype, settings.pop("dtype", None) or settings.pop("torch_dtype", None))
     spread = _one_of("device_map", None, settings.get("device_map"))
@@ -153,8 +170,13 @@ def best_dtype(device: torch.device) -> torch.dtype:
 
 
 def _weights(base: str, named: str, revision: str | None, settings: dict[str, Any]) -> Any:
+    # weights of other shapes are refused below, by name
+    settings = settings | {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        return AutoModelForImageTextToText.from_pretrained(base, revision=revision, **settings)
+        model, told = AutoModelForImageTextToText.from_pretrained(base, revision=revision, **settings)
+    except SafetensorError as error:
+        wanted = "a checkpoint whose weights are whole (no pointers of Git LFS, no broken download)"
+        raise ArgumentError("model_id", wanted, f"{named!r} ({error})") from error
     except OSError as error:
         if settings["use_safetensors"] is not True or "safetensors" not in str(error):
             raise
@@ -164,6 +186,19 @@ def _weights(base: str, named: str, revision: str | None, settings: dict[str, An
             "loads them if you trust them)",
             repr(named),
         ) from error
+    _refuse_incomplete(model, told, named)
+    return model
+
+
+def _refuse_incomplete(model: Any, told: Mapping[str, Any], named: str) -> None:
+    """Refuse weights that transformers has made up: what is missing, or has another shape, is random."""
+    own = {name for name, _ in model.named_parameters()}
+    missing = sorted(name for name in told["missing_keys"] if name in own and not _UNUSED.search(name))
+    other = sorted(name for name, *_ in told["mismatched_keys"])
+    for names, how in ((missing, "without"), (other, "with other shapes than its config.json's for")):
+        if names:
+            found = f"{named!r}, {how} {len(names)} of them ({names[0]}{', ...' if names[1:] else ''})"
+            raise ArgumentError("model_id", "a checkpoint with all weights of its model", found)
 
 
 def _with_adapter(model: Any, checkpoint: Checkpoint, access: Mapping[str, Any], *, merge: bool) -> Any:
@@ -187,6 +222,11 @@ def _refuse_others(config: Any, named: str) -> None:
     if config.is_encoder_decoder:
         found = f"{named!r}, a {config.model_type} model with an encoder of its own for the text"
         raise ArgumentError("model_id", "a decoder-only checkpoint", found)
+    if type(config) in AutoModelForImageTextToText._model_mapping:
+        made = AutoModelForImageTextToText._model_mapping[type(config)]
+        if not all(issubclass(one, GenerationMixin) for one in (made if isinstance(made, tuple) else (made,))):
+            found = f"{named!r}, a {config.model_type} model"
+            raise ArgumentError("model_id", "a checkpoint that writes one token after the other", found)
 
 
 def _refuse_silent(config: Any, processor: Any, named: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from langchain_core.messages import HumanMessage
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from langgraph_speceyes import LocalChatModel
@@ -86,7 +87,7 @@ def test_spread_and_quantised_weights_are_not_moved(
 
     def from_pretrained(name: str, **settings: Any) -> Any:
         given.update(settings)
-        return model
+        return model, {"missing_keys": set(), "mismatched_keys": set()}
 
     def to(*args: Any) -> Any:
         raise AssertionError("moved")
@@ -109,6 +110,84 @@ def test_pickled_weights_are_loaded_only_where_the_user_says_so(families: Famili
         LocalChatModel.from_pretrained(str(folder), device="cpu")
     assert "\n" not in str(caught.value)
     LocalChatModel.from_pretrained(str(folder), device="cpu", model_options={"use_safetensors": False})
+
+
+@pytest.mark.parametrize("fault", ["missing", "shape"])
+def test_weights_that_would_be_made_up_are_refused(families: Families, tmp_path: Path, fault: str) -> None:
+    """transformers fills them with random numbers, and the model answers as if nothing were wrong."""
+    folder = shutil.copytree(families.folder("Qwen2.5-VL"), tmp_path / "part")
+    weights = load_file(folder / "model.safetensors")
+    name = next(one for one in weights if one.endswith("mlp.down_proj.weight") and "visual" not in one)
+    if fault == "missing":
+        del weights[name]
+    else:
+        weights[name] = weights[name][:, :-1].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    how = "without 1 of them" if fault == "missing" else "with other shapes"
+    with pytest.raises(ArgumentError, match=rf"model_id: .*{how}.*mlp\.down_proj\.weight\)") as caught:
+        LocalChatModel.from_pretrained(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pooling_head_that_no_chat_uses_may_be_missing(families: Families, tmp_path: Path) -> None:
+    folder = shutil.copytree(families.folder("Gemma 3"), tmp_path / "headless")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["vision_use_head"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    chat = LocalChatModel.from_pretrained(str(folder), device="cpu", dtype=torch.float32)
+    difference = asked(chat, CASES["image"]).compare(asked(families.chat("Gemma 3"), CASES["image"]))
+    assert isinstance(difference, float), difference
+    assert difference <= CLOSE
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "weights are whole"),
+        ("tokenizer.json", "version https://git-lfs.github.com/spec/v1\n", "folder or Hub id"),
+        ("preprocessor_config.json", "", "folder or Hub id"),
+        ("adapter_config.json", "{", "folder or Hub id"),
+        ("adapter_config.json", "[]", "base_model_name_or_path"),
+    ],
+)
+def test_broken_files_are_refused_by_name(families: Families, tmp_path: Path, file: str, text: str, words: str) -> None:
+    folder = shutil.copytree(families.folder("Qwen2.5-VL"), tmp_path / "broken")
+    (folder / file).write_text(text)
+    with pytest.raises(ArgumentError, match=f"model_id: .*{words}.*broken") as caught:
+        LocalChatModel.from_pretrained(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("config.json", {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}),
+        ("processor_config.json", {"processor_class": "Own", "auto_map": {"AutoProcessor": "own.Own"}}),
+    ],
+)
+def test_code_of_a_checkpoint_is_refused_without_a_question_on_the_terminal(
+    families: Families, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, settings: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(families.folder("Qwen2.5-VL"), tmp_path / "coded")
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | settings))
+    (folder / "own.py").write_text("raise RuntimeError('it ran')")
+    asked_for: list[str] = []
+
+    def answer(question: str = "") -> str:
+        asked_for.append(question)
+        return "n"
+
+    monkeypatch.setattr("builtins.input", answer)
+    with pytest.raises(ArgumentError, match=r"without code of its own .*trust_remote_code"):
+        LocalChatModel.from_pretrained(str(folder), device="cpu")
+    assert not asked_for
+
+
+def test_a_model_that_writes_whole_blocks_is_refused(tmp_path: Path) -> None:
+    """It has no log-probabilities of one token after the other."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "diffusion_gemma"}))
+    with pytest.raises(ArgumentError, match=r"one token after the other, found .* a diffusion_gemma model"):
+        LocalChatModel.from_pretrained(str(tmp_path))
 
 
 def test_a_text_model_is_refused_by_name(tmp_path: Path) -> None:
