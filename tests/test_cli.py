@@ -96,7 +96,11 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("ask", "absent.png", "What?"), "ImageError: messages"),
+        # said before the folder, which holds no model, is looked at
+        (
+            ("ask", "absent.png", "What?", "--speculator", "{folder}", "--agent", "{folder}"),
+            "ImageError: image: expected an image file, found absent.png (no such file)",
+        ),
         (("ask", "{image}", " "), "InputError: messages"),
         (("ask", "{image}", "What?", "--threshold", "2"), "threshold"),
         (("ask", "{image}", "What?", "--speculator", "somewhere"), "agent"),
@@ -125,7 +129,9 @@ def test_bad_input_is_one_line_and_status_2(
     assert not result.stdout
 
 
-@pytest.mark.parametrize("command", [("ask", "a.png", "What?", "--speculator", "a", "--agent", "b"), ("probe", "a")])
+@pytest.mark.parametrize(
+    "command", [("ask", "https://a.example/b.png", "What?", "--speculator", "a", "--agent", "b"), ("probe", "a")]
+)
 def test_a_key_in_the_place_of_its_variable_is_not_shown(run: Callable[..., Any], command: tuple[str, ...]) -> None:
     asked = (*command, "--base-url", "http://127.0.0.1:9/v1", "--api-key-env")
     for key in ("my4plain8key", "0f3c9be1d2a84756", "gsk_plain"):

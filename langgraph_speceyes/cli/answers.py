@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,7 @@ def ask(
     with one_line_errors():
         from langgraph_speceyes.bench.methods import speceyes
 
+        _check_there(image)
         quiet_libraries()
         with (ERR if as_json else OUT).status("Loading the models"):
             found = chosen.load()
@@ -93,6 +95,13 @@ def ask(
                 style="yellow",
                 highlight=False,
             )
+
+
+def _check_there(image: str) -> None:
+    """Refuse a file that is not there, before the models are loaded."""
+    ref = parse_reference(image, "image")
+    if ref.kind == "file" and not os.path.exists(path := ref.local_path("image")):
+        raise ImageError("image", "an image file", f"{path} (no such file)")
 
 
 def _asked(graph: Runnable[Any, Any], question: HumanMessage, chosen: Chosen) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def load(
     if settings["dtype"] is None:
         settings["dtype"] = "auto" if quantised else best_dtype(where)
     with _loading:
-        model = _weights(checkpoint.base, named, revision, settings)
+        model = _weights(checkpoint.base, named, revision, settings, quantised=quantised)
         if checkpoint.adapter is not None:
             model = _with_adapter(model, checkpoint, hub_options(options), merge=not quantised)
     return (model if spread is not None or quantised else model.to(where)).eval(), processor
@@ -169,9 +169,11 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.float16
 
 
-def _weights(base: str, named: str, revision: str | None, settings: dict[str, Any]) -> Any:
-    # weights of other shapes are refused below, by name
-    settings = settings | {"ignore_mismatched_sizes": True, "output_loading_info": True}
+def _weights(base: str, named: str, revision: str | None, settings: dict[str, Any], *, quantised: bool) -> Any:
+    settings = settings | {"output_loading_info": True}
+    if not quantised:
+        # weights of other shapes are refused below, by name
+        settings["ignore_mismatched_sizes"] = True
     try:
         model, told = AutoModelForImageTextToText.from_pretrained(base, revision=revision, **settings)
     except SafetensorError as error:
@@ -186,7 +188,9 @@ def _weights(base: str, named: str, revision: str | None, settings: dict[str, An
             "loads them if you trust them)",
             repr(named),
         ) from error
-    _refuse_incomplete(model, told, named)
+    if not quantised:
+        # what quantised layers make of the weights of others is for transformers to know
+        _refuse_incomplete(model, told, named)
     return model
 
 
