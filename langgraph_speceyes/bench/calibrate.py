@@ -72,7 +72,7 @@ def calibrate_run(
 
     Raises:
         ArgumentError: The source cannot be used, was made on test questions, or another argument is out of range.
-        JournalError: The file is no journal.
+        JournalError: The database is another program's.
         MissingExtraError: `harm` without SciPy.
     """
     if method not in ("guarantee", "paper"):
@@ -125,7 +125,7 @@ def prepared(
 
     Raises:
         ArgumentError: The source cannot be used, or lacks the score or the judge.
-        JournalError: The file is no journal.
+        JournalError: The database is another program's.
     """
     evidence = read_evidence(source, splits=splits, people=people)
     at = evidence.gate.judge_threshold if judge_threshold is None else judge_threshold

@@ -137,9 +137,9 @@ def read_evidence(
 
     Raises:
         ArgumentError: It is neither, lacks a side, was made on test questions, or holds no shadow records.
-        JournalError: The file is no journal.
+        JournalError: The database is another program's.
     """
-    if is_journal(source):
+    if is_journal(source, "run"):
         if splits:
             raise ArgumentError("split", "none for a journal", splits[0])
         return _from_journal(source)

@@ -16,10 +16,27 @@ from langgraph_speceyes.traffic.sqlite import SQLiteJournal
 
 __all__ = ["is_journal", "journal_at", "public_name", "read_journal", "records_of"]
 
+_SQLITE = b"SQLite format 3\0"
+"""How every SQLite database begins that anything was ever written to."""
 
-def is_journal(name: str | PathLike[str]) -> bool:
-    """Whether a name is that of a journal: a file, or the URL of a PostgreSQL database; a run is a folder."""
-    return is_postgres(name) or Path(name).is_file()
+
+def is_journal(name: str | PathLike[str], argument: str) -> bool:
+    """Whether a name is that of a journal: a SQLite file, or the URL of a PostgreSQL database; a run is a folder.
+
+    Args:
+        name: What a command was given for a journal or a run.
+        argument: Name of the argument that errors blame.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if is_postgres(name):
+        return True
+    path = Path(name)
+    if path.is_dir():
+        return False
+    _check_sqlite(path, argument, "the folder of a run, or a journal by its SQLite file or postgresql:// URL")
+    return True
 
 
 def journal_at(name: str | PathLike[str]) -> Journal:
@@ -30,7 +47,7 @@ def journal_at(name: str | PathLike[str]) -> Journal:
             returns a journal.
 
     Raises:
-        ArgumentError: There is none of them.
+        ArgumentError: It is none of them.
         MissingExtraError: It is a URL, and the libraries for PostgreSQL are not installed.
     """
     name = fspath(name)
@@ -38,19 +55,32 @@ def journal_at(name: str | PathLike[str]) -> Journal:
     if is_postgres(name):
         return PostgresJournal(name, texts=True, limit=maxsize, make=False)
     path = Path(name)
-    if path.is_file():
+    expected = "a journal's SQLite file, a postgresql:// URL, or the dotted name of a function that returns a journal"
+    if path.exists() or "." not in name or "/" in name:
+        _check_sqlite(path, "journal", expected)
         return SQLiteJournal(path, texts=True, limit=maxsize)
     from langgraph_speceyes.bench.chosen import made
 
     try:
-        found = made(name, "journal") if "." in name and "/" not in name else None
+        found = made(name, "journal")
     except ArgumentError as error:
-        expected = "a file, a postgresql:// URL, or the dotted name of a function"
-        raise ArgumentError("journal", expected, error.found) from None
+        raise ArgumentError("journal", expected, f"no such file, and as a function {error.found}") from None
     if not isinstance(found, Journal):
-        expected = "a journal's file, a postgresql:// URL, or a function that returns a journal"
-        raise ArgumentError("journal", expected, repr(name))
+        raise ArgumentError("journal", expected, f"{name!r}, which returns {type(found).__name__}")
     return found
+
+
+def _check_sqlite(path: Path, argument: str, expected: str) -> None:
+    # SQLite would make its database of an empty file, and says of others only that they are none
+    if not path.is_file():
+        raise ArgumentError(argument, expected, f"a folder, {path}" if path.is_dir() else f"nothing at {path}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE))
+    except OSError as error:
+        raise ArgumentError(argument, expected, f"{path}: {error.strerror}") from None
+    if start != _SQLITE:
+        raise ArgumentError(argument, expected, f"{path}, {'another kind of' if start else 'an empty'} file")
 
 
 def public_name(name: str | PathLike[str]) -> str:

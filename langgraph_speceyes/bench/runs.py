@@ -198,8 +198,11 @@ class Run:
         file = self.folder / MANIFEST
         try:
             found = json.loads(file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            what = f"without {MANIFEST}" if self.folder.is_dir() else "a file" if self.folder.exists() else "not there"
+            raise ArgumentError("run", "the folder of a run (speceyes eval --out)", f"{self.folder}, {what}") from None
         except (OSError, ValueError) as error:
-            raise ArgumentError("run", "the folder of a run", f"{self.folder}: {error}") from None
+            raise ArgumentError("run", "the folder of a run", f"{file}: {error}") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise ArgumentError("run", f"a run of format {FORMAT}", f"another one in {file}")
         return found

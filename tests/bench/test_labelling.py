@@ -16,7 +16,7 @@ from langgraph_speceyes.bench.evidence import read_evidence
 from langgraph_speceyes.bench.labelling import Labelling
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.cli import app
-from langgraph_speceyes.errors import ArgumentError, JournalError
+from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import Gate
 from langgraph_speceyes.traffic.record import Record
 from langgraph_speceyes.traffic.sqlite import SQLiteJournal
@@ -136,9 +136,6 @@ def test_only_shadow_records_of_the_newest_gate_count(tmp_path: Path) -> None:
     alone = journal_of(tmp_path / "on.db", rows, mode="on")
     with pytest.raises(ArgumentError, match='mode "shadow"'):
         calibrate_run(alone, labels="none")
-    (tmp_path / "text").write_text("no journal at all, but a text that is long enough " * 9)
-    with pytest.raises(JournalError):
-        calibrate_run(tmp_path / "text", labels="none")
 
 
 def test_questions_that_were_not_speculated_are_never_accepted(tmp_path: Path) -> None:

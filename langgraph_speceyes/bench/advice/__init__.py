@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def advise(source: str | PathLike[str], **options: Any) -> Advice:
 
     Raises:
         ArgumentError: The source cannot be used, or an option is out of range.
-        JournalError: The file is no journal.
+        JournalError: The database is another program's.
         MissingExtraError: SciPy is not installed.
     """
     return material(source, **options).advice
@@ -149,12 +148,10 @@ def material(
 
     Raises:
         ArgumentError: The source cannot be used, or another argument is out of range.
-        JournalError: The file is no journal.
+        JournalError: The database is another program's.
         MissingExtraError: SciPy is not installed.
     """
-    of_journal = is_journal(source)
-    if not of_journal and not Path(source).exists():
-        raise ArgumentError("source", "the file of a journal or the folder of a run", f"nothing at {Path(source)}")
+    of_journal = is_journal(source, "source")
     labels = labels or ("none" if of_journal else "all")
     terms = terms_of(max_loss, confidence, counted or ("harm" if labels == "none" else "net"), labels, None)
     audit = (AUDIT_FLOOR if labels == "none" else 0.0) if audit is None else audit
