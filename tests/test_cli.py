@@ -318,7 +318,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "speceyes.toml").write_text(text)
-    shown = run("ask", "a.png", "What?")
+    shown = run("ask", "https://a.example/b.png", "What?")
     assert (shown.exit_code, "Traceback" in shown.output) == (2, False)
     assert says in shown.stderr
 
