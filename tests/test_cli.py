@@ -115,7 +115,7 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
         (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
         (("reproduce", "--out", "{image}"), "FileExistsError: File exists: "),
-        (("gate", "json.loads"), "found json.loads: missing a required argument"),
+        (("gate", "json.loads"), "as a function json.loads: missing a required argument"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
