@@ -155,7 +155,7 @@ class _Probe:
         elif not entries:
             raise EndpointError(self._name, "an answer without a token to look at")
         try:
-            counts, raw = _candidates_of(entries or [])
+            counts, raw = _candidates_of(entries or [], k)
         except (ArgumentError, MissingLogprobsError) as error:
             raise EndpointError(self._name, f"log-probabilities in a layout of its own ({error})") from error
         if counts < (k if limit is None else limit):
@@ -298,8 +298,8 @@ def _content(message: AIMessage) -> list[dict[str, Any]] | None:
     return list(content) if content is not None else None
 
 
-def _candidates_of(entries: list[dict[str, Any]]) -> tuple[int, bool]:
-    """Candidates that every token has, floors left out, and whether their values are raw logits.
+def _candidates_of(entries: list[dict[str, Any]], k: int) -> tuple[int, bool]:
+    """Candidates that every token has, K at most and floors left out, and whether their values are raw logits.
 
     Raises:
         ArgumentError: An entry has another layout than scores are read from.
@@ -313,7 +313,7 @@ def _candidates_of(entries: list[dict[str, Any]]) -> tuple[int, bool]:
             highest = max(values)
             total = highest + math.log(math.fsum(math.exp(value - highest) for value in values))
             raw = raw or total > _EXCESS
-    return min(counts, default=0), raw
+    return min([k, *counts]) if counts else 0, raw
 
 
 def _read(message: AIMessage) -> int | None:

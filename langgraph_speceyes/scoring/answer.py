@@ -12,7 +12,7 @@ import numpy as np
 
 from langgraph_speceyes.errors import ArgumentError, MissingLogprobsError
 from langgraph_speceyes.scoring.aggregate import ScoreName, all_scores, check_k_for, check_score, least_candidates
-from langgraph_speceyes.scoring.odds import log_odds, sigmoid
+from langgraph_speceyes.scoring.odds import log_odds, odds_behind, sigmoid
 from langgraph_speceyes.scoring.separability import FLOOR, FloatArray, separability
 
 __all__ = [
@@ -62,7 +62,7 @@ _SPECIAL = re.compile(
     re.IGNORECASE,
 )
 
-# A log-probability is at most 0; above this a "logprob" is a raw logit and not a rounding error.
+# What rounding changes at most. A log-probability is at most 0: above this a "logprob" is a raw logit.
 _ROUNDING = 1e-3
 
 
@@ -72,9 +72,10 @@ class TokenLogprobs:
 
     Attributes:
         token: The token's text.
-        logprob: Its natural log-probability.
-        top: ``(token, logprob)`` of the strongest candidates, as the server ordered them; empty where it listed none.
-            Two candidates may have the same text (fragments of one character), so this is not a mapping.
+        logprob: Its natural log-probability; NaN where the server tells it neither itself nor among the candidates.
+        top: ``(token, logprob)`` of the strongest candidates, as the server ordered them, and of the token itself where
+            the server left it out; empty where it listed none. Two candidates may have the same text (fragments of one
+            character), so this is not a mapping.
     """
 
     token: str
@@ -104,10 +105,16 @@ class TokenLogprobs:
             raise MissingLogprobsError(_missing(token, "neither a logprob nor top_logprobs", "logprobs=True"))
         try:
             top = tuple((str(item["token"]), float(item["logprob"])) for item in candidates)
-            logprob = max(value for _, value in top) if chosen is None else float(chosen)
+            logprob = math.nan if chosen is None else float(chosen)
         except (KeyError, TypeError, ValueError) as error:
             expected = "top_logprobs with a number and a token each"
             raise ArgumentError("content", expected, f"{error!r} at token {token!r}") from error
+        own = max((value for text, value in top if text == token), default=None)
+        if own is not None:
+            # servers write 0 or nothing where they do not tell
+            logprob = own if chosen is None or logprob > own else logprob
+        elif top and not any(abs(value - logprob) <= _ROUNDING for _, value in top):
+            top = (*top, (token, logprob))
         return cls(token, logprob, top)
 
 
@@ -137,13 +144,15 @@ class AnswerScore:
 
     Attributes:
         score: Name of the score in ``value``.
-        value: The chosen score, in [0, 1]; 0.0 for an empty answer; NaN when it cannot be known.
+        value: The chosen score, in [0, 1]; 0.0 for an empty answer; NaN when it cannot be known. A token that is not
+            the strongest of its candidates (a penalty, a bias or sampling chose it) counts with its own probability,
+            and as not separable.
         scores: All scores by name; NaN for one that cannot be known: ``odds`` where a token has fewer than five
             candidates, ``min``, ``mean`` and ``bottom`` where it has fewer than two.
         tokens: Texts of the scored tokens.
         token_odds: Probability of each, renormalised over its candidates: ``sigmoid(c_t)``, in [0, 1].
         token_separability: ``S_sep(t)`` of each, not squashed.
-        token_probability: ``p_t`` of each, the largest probability, in [0, 1]; NaN when the server's numbers are raw
+        token_probability: ``p_t`` of each, in [0, 1]; NaN when the server's numbers are raw
             logits (vLLM's ``--logprobs-mode raw_logits``), which leaves the other scores valid and ``log`` NaN.
         k_used: Candidates that every token has; 0 where one has none, and an empty answer has the K asked for. The
             separabilities are of that many; odds take all the candidates of a token, up to the K asked for.
@@ -185,8 +194,6 @@ def is_end_token(token: str) -> bool:
 
 def parse_logprobs(content: Content, *, k: int = DEFAULT_K, drop: Collection[str] = END_TOKENS) -> AnswerLogprobs:
     """Read the log-probabilities of one answer.
-
-    Decoding is expected to be greedy, so that the chosen token is the first of its candidates.
 
     Args:
         content: ``response_metadata["logprobs"]["content"]`` of the message (the layout of ``ChatOpenAI``).
@@ -332,13 +339,19 @@ def _score(answers: Sequence[AnswerLogprobs], score: ScoreName) -> list[AnswerSc
         chosen[row, :n_tokens] = [token.logprob for token in answer.tokens]
         mask[row, :n_tokens] = True
 
-    token_log_odds = log_odds(top)
+    leader = np.where(top[..., 0] == -np.inf, chosen, top[..., 0])
+    with np.errstate(invalid="ignore"):
+        behind = np.where(leader == chosen, 0.0, leader - chosen)
+    leads, trails = behind <= _ROUNDING, (behind > _ROUNDING) & (leader < np.inf)
+    token_log_odds = np.where(leads | trails, log_odds(top), np.nan)
+    token_log_odds[trails] = odds_behind(token_log_odds[trails], behind[trails])
     token_odds = sigmoid(token_log_odds)
     # a K that changed within an answer would make its tokens' separabilities incomparable
     shared = np.array([answer.k_used for answer in answers])[:, None, None]
     token_separability = separability(np.where(np.arange(top.shape[-1]) < shared, top, -np.inf))
-    leader = np.where(top[..., 0] == -np.inf, chosen, top[..., 0])
-    log_probability = np.where(leader <= _ROUNDING, np.minimum(leader, 0.0), np.nan)
+    token_separability = np.where(leads, token_separability, np.where(trails, 0.0, np.nan))
+    largest = np.where(leads, leader, chosen)
+    log_probability = np.where(leader <= _ROUNDING, np.minimum(largest, 0.0), np.nan)
     scores = all_scores(token_log_odds, token_separability, log_probability, mask)
 
     records = []

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring.separability import FLOOR, FloatArray, check_k, sum_in_order
 
-__all__ = ["LEAST_CANDIDATES", "log_odds", "sigmoid"]
+__all__ = ["LEAST_CANDIDATES", "log_odds", "odds_behind", "sigmoid"]
 
 #: Candidates that a token needs for its odds: with fewer, too much of the competition is not listed.
 LEAST_CANDIDATES = 5
@@ -56,3 +56,21 @@ def log_odds(top: ArrayLike) -> FloatArray:
     # The strongest competitor leaves the sum before exp: far behind the leader it would underflow to nothing.
     rest = sum_in_order(np.exp(ranked[..., 1:] - second[..., None]))
     return np.where(known, (leader - second) - np.log(np.where(known, rest, 1.0)), np.nan)
+
+
+def odds_behind(leader: FloatArray, behind: FloatArray) -> FloatArray:
+    """Log-odds of a candidate that is not the leader.
+
+    With ``S`` the probability of all K candidates together, the leader's log-odds give ``S / p_[1] = 1 + exp(-c_t)``;
+    the candidate's are ``-log(S / p - 1)``.
+
+    Args:
+        leader: ``c_t`` of the leader, as :func:`log_odds` returns it, any shape.
+        behind: The leader's log-probability less the candidate's, >= 0, of the same shape.
+
+    Returns:
+        The log-odds, at most 0 where `behind` is above 0; NaN where either argument is.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = behind + np.logaddexp(0.0, -leader)
+        return np.asarray(-(share + np.log(-np.expm1(-share))), dtype=np.float64)

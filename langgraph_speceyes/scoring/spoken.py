@@ -57,6 +57,9 @@ _SPACE = b" \t\n\r\x0b\x0c"
 # SentencePiece's space, byte-level BPE's space and newline
 _PIECES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+# vLLM's `return_tokens_as_token_ids`
+_NUMBERED = re.compile(r"token_id:\d+")
+_UNKNOWN, _FRAGMENTS, _ASCII = "\ufffd", 3, 0x7F
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 _CUT = {
@@ -71,6 +74,7 @@ _BROKEN = {
 _INSIDE = "the answer ends inside a thought"
 
 _Spans = list[tuple[int, int] | None]
+_Spellings = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def spoken(
     The answer is what follows the last thought; of that, what stands between answer tags or in a fence around the
     whole. Its tokens are found by their text (`bytes` where a server gives them), from the end backwards: what a server
     lists before and behind them, a thought that it took out of the text included, does not matter. Where tokens have no
-    text (`token_id:123`), all but the end tokens are taken to be the answer, if the text is nothing but the answer.
+    text (`token_id:123`), or none for fragments of a letter, all but the end tokens are taken to be the answer, if the
+    text is nothing but the answer. What a server leaves out is no answer's score: the tokens must make up all of it.
 
     Args:
         text: What the model wrote.
@@ -107,7 +112,8 @@ def spoken(
         The answer. Nothing but white space is an empty one.
 
     Raises:
-        AnswerError: It was cut or ends inside a thought; or the answer's tokens cannot be told from those of a thought.
+        AnswerError: It was cut or ends inside a thought; or the answer's tokens cannot be told from those of a thought,
+            or are not all there.
     """
     entries = list(content or ())
     _check_whole(entries, finish, limit)
@@ -117,15 +123,15 @@ def spoken(
     part = _Part(text, begin, end)
     written = [_written(entry) for entry in entries]
     thought = _thought(written)
-    for tokens in (written, [_written(entry, pieces=True) for entry in entries]):
-        squeezed = [_squeezed(token) for token in tokens]
-        for align in (_backwards,) if apart else (_backwards, _forwards):
-            spans = align(entries, squeezed, part)
-            if spans is not None and (said := _answer_part(part, entries, squeezed, spans, thought)):
-                return said
-    if apart or thought or text[begin:end] != text.strip():
-        raise AnswerError("the answer's tokens cannot be told from those around it")
-    return Spoken(text[begin:end], without_end(entries))
+    spellings = [_spellings(entry) for entry in entries]
+    for align in (_backwards,) if apart else (_backwards, _forwards):
+        spans = align(entries, spellings, part)
+        if spans is not None and (said := _answer_part(part, entries, spellings, spans, thought)):
+            return said
+    rest = without_end(entries)
+    if apart or thought or text[begin:end] != text.strip() or not _add_up(rest, text[begin:end]):
+        raise AnswerError("the answer's tokens are not all there, or cannot be told from those around it")
+    return Spoken(text[begin:end], rest)
 
 
 def without_end(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -236,43 +242,46 @@ class _Part:
         return ""
 
 
-def _backwards(entries: Sequence[Mapping[str, Any]], tokens: Sequence[bytes], part: _Part) -> _Spans | None:
+def _backwards(entries: Sequence[Mapping[str, Any]], tokens: Sequence[_Spellings], part: _Part) -> _Spans | None:
     """Find each token's place in a text from its end on, back to where the answer begins."""
     spans: _Spans = [None] * len(tokens)
     rest, at = part.squeezed, len(part.squeezed)
     for i in range(len(tokens) - 1, -1, -1):
         if at <= part.first:
             break
-        token = tokens[i]
-        if not token:
-            continue
-        if rest.endswith(token, 0, at):
-            spans[i] = (at - len(token), at)
-            at -= len(token)
-        elif len(token) > at and token.endswith(rest[:at]):
-            spans[i], at = (0, at), 0
-        elif not _SPECIAL.fullmatch(_token(entries[i])):
-            return None
+        for token in filter(None, tokens[i]):
+            if rest.endswith(token, 0, at):
+                spans[i] = (at - len(token), at)
+                at -= len(token)
+                break
+            if len(token) > at and token.endswith(rest[:at]):
+                spans[i], at = (0, at), 0
+                break
+        else:
+            if not (_is_blank(tokens[i]) or _SPECIAL.fullmatch(_token(entries[i]))):
+                return None
     return spans if at <= part.first else None
 
 
-def _forwards(entries: Sequence[Mapping[str, Any]], tokens: Sequence[bytes], part: _Part) -> _Spans | None:
+def _forwards(entries: Sequence[Mapping[str, Any]], tokens: Sequence[_Spellings], part: _Part) -> _Spans | None:
     """Find each token's place in a text from its beginning on, up to where the answer ends."""
     spans: _Spans = [None] * len(tokens)
     rest, at = part.squeezed, 0
-    for i, token in enumerate(tokens):
+    for i, spellings in enumerate(tokens):
         if at >= part.last:
             break
-        if not token:
-            continue
-        if rest.startswith(token, at):
-            spans[i] = (at, at + len(token))
-            at += len(token)
-        elif len(token) > len(rest) - at and token.startswith(rest[at:]):
-            # a stop sequence that begins inside of a token was taken out of the text
-            spans[i], at = (at, len(rest)), len(rest)
-        elif not _SPECIAL.fullmatch(_token(entries[i])):
-            return None
+        for token in filter(None, spellings):
+            if rest.startswith(token, at):
+                spans[i] = (at, at + len(token))
+                at += len(token)
+                break
+            if len(token) > len(rest) - at and token.startswith(rest[at:]):
+                # a stop sequence that begins inside of a token was taken out of the text
+                spans[i], at = (at, len(rest)), len(rest)
+                break
+        else:
+            if not (_is_blank(spellings) or _SPECIAL.fullmatch(_token(entries[i]))):
+                return None
     return spans if at >= part.last else None
 
 
@@ -297,7 +306,7 @@ def _thought(tokens: Sequence[bytes]) -> int:
 
 
 def _answer_part(
-    part: _Part, entries: Sequence[Mapping[str, Any]], tokens: Sequence[bytes], spans: _Spans, thought: int
+    part: _Part, entries: Sequence[Mapping[str, Any]], tokens: Sequence[_Spellings], spans: _Spans, thought: int
 ) -> Spoken | None:
     """The answer of which each token's place is known; None where all of it is in a thought."""
     of_answer = [
@@ -308,8 +317,12 @@ def _answer_part(
     first, last = of_answer[0], of_answer[-1]
     begin = spans[first]
     assert begin is not None, "it is of the answer"
+    if part.squeezed[part.first] > _ASCII:
+        # vLLM shows a letter of several tokens in the last of them, and nothing in the others
+        for _ in range(_FRAGMENTS):
+            first -= first > thought and tokens[first - 1] == (b"",) and not _token(entries[first - 1])
     # white space has no place and is part of the answer all the same
-    kept = [entries[i] for i in range(first, last + 1) if spans[i] is not None or not tokens[i]]
+    kept = [entries[i] for i in range(first, last + 1) if spans[i] is not None or _is_blank(tokens[i])]
     return Spoken(part.since(begin[0]), kept)
 
 
@@ -321,16 +334,55 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _written(entry: object, *, pieces: bool = False) -> bytes:
-    """What a token wrote. `pieces`: it is shown as its tokenizer knows it."""
+def _written(entry: object) -> bytes:
+    """What a token wrote."""
     found = entry.get("bytes") if isinstance(entry, Mapping) else None
-    if pieces:
-        piece = _BYTE.fullmatch(_token(entry))
-        return bytes.fromhex(piece[1]) if piece else _bytes(_token(entry).translate(_PIECES))
     if isinstance(found, list) and found:
         with suppress(TypeError, ValueError):
             return bytes(found)
     return _bytes(_token(entry))
+
+
+def _spellings(entry: object) -> _Spellings:
+    """What a token may have written, without white space; more than one where it has fragments of a letter.
+
+    A server shows those as their tokenizer knows them, or each byte as a letter (SGLang).
+    """
+    token = _token(entry)
+    piece = _BYTE.fullmatch(token)
+    found = [_written(entry), bytes.fromhex(piece[1]) if piece else _bytes(token.translate(_PIECES))]
+    with suppress(UnicodeEncodeError):
+        found.append(token.encode("latin-1"))
+    return tuple(dict.fromkeys(map(_squeezed, found)))
+
+
+def _is_blank(spellings: _Spellings) -> bool:
+    return b"" in spellings
+
+
+def _add_up(entries: Sequence[Mapping[str, Any]], answer: str) -> bool:
+    """Whether tokens without places in an answer are all of it.
+
+    Tokens that are numbers are taken to be; of others only fragments of letters may be unknown, each of which the
+    server shows as a replacement character.
+    """
+    tokens = [
+        token for entry in entries if _NUMBERED.fullmatch(token := _token(entry)) or not _SPECIAL.fullmatch(token)
+    ]
+    if all(map(_NUMBERED.fullmatch, tokens)):
+        return bool(tokens) or not entries
+    rest, at = "".join(answer.split()), 0
+    shown = re.split(f"({_UNKNOWN}+)", "".join("".join(tokens).split()))
+    for i in range(0, len(shown), 2):
+        most = len(shown[i - 1]) if i else 0
+        place = rest.find(shown[i], at + bool(most), at + most + len(shown[i]))
+        if i == len(shown) - 1:
+            place = len(rest) - len(shown[i]) if rest.endswith(shown[i]) else -1
+        gap = rest[at:place]
+        if not at + bool(most) <= place <= at + most or any(letter.isascii() for letter in gap):
+            return False
+        at = place + len(shown[i])
+    return True
 
 
 def _squeezed(data: bytes) -> bytes:

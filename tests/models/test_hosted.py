@@ -196,6 +196,18 @@ def test_without_counts_of_tokens_nothing_is_called_ignored() -> None:
     assert (found.images, found.tools) == ("yes", "yes")
 
 
+class Others(Server):
+    """One that lists K candidates beside the token itself."""
+
+    def _entry(self, k: int) -> dict[str, Any]:
+        return {**super()._entry(k), "top_logprobs": super()._entry(k + 1)["top_logprobs"][1:]}
+
+
+def test_a_token_beside_its_candidates_is_none_more_than_was_asked_for() -> None:
+    found = probe(Others())
+    assert (found.k, found.limit) == (20, None)
+
+
 def test_raw_logits_are_recognized() -> None:
     found = probe(Server(shift=12.0))
     assert found.raw_logits

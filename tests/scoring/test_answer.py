@@ -29,7 +29,7 @@ Entry = dict[str, Any]
 def entry(token: str, logprobs: list[float]) -> Entry:
     """One token in the layout of ``ChatOpenAI``, with the keys that servers add."""
     top = [{"token": f"c{rank}", "logprob": value, "bytes": [99]} for rank, value in enumerate(logprobs)]
-    return {"token": token, "logprob": logprobs[0], "bytes": None, "top_logprobs": top}
+    return {"token": token, "logprob": max(logprobs), "bytes": None, "top_logprobs": top}
 
 
 def same(one: object, other: object) -> bool:
@@ -306,6 +306,40 @@ def test_what_a_score_makes_of_each_token() -> None:
 
 
 def test_chosen_logprob_may_be_absent() -> None:
-    token = entry("B", [-0.5, -0.2, -5.5])
+    token = entry("c1", [-0.5, -0.2, -5.5])
     del token["logprob"]
     assert TokenLogprobs.from_entry(token).logprob == -0.2
+    # what is told nowhere is unknown
+    assert math.isnan(score_answer([token | {"token": "B"}], "min", k=3).value)
+
+
+def chosen(token: str, logprob: float, row: list[tuple[str, float]]) -> Entry:
+    top = [{"token": text, "logprob": value} for text, value in row]
+    return {"token": token, "logprob": logprob, "top_logprobs": top}
+
+
+@given(LOGPROBS.filter(lambda row: len(row) >= 5), st.data())
+def test_a_token_that_does_not_lead_counts_with_its_own_probability(row: list[float], data: st.DataObject) -> None:
+    listed = [(f"c{rank}", value) for rank, value in enumerate(row)]
+    token, logprob = data.draw(st.sampled_from([one for one in listed if one[1] < max(row)]))
+    got = score_answer([entry("a", [-0.1, -9.0, -9.5, -10.0, -11.0]), chosen(token, logprob, listed)])
+    assert got.value == got.token_odds[1] == pytest.approx(math.exp(logprob) / math.fsum(map(math.exp, row)))
+    assert got.value < 0.5
+    assert got.token_separability[1] == 0
+    assert got.token_probability[1] == pytest.approx(math.exp(logprob))
+    assert got.scores["min"] == got.scores["bottom"] == 0.5
+
+
+@pytest.mark.parametrize("logprob", [-0.69, -4.0, -40.0, -9999.0, -math.inf])
+def test_a_token_that_the_server_left_out_of_its_candidates_is_one_of_them(logprob: float) -> None:
+    others = [("red", -0.7), *((f"c{rank}", -9.0 - rank) for rank in range(19))]
+    whole = score_answer([chosen("blue", logprob, [("blue", logprob), *others])], k=20)
+    assert score_answer([chosen("blue", logprob, others)], k=20).scores == pytest.approx(whole.scores)
+    assert whole.value == pytest.approx(math.exp(logprob) / (math.exp(logprob) + math.exp(-0.7)), abs=1e-3)
+
+
+@pytest.mark.parametrize("logprob", [0.0, None])
+def test_what_the_candidates_tell_counts_where_the_token_tells_nothing(logprob: Any) -> None:
+    row = [("red", -0.3), ("blue", -1.6), *((f"c{rank}", -9.0 - rank) for rank in range(8))]
+    assert score_answer([chosen("blue", logprob, row)], k=10).value < 0.3
+    assert score_answer([chosen("red", logprob, row)], k=10).value > 0.7

@@ -122,6 +122,43 @@ def test_fragments_of_a_letter_are_found_by_their_bytes() -> None:
     assert spoken("</think>\n🚗", content).content == content[1:3]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        # vLLM shows fragments as nothing and the letter in its last token, SGLang each byte of them as a letter
+        (["", "", "红", "灯"], "红灯"),
+        (["a", "", "🚗"], "a🚗"),
+        (["√2", "é", "\xf0\x9f", "\x9a\x97"], "√2é🚗"),
+        # others show each fragment as what cannot be shown
+        (["\ufffd", "\ufffd", "\ufffd", " car"], "红 car"),
+        (["car", " \ufffd", "\ufffd", "é"], "car 🚗é"),
+    ],
+)
+def test_fragments_of_a_letter_are_scored_however_they_are_shown(tokens: list[str], text: str) -> None:
+    assert said(*tokens, "<|im_end|>", text=text) == (text, tokens)
+    assert said("<think>", *tokens, "</think>", "\n\n", "", "", "红", text="红")[1] == ["", "", "红"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["The", " bus", " is"], "The bus is red"),
+        ([" bus", " is", " red"], "The bus is red"),
+        (["The", " bus", " red"], "The bus is red"),
+        ([" red"], "The bus is red"),
+        (["It", " looks", " like", " a", " bus"], "red"),
+        (["[It]"], "red"),
+        (["\ufffd", "\ufffd", " red"], "🚗 is red"),
+        (["\ufffd", "\ufffd", "红"], "红红红红"),
+        (["\ufffd", "\ufffd"], "red"),
+    ],
+)
+def test_an_answer_of_which_tokens_are_missing_has_no_score(tokens: list[str], text: str) -> None:
+    for end in ((), ("<|im_end|>",)):
+        with pytest.raises(AnswerError, match="not all there"):
+            said(*tokens, *end, text=text)
+
+
 def test_a_stop_sequence_that_was_taken_out() -> None:
     assert said("blue", " sky", ".\n", "Next", text="blue sky.")[1] == ["blue", " sky", ".\n"]
     assert said("blue", " sky\nStop", text="blue sky")[1] == ["blue", " sky\nStop"]
@@ -130,9 +167,9 @@ def test_a_stop_sequence_that_was_taken_out() -> None:
 def test_a_text_that_cannot_be_told_from_a_thought() -> None:
     with pytest.raises(AnswerError, match="cannot be told"):
         spoken("<think>x</think>blue", entries("token_id:1", "token_id:2"))
-    assert said("x", "y", "</s>", text="blue") == ("blue", ["x", "y"])
-    with pytest.raises(AnswerError, match="cannot be told"):
-        said("x", "y", "</s>", text="blue", apart=True)
+    for apart in (False, True):
+        with pytest.raises(AnswerError, match="cannot be told"):
+            said("x", "y", "</s>", text="blue", apart=apart)
     assert said("blue", " it is", "blue", "</s>", text="blue", apart=True)[1] == ["blue"]
     # from its beginning on, what a text is made up of may be the thought's
     assert said("blue", " it is", "blue\n\nQ:", text="blue") == ("blue", ["blue"])
