@@ -42,6 +42,8 @@ from langgraph_speceyes.scoring import Gate
 
 Value = TypeVar("Value")
 
+_REASONS = ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason")
+
 _MAKING = ThreadPoolExecutor(2, thread_name_prefix="speceyes-images")
 """Makes what hosted models are sent. Few threads: a call whose image they have not come to makes it itself."""
 
@@ -296,18 +298,26 @@ def usage_metadata(tokens: Mapping[str, int]) -> UsageMetadata | None:
 
 
 def finish_reason(message: AIMessage) -> str | None:
-    """Why a model stopped, in its server's words; None where it does not say."""
+    """Why a model stopped, in its server's words; None where it does not say.
+
+    LangChain's classes that name their provider keep the place of a reason that is null: they leave it out only where a
+    stream broke off.
+    """
     found = message.response_metadata
-    for key in ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason"):
-        if (reason := found.get(key)) is not None:
-            return str(reason)
+    if reason := next((found[key] for key in _REASONS if found.get(key)), None):
+        return str(reason)
     details = found.get("incomplete_details")
-    return str(details["reason"]) if isinstance(details, dict) and details.get("reason") else None
+    if isinstance(details, dict) and details.get("reason"):
+        return str(details["reason"])
+    broke_off = "model_provider" in found and not found.keys() & {*_REASONS, "status"}
+    return "a stream without a reason at its end" if broke_off else None
 
 
 def thought_apart(message: AIMessage) -> bool:
     """Whether a message holds a thought beside its text."""
     if any(message.additional_kwargs.get(key) for key in ("reasoning_content", "reasoning", "thinking")):
+        return True
+    if message.usage_metadata and message.usage_metadata.get("output_token_details", {}).get("reasoning"):
         return True
     blocks = message.content if isinstance(message.content, list) else []
     return any(isinstance(one, dict) and one.get("type") in THOUGHT_BLOCKS for one in blocks)

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.depths import at_depth, depth_shown, depth_update, depths_of
 from langgraph_speceyes.errors import AnswerError
-from langgraph_speceyes.foreign import masked_text
+from langgraph_speceyes.foreign import foreign_text, masked_text
 from langgraph_speceyes.front.asking import AskingPhase
 from langgraph_speceyes.front.calling import ModelCall, finish_reason, logprob_content, thought_apart
 from langgraph_speceyes.prompts import Prompts, system_message
@@ -71,6 +71,10 @@ class Speculate(AskingPhase):
         return self.prompts.speculate
 
     def _read(self, message: AIMessage, began: float, state: SpecEyesState) -> dict[str, Any]:
+        if message.tool_calls or message.invalid_tool_calls:
+            raise AnswerError("the model calls a tool in place of an answer")
+        if refused := message.additional_kwargs.get("refusal"):
+            raise AnswerError(f"the model refuses to answer ({foreign_text(str(refused), 300)})")
         text = str(message.text)
         # an answer of white space only is an empty answer: it scores 0
         content = logprob_content(message) if text.strip() else []

@@ -52,6 +52,7 @@ _FENCE, _LANGUAGE = "```", re.compile(r"[\w+#.-]*")
 # A special token has some such shape; one that the text does not hold was taken out of it.
 _SPECIAL = re.compile(r"\s*(?:<.*>|\[.*\]|◁.*▷)\s*", re.DOTALL)
 _LONGEST_END = 48
+_LONGEST_REASON = 200
 
 _SPACE = b" \t\n\r\x0b\x0c"
 # SentencePiece's space, byte-level BPE's space and newline
@@ -64,12 +65,17 @@ _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 _CUT = {
     *("length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "max_length"),
-    *("model_length", "token_limit", "model_context_window_exceeded", "limit"),
+    *("model_length", "token_limit", "model_context_window_exceeded", "context_length_exceeded", "limit"),
+    *("max_len", "max_context", "max_output", "error_limit"),
 }
-_BROKEN = {
-    *("content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
-    *("refusal", "abort", "error", "incomplete", "guardrail_intervened"),
+_ENDED = {
+    *("stop", "stopped", "stop_sequence", "stop_token", "stop_word", "word", "eos", "eos_token", "endoftext"),
+    *("end", "end_turn", "end_of_turn", "end_of_text", "end_of_sequence"),
+    *("complete", "completed", "done", "finish", "finished", "normal", "success"),
 }
+"""A reason that is none of them is no end: servers have dozens for answers that they filtered, gave up or broke off."""
+# an enumeration's name may stand in front of it, and streams that say it more than once are joined
+_REASON = re.compile(r"(?:.*\.)?(?:(?:finish_)?reason_)?(?P<word>.+?)(?P=word)*", re.DOTALL)
 
 _INSIDE = "the answer ends inside a thought"
 
@@ -145,11 +151,11 @@ def without_end(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 def _check_whole(entries: Sequence[Mapping[str, Any]], finish: str | None, limit: int | None) -> None:
     """Refuse an answer that did not come to its end."""
     if finish is not None:
-        # an enumeration's name may stand in front of it
-        reason = finish.rpartition(".")[2].lower()
+        found = _REASON.fullmatch(finish[:_LONGEST_REASON].lower())
+        reason = found["word"] if found else ""
         if reason in _CUT:
             raise AnswerError(f"the answer was cut at the token limit (the model stopped for {finish!r})")
-        if reason in _BROKEN:
+        if reason not in _ENDED:
             raise AnswerError(f"the answer did not come to its end (the model stopped for {finish!r})")
     elif limit is not None and len(entries) >= limit and len(without_end(entries)) == len(entries):
         raise AnswerError(f"the answer was cut at the token limit ({len(entries)} tokens and no end token)")

@@ -177,11 +177,47 @@ def test_a_text_that_cannot_be_told_from_a_thought() -> None:
         said("blue", " it is", "blue\n\nQ:", text="blue", apart=True)
 
 
-@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "content_filter"])
+_CUT = ["length", "max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "context_length_exceeded", "lengthlength"]
+_NO_END = [
+    "content_filter",
+    "IMAGE_SAFETY",
+    "OTHER",
+    "error",
+    "cancelled",
+    "repetition",
+    "insufficient_system_resource",
+    "tool_calls",
+]
+
+
+@pytest.mark.parametrize("reason", [*_CUT, *_NO_END, "stop because of an error", "stoplength"])
 def test_an_answer_that_was_cut(reason: str) -> None:
-    with pytest.raises(AnswerError, match=r"cut at the token limit|come to its end"):
+    with pytest.raises(AnswerError, match="cut at the token limit" if reason in _CUT else "come to its end"):
         said("blue", finish=reason)
-    assert said("blue", finish="stop", limit=1)[0] == "blue"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *(
+            "stop",
+            "STOP",
+            "stopstop",
+            "STOPSTOP",
+            "FinishReason.STOP",
+            "FINISH_REASON_STOP",
+            "stop_sequence",
+            "eos",
+            "word",
+        ),
+        *("eos_token", "end_turn", "COMPLETE", "completed", "FINISH", "endoftext", "end_of_text", "done", "word"),
+    ],
+)
+def test_an_end_in_any_servers_words(reason: str) -> None:
+    assert said("blue", finish=reason, limit=1)[0] == "blue"
+
+
+def test_an_answer_as_long_as_it_may_be() -> None:
     with pytest.raises(AnswerError, match="2 tokens"):
         said("blue", " sky", limit=2)
     assert said("blue", "<|im_end|>", limit=2)[0] == "blue"
