@@ -92,6 +92,7 @@ class ModelCall:
         # whichever of them is called gets the same messages and settings
         self._references = all(getattr(one, "accepts_image_references", False) for one in self.models)
         self._batched = all(hasattr(one, "expect") and hasattr(one, "dismiss") for one in self.models)
+        self._streams = any(getattr(one, "streaming", False) for one in self.models)
         self._keeps_deadlines = all(getattr(one, "keeps_deadlines", False) for one in self.models)
         self._first: Any = self.models[0]
         self._retries, self._cache = Retries(retries), None
@@ -236,7 +237,10 @@ class ModelCall:
         return images_as_urls(messages) if self._references else list(messages)
 
     def _arguments(self, key: str) -> dict[str, Any]:
-        return self._settings | ({"batch_key": key} if self._batched else {})
+        # Nobody sees these tokens arrive. LangChain would stream them all the same where the graph is streamed, and its
+        # protocol v3 keeps the log-probabilities of the last chunk alone.
+        whole = {} if self._streams else {"stream": False}
+        return self._settings | whole | ({"batch_key": key} if self._batched else {})
 
 
 def check_use(gate: Gate, small: ModelCall, large: ModelCall | None, agent: object = None) -> None:
@@ -317,7 +321,9 @@ def thought_apart(message: AIMessage) -> bool:
     """Whether a message holds a thought beside its text."""
     if any(message.additional_kwargs.get(key) for key in ("reasoning_content", "reasoning", "thinking")):
         return True
-    if message.usage_metadata and message.usage_metadata.get("output_token_details", {}).get("reasoning"):
+    counted: object = message.usage_metadata
+    details = counted.get("output_token_details") if isinstance(counted, Mapping) else None
+    if isinstance(details, Mapping) and details.get("reasoning"):
         return True
     blocks = message.content if isinstance(message.content, list) else []
     return any(isinstance(one, dict) and one.get("type") in THOUGHT_BLOCKS for one in blocks)

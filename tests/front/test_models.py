@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableLambda
 from PIL import Image
 
@@ -16,7 +18,7 @@ from langgraph_speceyes import Gate, create_speceyes, create_visual_agent, image
 from langgraph_speceyes.errors import ArgumentError, GateMismatchError, MissingExtraError, MissingLibraryError
 from langgraph_speceyes.models.given import chat_models, resolve_model
 from langgraph_speceyes.prompts import Prompts
-from tests.scripted import Agent, Scripted, front_end, judge, speculator
+from tests.scripted import Agent, Scripted, front_end, judge, peaked, speculator
 
 
 class Named(Scripted):
@@ -96,11 +98,45 @@ async def test_a_wrapped_model_answers_as_it_does_alone(asked: Any, wrapped: str
         assert (found["decision"]["route"], found["messages"][-1].text) == ("bypass", "blue")
         assert found["messages"][-1].response_metadata["model_name"] == "small"
     settings = small.calls[0][1]
-    assert settings == {"logprobs": True, "top_logprobs": 20, "max_tokens": 64, "temperature": 0.0} | (
-        {"seed": 1} if wrapped in ("bind", "all") else {}
-    )
+    asks = {"logprobs": True, "top_logprobs": 20, "max_tokens": 64, "temperature": 0.0, "stream": False}
+    assert settings == asks | ({"seed": 1} if wrapped in ("bind", "all") else {})
     shown = [chunk async for chunk, _ in graph.astream(asked, stream_mode="messages") if chunk.text]
     assert [chunk.text for chunk in shown] == ["blue"]
+
+
+class Streams(Named):
+    """One that can stream its tokens, each with its candidates."""
+
+    streaming: bool = False
+
+    def _stream(self, *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+        for one in self.content or ():
+            metadata = {"logprobs": {"content": [one]}, "model_provider": "openai"}
+            yield ChatGenerationChunk(message=AIMessageChunk(one["token"], response_metadata=metadata))
+        last = {"finish_reason": "stop"}
+        yield ChatGenerationChunk(message=AIMessageChunk("", response_metadata=last, chunk_position="last"))
+
+
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
+@pytest.mark.parametrize("wrapped", ["plain", "all"])
+async def test_no_token_is_missed_however_a_graph_is_streamed(asked: Any, wrapped: str) -> None:
+    content = [peaked("dark", 20, 40.0), peaked(" blue", 20, 40.0)]
+    graph = create_speceyes(
+        Agent().graph, speculator=WRAPPERS[wrapped](Streams(answer="dark blue", content=content))
+    ).compile()
+    *_, last = graph.stream(asked, stream_mode=["messages", "values"])
+    events = await graph.astream_events(asked, version="v3")
+    for found in (last[1], graph.stream_events(asked, version="v3").output, await events.output()):
+        assert (found["decision"]["route"], found["messages"][-1].text) == ("bypass", "dark blue")
+        assert [token for token, _ in found["decision"]["answer_tokens"]] == ["dark", " blue"]
+        # what a stream would not have counted
+        assert found["decision"]["tokens"]["speculate"] == {"input": 7, "output": 1}
+
+
+def test_a_model_that_is_to_stream_does(asked: Any) -> None:
+    small = Streams(answer="not streamed", content=[peaked("blue", 20, 40.0)], streaming=True)
+    found = create_speceyes(Agent().graph, speculator=small).compile().invoke(asked)
+    assert (found["decision"]["route"], found["messages"][-1].text) == ("bypass", "blue")
 
 
 def test_retries_and_fallbacks_do_what_they_are_for(asked: Any) -> None:
