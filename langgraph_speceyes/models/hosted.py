@@ -16,7 +16,7 @@ from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.models.endpoint import Endpoint, stated_limit
 from langgraph_speceyes.models.probing import aprobe, probe
-from langgraph_speceyes.models.refusal import in_words
+from langgraph_speceyes.models.refusal import MOST_READ, in_words
 from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ DEFAULTS: dict[str, Any] = {"max_retries": 2, "timeout": 120.0, "stream_usage": 
 
 _VARIABLE = re.compile(r"[A-Z]+[0-9]*(?:_[A-Z0-9]+)*")
 _REFUSALS = (None, 400, 422)
+# a client that has no such parameter; a class whose settings are checked by pydantic
+_UNKNOWN = re.compile(
+    r"argument '(\w*(?:logprobs|tokens))'|^(\w*(?:logprobs|tokens))\n +Extra inputs are not permitted", re.MULTILINE
+)
 
 
 def hosted_model(model: str, *, base_url: str | None = None, api_key: str | None = None, **options: Any) -> ChatOpenAI:
@@ -96,7 +100,7 @@ def key_from(variable: str | None) -> str | None:
 
 
 def explain(error: BaseException, k: int) -> str | None:
-    """What to do about a server that refused to return K candidates a token.
+    """What to do about a server that refused to return K candidates a token, or a class that cannot ask for any.
 
     Args:
         error: What calling the model raised; the errors it was raised from are looked at too.
@@ -109,6 +113,12 @@ def explain(error: BaseException, k: int) -> str | None:
     for _ in range(8):
         if cause is None:
             return None
+        if isinstance(cause, TypeError | ValueError) and (unknown := _UNKNOWN.search(str(cause)[:MOST_READ])):
+            return (
+                f"the model's class knows no {unknown[1] or unknown[2]!r}, so it cannot be asked for log-probabilities: "
+                "where its server speaks OpenAI's chat completions too, give hosted_model(name, base_url=...), or "
+                "ChatOpenAI with use_responses_api=False"
+            )
         if getattr(cause, "status_code", None) in _REFUSALS:
             limit = stated_limit(str(cause))
             if limit is not None and limit < k:

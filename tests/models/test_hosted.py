@@ -298,9 +298,29 @@ def test_refusals_of_top_logprobs_are_explained(message: str, limit: int) -> Non
     assert explain(Refused(500, message), 64) is None
 
 
+EXTRA = (
+    "2 validation errors for GenerateContentConfig\nmax_tokens\n  Extra inputs are not permitted [type=extra_forbidden]"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (TypeError("Client.chat() got an unexpected keyword argument 'max_tokens'"), "max_tokens"),
+        (TypeError("Messages.create() got an unexpected keyword argument 'logprobs'"), "logprobs"),
+        (ValueError(EXTRA), "max_tokens"),
+    ],
+)
+def test_a_class_that_cannot_be_asked_is_explained(error: Exception, unknown: str) -> None:
+    said = explain(error, 20)
+    assert said is not None
+    assert said.startswith(f"the model's class knows no '{unknown}', so it cannot be asked for log-probabilities")
+
+
 @pytest.mark.parametrize(
     "error",
     [
+        TypeError("f() got an unexpected keyword argument 'x'"),
         Refused(400, "max_tokens must be less than or equal to 20"),
         Refused(400, "At most 1 image(s) may be provided in one prompt"),
         Refused(400, "logprobs are not supported"),
