@@ -114,10 +114,11 @@ def explain(error: BaseException, k: int) -> str | None:
         if cause is None:
             return None
         if isinstance(cause, TypeError | ValueError) and (unknown := _UNKNOWN.search(str(cause)[:MOST_READ])):
+            what = unknown[1] or unknown[2]
             return (
-                f"the model's class knows no {unknown[1] or unknown[2]!r}, so it cannot be asked for log-probabilities: "
-                "where its server speaks OpenAI's chat completions too, give hosted_model(name, base_url=...), or "
-                "ChatOpenAI with use_responses_api=False"
+                f"the model's class knows no {what!r}, so it cannot be asked for log-probabilities: where its server "
+                "speaks OpenAI's chat completions too, give hosted_model(name, base_url=...), or ChatOpenAI with "
+                "use_responses_api=False"
             )
         if getattr(cause, "status_code", None) in _REFUSALS:
             limit = stated_limit(str(cause))
