@@ -8,7 +8,9 @@ linear in the length of the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 MOST_BYTES = 2_000
@@ -107,6 +109,19 @@ SECRET_KEYS = frozenset(
     }
 )
 """Keys of dictionaries whose text is a credential, in lower case."""
+_KNOWN: ContextVar[tuple[str, ...]] = ContextVar("speceyes_credentials", default=())
+_SHORTEST_KEY = 8
+"""Characters below which a key is a placeholder ("EMPTY", "none"), and may be a word."""
+
+
+@contextmanager
+def hidden(credentials: Iterable[str]) -> Iterator[None]:
+    """Within the block these texts are credentials, whatever they look like and wherever they stand."""
+    token = _KNOWN.set(tuple(one for one in credentials if len(one) >= _SHORTEST_KEY))
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
 
 
 def counted(data: str) -> str:
@@ -131,6 +146,8 @@ def masked_text(text: str, shown: Shown = counted, *, secrets: bool = True) -> s
     """
     found = text if len(text) < _SHORTEST else _without_data(text, shown)
     if secrets and len(text) > len(HIDDEN):
+        for known in _KNOWN.get():
+            found = found.replace(known, HIDDEN)
         lower = found.lower()  # a plain search is many times faster than an expression
         for hints, secret, instead in _SECRETS:
             if any(hint in lower for hint in hints):

@@ -16,9 +16,10 @@ from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.agent.protocols.thyme import CONTINUED
 from langgraph_speceyes.errors import ArgumentError, EndpointError, MissingLogprobsError
-from langgraph_speceyes.foreign import cleaned
+from langgraph_speceyes.foreign import cleaned, hidden
 from langgraph_speceyes.images import ResizeRule, as_rule
 from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
+from langgraph_speceyes.models.given import credentials
 from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
 from langgraph_speceyes.scoring.answer import DEFAULT_K, TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
@@ -83,7 +84,8 @@ def probe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule | str 
         except Exception as error:
             reply = error
         try:
-            ask = plan.send(reply)
+            with hidden(credentials([model])):
+                ask = plan.send(reply)
         except StopIteration as done:
             return _found(done)
 
@@ -98,7 +100,8 @@ async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule
         except Exception as error:
             reply = error
         try:
-            ask = plan.send(reply)
+            with hidden(credentials([model])):
+                ask = plan.send(reply)
         except StopIteration as done:
             return _found(done)
 

@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage
 from PIL import Image
 
 from langgraph_speceyes import create_speceyes, create_visual_agent
-from langgraph_speceyes.errors import EndpointError
+from langgraph_speceyes.errors import EndpointError, PhaseError
 from langgraph_speceyes.foreign import MOST_BYTES, MOST_OF_OTHERS, MOST_OF_OURS
 from langgraph_speceyes.models.hosted import hosted_model, probe
 from tests.hostile.web import Connection, Handler, Web, authority, serving
@@ -129,7 +129,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
 def model(web: Web, fault: Handler, **options: Any) -> Any:
     web.seen.clear()
     web.pages["/v1/chat/completions"] = fault
-    return hosted_model("m", base_url=web.url("/v1"), api_key=SECRET, **({"max_retries": 0} | options))
+    return hosted_model("m", base_url=web.url("/v1"), **({"api_key": SECRET, "max_retries": 0} | options))
 
 
 def bypass(place: str, broken: Any, **options: Any) -> Any:
@@ -235,6 +235,22 @@ def test_the_probe_says_what_is_wrong(web: Web, fault: str) -> None:
         probe(model(web, BROKEN[fault]))
     assert SECRET not in str(caught.value)
     assert len(str(caught.value).encode()) <= MOST_OF_OURS
+
+
+@pytest.mark.parametrize("place", ["api_key", "default_headers"])
+def test_a_key_of_no_known_kind_is_not_shown(web: Web, given: Any, place: str) -> None:
+    key = "hushhush-key-of-our-own"
+    refused = answered({"error": {"message": f"The key {key} is for no model of that name"}}, "403 Forbidden")
+
+    def made() -> Any:
+        return model(web, refused, **{place: key if place == "api_key" else {"X-API-Key": f"Key {key}"}})
+
+    assert "The key *** is for no model" in check(bypass("judge", made()).invoke(given))
+    with pytest.raises(PhaseError, match=r"The key \*\*\* is for") as caught:
+        bypass("speculator", made(), strict=True).invoke(given)
+    assert key not in f"{caught.value.__cause__}{vars(caught.value.__cause__)}"
+    with pytest.raises(EndpointError, match=r"The key \*\*\* is for"):
+        probe(made())
 
 
 @pytest.mark.parametrize("form", FORMS)
