@@ -8,10 +8,10 @@ linear in the length of the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from pydantic import SecretStr
 
 MOST_BYTES = 2_000
 """Bytes in UTF-8 that are kept of one text of others."""
@@ -109,19 +109,26 @@ SECRET_KEYS = frozenset(
     }
 )
 """Keys of dictionaries whose text is a credential, in lower case."""
-_KNOWN: ContextVar[tuple[str, ...]] = ContextVar("speceyes_credentials", default=())
-_SHORTEST_KEY = 8
-"""Characters below which a key is a placeholder ("EMPTY", "none"), and may be a word."""
+_SHORTEST_KEY, _MOST_KEYS = 8, 256
+"""Characters below which a key is a placeholder ("EMPTY", "none") and may be a word; keys that are remembered."""
+_KEYS: dict[str, None] = {}
 
 
-@contextmanager
-def hidden(credentials: Iterable[str]) -> Iterator[None]:
-    """Within the block these texts are credentials, whatever they look like and wherever they stand."""
-    token = _KNOWN.set(tuple(one for one in credentials if len(one) >= _SHORTEST_KEY))
-    try:
-        yield
-    finally:
-        _KNOWN.reset(token)
+def hide_keys(*models: object) -> None:
+    """From now on the keys that chat models are called with are credentials to this process, whatever they look like.
+
+    Known are fields that a class keeps as pydantic's `SecretStr`, and headers with a name of :data:`SECRET_KEYS`.
+    """
+    for model in models:
+        fields: dict[str, Any] = getattr(model, "__dict__", {})
+        found = [value.get_secret_value() for value in fields.values() if isinstance(value, SecretStr)]
+        headers = fields.get("default_headers")
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
+            # behind the name of a scheme
+            found += value.split()[-1:] if is_secret(name, value) else []
+        _KEYS.update(dict.fromkeys(key for key in found if len(key) >= _SHORTEST_KEY))
+    for old in list(_KEYS)[:-_MOST_KEYS]:
+        _KEYS.pop(old, None)
 
 
 def counted(data: str) -> str:
@@ -146,8 +153,8 @@ def masked_text(text: str, shown: Shown = counted, *, secrets: bool = True) -> s
     """
     found = text if len(text) < _SHORTEST else _without_data(text, shown)
     if secrets and len(text) > len(HIDDEN):
-        for known in _KNOWN.get():
-            found = found.replace(known, HIDDEN)
+        for key in tuple(_KEYS):
+            found = found.replace(key, HIDDEN)
         lower = found.lower()  # a plain search is many times faster than an expression
         for hints, secret, instead in _SECRETS:
             if any(hint in lower for hint in hints):

@@ -31,6 +31,7 @@ from langgraph_speceyes.agent.toolbox import (
 )
 from langgraph_speceyes.agent.view import least_side_of
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.foreign import hide_keys
 from langgraph_speceyes.images import DEFAULT_POLICY, CoordinateSpace, ImagePolicy, ResizeRule, as_rule
 from langgraph_speceyes.nodes import DualNode, Route
 from langgraph_speceyes.tracing import trace_policy
@@ -119,6 +120,7 @@ def create_visual_agent(
     """
     if type(max_steps) is not int or max_steps < 1:
         raise ArgumentError("max_steps", "a whole number of at least 1", repr(max_steps))
+    hide_keys(model)
     speaks = _resolve_protocol(protocol, system, instruction)
     space = resolve_coordinates(coordinates)
     usual = (CODE,) if isinstance(speaks, GrowingProtocol) else DEFAULT_TOOLS

@@ -12,10 +12,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph_speceyes.adapter import StateAdapter
 from langgraph_speceyes.errors import ImageError, PhaseError
 from langgraph_speceyes.events import emit
-from langgraph_speceyes.foreign import cleaned, hidden
+from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.front.calling import ModelCall
 from langgraph_speceyes.front.scope import call_key
-from langgraph_speceyes.models.given import credentials
 from langgraph_speceyes.models.hosted import explain
 from langgraph_speceyes.models.refusal import failure
 from langgraph_speceyes.prompts import front_end_prompt
@@ -95,12 +94,11 @@ class AskingPhase(ABC):
         return self.name
 
     def _failed(self, error: Exception, began: float, said: AIMessage | None, state: SpecEyesState) -> dict[str, Any]:
-        with hidden(credentials(self.call.models)):
-            says = explain(error, self.call.top_logprobs) or failure(error)
-            if self.strict:
-                if isinstance(error, ImageError):
-                    raise error
-                raise PhaseError(f"{self.node}: {says}") from cleaned(error)
+        says = explain(error, self.call.top_logprobs) or failure(error)
+        if self.strict:
+            if isinstance(error, ImageError):
+                raise error
+            raise PhaseError(f"{self.node}: {says}") from cleaned(error)
         # what was said costs what it costs, whatever it is good for
         return self._trouble(says, dict(NO_TOKENS) if said is None else usage(said), began, state)
 

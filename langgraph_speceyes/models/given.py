@@ -6,19 +6,17 @@ The wrappers are called as they are; what must be known of a model is asked of t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
-from pydantic import SecretStr
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError, MissingLibraryError, describe_error
-from langgraph_speceyes.foreign import cleaned, is_secret
+from langgraph_speceyes.foreign import cleaned, hide_keys
 from langgraph_speceyes.models.endpoint import model_name
 
-__all__ = ["Model", "chat_models", "credentials", "identity", "resolve_model", "with_tools"]
+__all__ = ["Model", "chat_models", "identity", "resolve_model", "with_tools"]
 
 Model = BaseChatModel | Runnable[Any, Any] | str
 """A chat model; one inside of `with_retry()`, `with_fallbacks()`, `bind()`, `bind_tools()` or `with_config()`; or a
@@ -43,11 +41,11 @@ def resolve_model(argument: str, model: object) -> Runnable[Any, Any]:
         MissingExtraError: A name without LangChain.
         MissingLibraryError: A name whose provider's package is not installed.
     """
-    if isinstance(model, str):
-        return _named(argument, model)
-    if not isinstance(model, Runnable) or not chat_models(model):
-        raise ArgumentError(argument, _EXPECTED, type(model).__name__)
-    return model
+    found = _named(argument, model) if isinstance(model, str) else model
+    if not isinstance(found, Runnable) or not chat_models(found):
+        raise ArgumentError(argument, _EXPECTED, type(found).__name__)
+    hide_keys(*chat_models(found))
+    return found
 
 
 def chat_models(model: Runnable[Any, Any]) -> list[BaseChatModel]:
@@ -76,18 +74,6 @@ def identity(model: Runnable[Any, Any]) -> list[Any]:
         return [identity(one) for one in (model.runnable, *model.fallbacks)]
     kind, known = type(model), getattr(model, "_identifying_params", {})
     return [f"{kind.__module__}.{kind.__qualname__}", model_name(model), {k: repr(v) for k, v in known.items()}]
-
-
-def credentials(models: Iterable[BaseChatModel]) -> list[str]:
-    """The keys that models are called with, where their classes say which of their fields are such."""
-    found: list[str] = []
-    for model in models:
-        fields = vars(model)
-        found += [value.get_secret_value() for value in fields.values() if isinstance(value, SecretStr)]
-        headers = fields.get("default_headers")
-        for name, value in headers.items() if isinstance(headers, Mapping) else ():
-            found += value.split()[-1:] if is_secret(name, value) else []
-    return found
 
 
 def with_tools(model: Runnable[Any, Any], tools: list[dict[str, Any]]) -> Runnable[Any, Any]:

@@ -16,10 +16,9 @@ from langchain_core.runnables import Runnable
 
 from langgraph_speceyes.agent.protocols.thyme import CONTINUED
 from langgraph_speceyes.errors import ArgumentError, EndpointError, MissingLogprobsError
-from langgraph_speceyes.foreign import cleaned, hidden
+from langgraph_speceyes.foreign import cleaned, hide_keys
 from langgraph_speceyes.images import ResizeRule, as_rule
 from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
-from langgraph_speceyes.models.given import credentials
 from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
 from langgraph_speceyes.scoring.answer import DEFAULT_K, TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
@@ -84,8 +83,7 @@ def probe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule | str 
         except Exception as error:
             reply = error
         try:
-            with hidden(credentials([model])):
-                ask = plan.send(reply)
+            ask = plan.send(reply)
         except StopIteration as done:
             return _found(done)
 
@@ -100,8 +98,7 @@ async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule
         except Exception as error:
             reply = error
         try:
-            with hidden(credentials([model])):
-                ask = plan.send(reply)
+            ask = plan.send(reply)
         except StopIteration as done:
             return _found(done)
 
@@ -109,6 +106,7 @@ async def aprobe(model: BaseChatModel, *, k: int = DEFAULT_K, resize: ResizeRule
 def _started(model: BaseChatModel, k: int, rule: ResizeRule | None) -> tuple[_Plan, _Ask]:
     if k < 2:
         raise ArgumentError("k", "at least 2 candidates a token", k)
+    hide_keys(model)
     plan = _Probe(model).run(k, rule)
     return plan, next(plan)
 

@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage
 from PIL import Image
 
 from langgraph_speceyes import create_speceyes, create_visual_agent
-from langgraph_speceyes.errors import EndpointError, PhaseError
+from langgraph_speceyes.errors import EndpointError, PhaseError, describe_error
 from langgraph_speceyes.foreign import MOST_BYTES, MOST_OF_OTHERS, MOST_OF_OURS
 from langgraph_speceyes.models.hosted import hosted_model, probe
 from tests.hostile.web import Connection, Handler, Web, authority, serving
@@ -251,6 +251,8 @@ def test_a_key_of_no_known_kind_is_not_shown(web: Web, given: Any, place: str) -
     assert key not in f"{caught.value.__cause__}{vars(caught.value.__cause__)}"
     with pytest.raises(EndpointError, match=r"The key \*\*\* is for"):
         probe(made())
+    # a benchmark records how the agent failed
+    assert key not in describe_error(error_of(lambda **_: create_visual_agent(made()).compile(), "invoke", given))
 
 
 @pytest.mark.parametrize("form", FORMS)
