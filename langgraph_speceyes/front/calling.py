@@ -19,7 +19,7 @@ from langgraph.types import CachePolicy, RetryPolicy
 
 from langgraph_speceyes.agent import VisualAgent
 from langgraph_speceyes.contained import contained
-from langgraph_speceyes.errors import ImageError, MissingLogprobsError
+from langgraph_speceyes.errors import AnswerError, ImageError, MissingLogprobsError
 from langgraph_speceyes.front.caching import CallCache
 from langgraph_speceyes.front.retrying import Retries
 from langgraph_speceyes.images import (
@@ -215,8 +215,7 @@ class ModelCall:
 
         def attempt() -> AIMessage:
             with contained():
-                message: AIMessage = self._callee.invoke(given, self._config, **self._arguments(key))
-            return message
+                return _answer(self._callee.invoke(given, self._config, **self._arguments(key)))
 
         return self._retries.run(attempt, until, lambda: self.dismiss(key))
 
@@ -225,8 +224,7 @@ class ModelCall:
 
         async def attempt() -> AIMessage:
             with contained():
-                message: AIMessage = await self._callee.ainvoke(given, self._config, **self._arguments(key))
-            return message
+                return _answer(await self._callee.ainvoke(given, self._config, **self._arguments(key)))
 
         return await self._retries.arun(attempt, until, lambda: self.dismiss(key))
 
@@ -241,6 +239,13 @@ class ModelCall:
         # protocol v3 keeps the log-probabilities of the last chunk alone.
         whole = {} if self._streams else {"stream": False}
         return self._settings | whole | ({"batch_key": key} if self._batched else {})
+
+
+def _answer(message: Any) -> AIMessage:
+    if not isinstance(message, AIMessage):
+        # a server names the role
+        raise AnswerError(f"the model answers with a {type(message).__name__}, which no assistant writes")
+    return message
 
 
 def check_use(gate: Gate, small: ModelCall, large: ModelCall | None, agent: object = None) -> None:

@@ -16,7 +16,7 @@ from langgraph_speceyes.errors import ArgumentError, MissingExtraError
 from langgraph_speceyes.foreign import cleaned
 from langgraph_speceyes.models.endpoint import Endpoint, stated_limit
 from langgraph_speceyes.models.probing import aprobe, probe
-from langgraph_speceyes.models.refusal import MOST_READ, in_words
+from langgraph_speceyes.models.refusal import MOST_READ, in_words, told
 from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def explain(error: BaseException, k: int) -> str | None:
                 "use_responses_api=False"
             )
         if getattr(cause, "status_code", None) in _REFUSALS:
-            limit = stated_limit(str(cause))
+            limit = stated_limit(told(cause))
             if limit is not None and limit < k:
                 return (
                     f"the server gives at most {limit} top_logprobs, the gate asks for K = {k}: "

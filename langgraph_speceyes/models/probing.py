@@ -19,7 +19,7 @@ from langgraph_speceyes.errors import ArgumentError, EndpointError, MissingLogpr
 from langgraph_speceyes.foreign import cleaned, hide_keys
 from langgraph_speceyes.images import ResizeRule, as_rule
 from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
-from langgraph_speceyes.models.refusal import in_words, is_refusal, trouble_in_words
+from langgraph_speceyes.models.refusal import in_words, is_refusal, told, trouble_in_words
 from langgraph_speceyes.scoring.answer import DEFAULT_K, TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
 
@@ -191,7 +191,10 @@ class _Probe:
     def _ask(self, ask: _Ask) -> Generator[_Ask, _Reply, _Reply]:
         self.requests += 1
         options = {"max_tokens": MAX_TOKENS, "temperature": 0.0} | ask.options
-        return (yield _Ask(ask.messages, options, ask.tools))
+        reply = yield _Ask(ask.messages, options, ask.tools)
+        if not isinstance(reply, AIMessage | Exception):
+            raise EndpointError(self._name, f"an answer that is a {type(reply).__name__}, which no assistant writes")
+        return reply
 
     def _verdict(self, about: str, reply: _Reply, without: AIMessage) -> Verdict:
         """What became of something added to a request, compared with the answer to the request without it."""
@@ -252,7 +255,7 @@ class _Probe:
             return reply, None, None
         refusal = reply
         low, high, best = 0, k, None
-        named = stated_limit(str(refusal))
+        named = stated_limit(told(refusal))
         # the limit it names first, then the usual one; the rest is halving
         guesses = [named, named + 1] if named is not None else [USUAL_LIMIT, USUAL_LIMIT + 1]
         if named is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from langgraph_speceyes.errors import SpecEyesError, describe_error
 from langgraph_speceyes.foreign import foreign_text
@@ -28,12 +29,29 @@ def is_refusal(error: Exception) -> bool:
     if status is None:
         # a model of this process, or an adapter that knows its own limits
         return isinstance(error, ValueError | TypeError | NotImplementedError)
-    return status in _REFUSED or (status == 500 and bool(_UNSUPPORTED.search(str(error))))
+    return status in _REFUSED or (status == 500 and bool(_UNSUPPORTED.search(told(error))))
 
 
 def failure(error: BaseException) -> str:
-    """What a failed call is recorded with: its error, and the cause of a lost connection."""
-    return describe_error(error) + _lost(error)
+    """What a failed call is recorded with: its error, all that the server said, and the cause of a lost connection."""
+    more = foreign_text(_unsaid(error), 300)
+    return describe_error(error) + (f" - {more}" if more else "") + _lost(error)
+
+
+def told(error: BaseException) -> str:
+    """An error's message, and what its server said beside it."""
+    return f"{str(error)[:MOST_READ]} {_unsaid(error)}"
+
+
+def _unsaid(error: BaseException) -> str:
+    """What a server said and the message leaves out: OpenAI's client quotes errors in OpenAI's own layout alone."""
+    body = getattr(error, "body", None)
+    if not body or not isinstance(body, str | Mapping | list):
+        return ""
+    said = body.get("message") if isinstance(body, Mapping) else None
+    text = " ".join((body if isinstance(body, str) else repr(body))[:MOST_READ].split())
+    # a page says no more than its status
+    return "" if text.startswith("<") or text in str(error) or (said and str(said) in str(error)) else text
 
 
 def _lost(error: BaseException) -> str:
@@ -52,7 +70,7 @@ def in_words(error: BaseException | None) -> str:
         return "no reason given"
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
-    text = said if isinstance(said, str) and said else describe_error(error)
+    text = said if isinstance(said, str) and said else _unsaid(error) or describe_error(error)
     return foreign_text(" ".join(text[:MOST_READ].split()), 300)
 
 

@@ -14,7 +14,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 from PIL import Image
 
-from langgraph_speceyes import create_speceyes, create_visual_agent
+from langgraph_speceyes import Gate, create_speceyes, create_visual_agent
 from langgraph_speceyes.errors import EndpointError, PhaseError, describe_error
 from langgraph_speceyes.foreign import MOST_BYTES, MOST_OF_OTHERS, MOST_OF_OURS
 from langgraph_speceyes.models.hosted import hosted_model, probe
@@ -93,6 +93,7 @@ BROKEN: dict[str, Handler] = {
     "no choices": answered({"choices": None}),
     "a choice of nothing": answered({"choices": [None]}),
     "a message of nothing": answered({"choices": [{"message": None}]}),
+    "a message of the user": answered({"choices": [{**CHOICE, "message": {"role": "user", "content": "blue"}}]}),
 }
 """What an endpoint does in place of an answer."""
 STREAMS: dict[str, Handler] = {
@@ -235,6 +236,28 @@ def test_the_probe_says_what_is_wrong(web: Web, fault: str) -> None:
         probe(model(web, BROKEN[fault]))
     assert SECRET not in str(caught.value)
     assert len(str(caught.value).encode()) <= MOST_OF_OURS
+
+
+WORDS = "Input should be less than or equal to 5"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": [{"loc": ["body", "top_logprobs"], "msg": WORDS, "input": 20}]},
+        {"detail": f"top_logprobs: {WORDS}"},
+        {"error": f"top_logprobs: {WORDS}", "error_type": "validation"},
+        [{"error": {"code": 400, "message": f"top_logprobs: {WORDS}", "status": "INVALID_ARGUMENT"}}],
+        f"top_logprobs: {WORDS}",
+    ],
+)
+def test_a_refusal_in_another_layout_than_openais_is_read(web: Web, given: Any, body: Any) -> None:
+    refused = answered(body, "422 Unprocessable Entity")
+    assert check(bypass("speculator", model(web, refused)).invoke(given)).startswith("the server gives at most 5")
+    gate = Gate(k=5, threshold=0.9)
+    assert WORDS in check(bypass("speculator", model(web, refused), gate=gate).invoke(given))
+    with pytest.raises(EndpointError, match=WORDS):
+        probe(model(web, refused))
 
 
 @pytest.mark.parametrize("place", ["api_key", "default_headers"])
