@@ -20,10 +20,10 @@ class ByQuestion(Scripted):
     """Stands clear of its competitors where the question says so."""
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-        text = messages[-1].content[-1]["text"]
-        content = [peaked("x", 64, 40.0 if "easy" in text else 0.01)]
+        answer = messages[-1].content[-1]["text"].split("\n")[0]
+        content = [peaked(answer, 64, 40.0 if "easy" in answer else 0.01)]
         # a model of its own for each call: they run on threads
-        return Scripted(answer=text.split("\n")[0], content=content)._generate(messages)
+        return Scripted(answer=answer, content=content)._generate(messages)
 
 
 @pytest.fixture

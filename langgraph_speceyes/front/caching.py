@@ -14,6 +14,7 @@ from langgraph.types import CachePolicy
 
 from langgraph_speceyes.errors import describe_error
 from langgraph_speceyes.images import ImagePolicy, inline_images, parse_block
+from langgraph_speceyes.models.endpoint import listed_tokens
 
 _logger = logging.getLogger(__name__)
 
@@ -100,8 +101,7 @@ def _free(kept: object) -> AIMessage | None:
 
 
 def _scored(answer: AIMessage) -> bool:
-    found = answer.response_metadata.get("logprobs")
-    return isinstance(found, Mapping) and bool(found.get("content"))
+    return bool(listed_tokens(answer))
 
 
 def _failed(error: Exception) -> None:

@@ -33,7 +33,7 @@ from langgraph_speceyes.images import (
     off_loop,
     stoppable,
 )
-from langgraph_speceyes.models.endpoint import model_name
+from langgraph_speceyes.models.endpoint import listed_tokens, model_name
 from langgraph_speceyes.models.given import chat_models, identity, with_tools
 from langgraph_speceyes.models.overview import pixels_sent
 from langgraph_speceyes.models.template import THOUGHT_BLOCKS
@@ -288,14 +288,12 @@ def logprob_content(message: AIMessage) -> list[dict[str, Any]]:
     Raises:
         MissingLogprobsError: The model returned none.
     """
-    found = message.response_metadata.get("logprobs")
-    content = found.get("content") if isinstance(found, dict) else None
-    if content is None:
+    if (content := listed_tokens(message)) is None:
         raise MissingLogprobsError(
             "the model returned no log-probabilities; ask an endpoint that supports logprobs and top_logprobs "
             "(chat completions, not the Responses API)"
         )
-    return list(content)
+    return content
 
 
 def usage_metadata(tokens: Mapping[str, int]) -> UsageMetadata | None:

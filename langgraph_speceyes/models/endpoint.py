@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel
+
 from langgraph_speceyes.scoring.odds import LEAST_CANDIDATES
 
-__all__ = ["Endpoint", "Verdict", "at_endpoint", "model_name", "stated_limit"]
+__all__ = ["Endpoint", "Verdict", "at_endpoint", "listed_tokens", "model_name", "stated_limit"]
 
 _AT_URL = re.compile(r"(?P<name>.+?)@(?P<url>https?://.+)", re.IGNORECASE | re.DOTALL)
 
@@ -158,6 +162,20 @@ class Endpoint:
                 f"calibrated at that K), or start vLLM with --max-logprobs {self.asked}."
             )
         return f"K = {self.k}: a gate with k={self.k} can be used as it is."
+
+
+def listed_tokens(message: AIMessage) -> list[dict[str, Any]] | None:
+    """The tokens that a model's message lists with their log-probabilities; None where it lists none.
+
+    Returns:
+        `response_metadata["logprobs"]["content"]`, in the layout of OpenAI's chat completions. LiteLLM's class keeps
+        objects there.
+    """
+    found = message.response_metadata.get("logprobs")
+    if isinstance(found, BaseModel):
+        found = found.model_dump()
+    content = found.get("content") if isinstance(found, Mapping) else None
+    return None if content is None else list(content)
 
 
 def model_name(model: object) -> str | None:

@@ -18,7 +18,7 @@ from langgraph_speceyes.agent.protocols.thyme import CONTINUED
 from langgraph_speceyes.errors import ArgumentError, EndpointError, MissingLogprobsError
 from langgraph_speceyes.foreign import cleaned, hide_keys
 from langgraph_speceyes.images import ResizeRule, as_rule
-from langgraph_speceyes.models.endpoint import Endpoint, Verdict, model_name, stated_limit
+from langgraph_speceyes.models.endpoint import Endpoint, Verdict, listed_tokens, model_name, stated_limit
 from langgraph_speceyes.models.refusal import in_words, is_refusal, told, trouble_in_words
 from langgraph_speceyes.scoring.answer import DEFAULT_K, TokenLogprobs
 from langgraph_speceyes.scoring.separability import FLOOR
@@ -151,7 +151,7 @@ class _Probe:
         entries: list[dict[str, Any]] | None = None
         if answer is None:
             logprobs, self.said["logprobs"] = "refused", in_words(refusal)
-        elif (entries := _content(answer)) is None:
+        elif (entries := listed_tokens(answer)) is None:
             logprobs = "ignored"
         elif not entries:
             raise EndpointError(self._name, "an answer without a token to look at")
@@ -294,12 +294,6 @@ def _picture(width: int = 112, height: int = 112) -> dict[str, Any]:
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return {"type": "image", "base64": base64.b64encode(buffer.getvalue()).decode(), "mime_type": "image/png"}
-
-
-def _content(message: AIMessage) -> list[dict[str, Any]] | None:
-    found = message.response_metadata.get("logprobs")
-    content = found.get("content") if isinstance(found, dict) else None
-    return list(content) if content is not None else None
 
 
 def _candidates_of(entries: list[dict[str, Any]], k: int) -> tuple[int, bool]:

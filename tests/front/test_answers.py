@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from PIL import Image
+from pydantic import BaseModel
 
 from langgraph_speceyes import Gate, create_speceyes, image_question
 from langgraph_speceyes.decision import decide
@@ -106,6 +107,17 @@ def test_a_thought_beside_the_text_is_seen(asked: Any) -> None:
     for seen in ({"usage_metadata": counted}, {"additional_kwargs": {"reasoning_content": "It is."}}):
         thinking = Says(message=small.message.model_copy(update=seen))
         assert "cannot be told" in run(asked, thinking)["decision"]["error"]
+
+
+class Listed(BaseModel):
+    """What LiteLLM's class keeps."""
+
+    content: list[dict[str, Any]]
+
+
+def test_tokens_that_are_listed_in_an_object_are_scored(asked: Any) -> None:
+    small = says("blue", ["blue"], logprobs=Listed(content=[peaked("blue", 64, 40.0)]))
+    assert run(asked, small)["decision"]["route"] == "bypass"
 
 
 def test_a_judge_that_says_neither_word_has_not_judged(asked: Any) -> None:
