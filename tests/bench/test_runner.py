@@ -258,6 +258,7 @@ def test_a_run_keeps_to_what_it_was_made_with(models: Models, tmp_path: Path) ->
     manifest = Run(tmp_path / "run").manifest()
     assert manifest["models"]["speculator"]["id"] == "speceyes-embedded-speculator"
     assert len(manifest["models"]["large"]["weights"]) == 16
+    assert manifest["count"] == 1
     assert {"torch", "transformers", "langgraph"} <= set(manifest["versions"])
     assert not list((tmp_path / "run").glob("*.part"))
     for changes in ({"limit": 2}, {"methods": ["agent"]}, {"full": True}, {"concurrency": 2}):
@@ -428,7 +429,7 @@ def test_two_processes_do_not_share_a_run(questions_file: Path) -> None:
     ("arguments", "says"),
     [
         (("embedded", "--data", "{here}"), "data"),
-        (("{here}/none.jsonl",), "path"),
+        (("{here}/none.jsonl",), "bench"),
         (("{here}/questions.jsonl", "--split", "colours"), "split"),
         (("{here}/questions.jsonl", "--part", "train"), "part"),
         (("{here}/questions.jsonl", "--seed", "1"), "seed"),
