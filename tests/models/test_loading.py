@@ -289,5 +289,5 @@ def test_a_library_is_named_only_where_it_is_missing(families: Families, tmp_pat
     for name in ("preprocessor_config.json", "processor_config.json"):
         written = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps(written | {"image_processor_type": "SomeImageProcessor"}))
-    with pytest.raises(ArgumentError, match="model_id: .*Unrecognized image processor"):
+    with pytest.raises(ArgumentError, match=r"model_id: .*Unrecognized image processor"):
         LocalChatModel.from_pretrained(str(folder), device="cpu")
