@@ -38,8 +38,8 @@ test-gpu: $(STAMP) ## Families of local models against transformers on a CUDA de
 ray: ## 2,000 questions through examples/ray_batch.py, a worker and then the command killed, in .ray (600 MB)
 	$(PYTHON) tests/scale/ray_rows.py
 
-threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass
-	SPECEYES_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_threads.py -s --timeout 7200
+threads: $(STAMP) ## 2,000 random threads of agents, alone and behind the bypass; every class of channel in every way
+	SPECEYES_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_threads.py tests/test_matrix.py -s --timeout 7200
 
 properties: $(STAMP) ## Every property test on new random examples
 	SPECEYES_PROPERTIES=search $(BIN)/python -m pytest -m hypothesis

@@ -7,6 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
+from langgraph_speceyes.errors import ArgumentError
+
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = False, mode: int = 0o666) -> None:
     """Write a file beside its place and rename it into it.
@@ -52,6 +54,18 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str, *, durable: boo
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def make_folder(folder: Path, argument: str) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        ArgumentError: It cannot be made; the argument that names it is blamed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(argument, "a folder, or a place for one", f"{folder}: {error.strerror}") from error
 
 
 def append_line(path: str | os.PathLike[str], line: str) -> None:

@@ -106,15 +106,21 @@ def test_ask_shows_the_score_of_every_token(run: Callable[..., Any], ask: Ask) -
         (("ask", "{image}", "What?", "--speculator", "somewhere"), "agent"),
         (("demo", "--threshold", "0"), "threshold"),
         (("ask", "https://a.example/b.png", "What?"), "(allow_remote is off), found https://a.example/b.png"),
-        (("ask", "{image}", "What?", "--save-crops", "{image}"), "FileExistsError: File exists: "),
+        (("ask", "{image}", "What?", "--save-crops", "{image}"), "save_crops: expected a folder, or a"),
         (("ask", "{image}", "What?", "--speculator", "{folder}", "--agent", "{folder}"), "or --base-url, for a model"),
         (("probe", "{folder}"), "ArgumentError: model_id: expected a checkpoint's folder or Hub id"),
         (("eval", "embedded", "--out", "{folder}/run", "--method", "os.getcwd"), "method: expected a function that"),
         (("eval", "embedded", "--out", "{folder}/run", "--method", "builtins.repr"), "a function that returns a comp"),
-        (("bench", "--out", "{image}"), "FileExistsError: File exists: "),
-        (("bench", "--simulate", "vstar", "--out", "{image}/a"), "NotADirectoryError: Not a directory: "),
-        (("testbed", "opening", "--out", "{image}", "-n", "3"), "FileExistsError: File exists: "),
-        (("reproduce", "--out", "{image}"), "FileExistsError: File exists: "),
+        (("bench", "--out", "{image}"), "out: expected a folder, or a place for one, found {image}: File exists"),
+        (("bench", "--simulate", "vstar", "--out", "{image}/a"), "out: expected a folder, or a place for one"),
+        (("testbed", "opening", "--out", "{image}", "-n", "3"), "out: expected a folder, or a"),
+        (("reproduce", "--out", "{image}"), "out: expected a folder, or a place for one"),
+        (("testbed", "write", "{image}", "--limit", "1"), "folder: expected a folder, or a place for one"),
+        (("eval", "embedded", "--gate", "absent.json", "--out", "{folder}/run"), "gate: expected a readable gate"),
+        (("eval", "absent.jsonl", "--out", "{folder}/run"), "bench: expected a benchmark's file or folder, found"),
+        (("eval", "{image}", "--out", "{folder}/run"), "bench: expected a .tsv, .csv, .jsonl, .json or .parquet"),
+        (("eval", "own", "--data", "absent", "--out", "{folder}/run"), "data: expected a benchmark's file or folder"),
+        (("eval", "vstar", "--data", "{folder}", "--split", "x", "--out", "{folder}/run"), "data: expected"),
         (("gate", "json.loads"), "as a function json.loads: missing a required argument"),
     ],
 )
@@ -122,9 +128,10 @@ def test_bad_input_is_one_line_and_status_2(
     run: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    result = run(*(a.format(image=tmp_path / "a.png", folder=tmp_path) for a in arguments))
+    places = {"image": tmp_path / "a.png", "folder": tmp_path}
+    result = run(*(a.format(**places) for a in arguments))
     assert result.exit_code == 2
-    assert says in result.stderr
+    assert says.format(**places) in result.stderr
     assert "Traceback" not in result.output
     assert not result.stdout
 

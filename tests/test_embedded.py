@@ -74,7 +74,9 @@ def test_large_objects_are_answered_with_more_confidence_than_small_ones(pair: P
 
 def test_the_judge_tells_large_from_small(pair: Pair, ask: Ask) -> None:
     questions = ask("attributes", 40)
-    found = results(pair.speceyes(gate=replace(pair.gate, threshold=CLOSED)).compile(), questions)
+    # a judge that sends nobody on: what the agent would do is not asked here
+    gate = replace(pair.gate, threshold=OPEN, judge_threshold=CLOSED)
+    found = results(pair.speceyes(gate=gate).compile(), questions)
     needs = {
         size: sorted(r["decision"]["tool_need"] for (q, _), r in zip(questions, found, strict=True) if q.size == size)
         for size in ("large", "small")
@@ -223,7 +225,8 @@ def test_a_model_that_knows_its_tools_directs_a_look(pair: Pair, ask: Ask) -> No
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
-@pytest.mark.parametrize("orientation", range(2, 9))
+# turned one way, turned the other way, mirrored and turned; decoding is tested with all of them
+@pytest.mark.parametrize("orientation", [6, 8, 5])
 def test_a_photo_held_any_way_is_answered_as_the_upright_one(
     pair: Pair, ask: Ask, tmp_path: Path, orientation: int
 ) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-from langgraph_speceyes.bench.datasets import BadRow, Item, embedded, open_benchmark
+from langgraph_speceyes.bench.datasets import NAMES, BadRow, Item, embedded, open_benchmark
 from langgraph_speceyes.bench.rules import shuffled
 from langgraph_speceyes.errors import ArgumentError
 
@@ -86,6 +86,16 @@ class Benchmark:
             options |= {"part": self.part or "test", "seed": self.seed, "count": self.limit or _QUESTIONS}
             yield from open_benchmark(EMBEDDED, folder, leave_out=leave_out, **options)
             return
+        try:
+            yield from self._from_files()
+        except ArgumentError as error:
+            if error.argument not in ("path", "name_or_path"):
+                raise
+            # the readers' names for what is given here
+            argument = "data" if self.name in NAMES else "bench"
+            raise ArgumentError(argument, error.expected, error.found) from error
+
+    def _from_files(self) -> Iterator[Row]:
         places = [self.name] if self.data is None else [self.name, str(self.data)]
         taken: Counter[str] = Counter()
         images = {"images": self.images} if self.images else {}
@@ -144,7 +154,7 @@ class Benchmark:
         missing = [split for split in self.splits or () if not found[split]]
         if missing or not found:
             where = f"{self.name} {self.data or ''}".strip()
-            raise ArgumentError("split" if missing else "name", "questions", f"none of {missing or 'any'} in {where}")
+            raise ArgumentError("split" if missing else "bench", "questions", f"none of {missing or 'any'} in {where}")
         return found.total(), digest.hexdigest()[:16]
 
 

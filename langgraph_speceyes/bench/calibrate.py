@@ -23,6 +23,7 @@ from langgraph_speceyes.bench.evidence import Evidence, read_evidence
 from langgraph_speceyes.bench.runs import Outcome
 from langgraph_speceyes.bench.sweep import Deeper, Table, screened_by, swept, table
 from langgraph_speceyes.calibration import LABELS, operating_points
+from langgraph_speceyes.calibration.chain import replay
 from langgraph_speceyes.calibration.guarantee import METHODS
 from langgraph_speceyes.errors import ArgumentError
 from langgraph_speceyes.scoring import AT_ONE_K, Gate, check_score
@@ -319,10 +320,19 @@ def fastest(outcomes: Sequence[Outcome], gate: Gate, *, choose_judge: bool = Tru
     found: list[tuple[float, float, float | None]] = []
     thresholds = operating_points(columns.scores[gate.score]) if gated else [OPEN]
     for at in judges:
-        for threshold in thresholds:
-            one = swept(columns, score=gate.score, threshold=float(threshold), judge_threshold=at)
-            if np.all(splits @ one.right >= lost_none):
-                found.append((float(one.seconds.mean()), float(threshold), at))
+        tried = replay(
+            [columns.scores[gate.score]],
+            [columns.speculator_right],
+            columns.agent_right,
+            [[threshold] for threshold in thresholds],
+            depth_s=[columns.speculate_s],
+            agent_s=columns.agent_s,
+            judge_s=None if at is None else columns.judge_s,
+            eligible=[~screened_by(columns, at)],
+        )
+        keeps = np.all(tried.right @ splits.T >= lost_none, axis=1)
+        seconds = tried.seconds.mean(axis=1)
+        found += [(float(seconds[k]), float(thresholds[k]), at) for k in np.flatnonzero(keeps)]
     # where not even the highest threshold keeps it, nothing will: a wrong answer has the score 1
     nobody = (1 - 1e-9, gate.judge_threshold) if gated else (OPEN, 1e-9)
     found = found or [(float(columns.agent_s.mean()), *nobody)]

@@ -97,7 +97,7 @@ class Calibrated:
         losses: The gate by that column.
         tried: Compositions that were compared on the other half.
         order: The faster order of the phases; None without a judge, and by the paper's way.
-        left_out: Records of a journal that do not count, by the reason.
+        left_out: Questions that do not count, by the reason.
     """
 
     gate: Gate | None

@@ -73,6 +73,7 @@ class Evaluation:
         made_with = manifest(
             benchmark=self.benchmark.manifest(),
             questions=self.benchmark.digest,
+            count=self.benchmark.count(),
             methods=self.methods,
             models=self.models,
             concurrency=self.concurrency,

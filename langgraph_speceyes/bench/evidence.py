@@ -72,7 +72,7 @@ class Evidence:
         ks: The K's of the scores; several make those useless that mean something at one K only.
         by: Columns that loss can be shown by.
         shown: What a person sees; None where texts are not kept.
-        left_out: Records of the journal that do not count, by the reason.
+        left_out: Questions that do not count, by the reason.
         outcomes: Of a run; empty for a journal.
         looks: What tells the looks apart, of a run with looks; their names, of a journal.
         deeper: The answers after each look; empty without.
@@ -173,7 +173,7 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
             f"{len(rows) - len(kept)} of {len(rows)} outcomes without",
         )
     person_labels = read_labels(folder / LABELS_FILE)
-    return evidence_of(
+    found = evidence_of(
         kept,
         _gate(manifest, kept, _ks(kept)),
         folder,
@@ -181,6 +181,9 @@ def _from_run(folder: Path, splits: Sequence[str] | None, people: bool) -> Evide
         people=people,
         looks=tuple(manifest.get("looks", ())),
     )
+    # the questions of a run come split by split: those to come may be of another kind
+    to_come = manifest.get("count", len(most)) - len(most)
+    return replace(found, left_out={"that the run has not come to yet": to_come})
 
 
 def evidence_of(

@@ -34,6 +34,7 @@ def manifest(
     *,
     benchmark: Mapping[str, Any],
     questions: str | None,
+    count: int,
     methods: Sequence[str],
     models: Models,
     concurrency: int,
@@ -44,6 +45,7 @@ def manifest(
     Args:
         benchmark: Its name, where it is and how it was read.
         questions: What tells its questions from others in the same place.
+        count: How many there are.
         methods: The methods as the command names them.
         models: What they are made of.
         concurrency: Questions under way at once.
@@ -57,6 +59,7 @@ def manifest(
         "command": [_program(Path(sys.argv[0])), *map(shortened, sys.argv[1:])],
         "benchmark": dict(benchmark),
         "questions": questions,
+        "count": count,
         "methods": list(methods),
         "models": {
             "speculator": _identity(models.speculator),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from langgraph_speceyes.errors import ArgumentError, MissingExtraError
-from langgraph_speceyes.files import write_whole
+from langgraph_speceyes.files import make_folder, write_whole
 
 FORMAT = 1
 BAD_ROW = "bad_row"
@@ -174,9 +174,7 @@ class Run:
             from filelock import FileLock, Timeout
         except ModuleNotFoundError as missing:
             raise MissingExtraError("speceyes eval", "eval") from missing
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ArgumentError("out", "a folder", f"a file, {self.folder}")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, "out")
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 if (self.folder / MANIFEST).exists():

@@ -17,6 +17,7 @@ from langgraph_speceyes.cli.options import AsJson, Queries, Threshold
 from langgraph_speceyes.cli.progress import progress_bar
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 from langgraph_speceyes.errors import EndpointError, ImageError, SpecEyesError
+from langgraph_speceyes.files import make_folder
 from langgraph_speceyes.images import load_image, parse_reference
 from langgraph_speceyes.models.quiet import quiet_libraries
 from langgraph_speceyes.models.refusal import trouble_in_words
@@ -80,7 +81,7 @@ def ask(
             graph = speceyes(replace(found, gate=with_threshold(found.gate, threshold)))
         if save_crops:
             # what cannot be written to is said before the answer is paid for
-            save_crops.mkdir(parents=True, exist_ok=True)
+            make_folder(save_crops, "save_crops")
         result = _asked(graph, image_question(image, question), chosen)
         answer, decision = result["messages"][-1].text, result["decision"]
         saved = save_regions(decision, save_crops) if save_crops else []

@@ -200,7 +200,7 @@ def show_calibrated(console: Console, found: Calibrated, out: Path | None) -> No
             )
     _show_losses(console, found)
     for reason, count in found.left_out.items():
-        console.print(f"[dim]{count} records {reason} were left out[/]", highlight=False)
+        console.print(f"left out: {count} questions {reason}", highlight=False)
     if out and found.gate:
         console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)
 

@@ -14,6 +14,7 @@ from langgraph_speceyes.cli.options import AsJson, Splits
 from langgraph_speceyes.cli.progress import progress_bar, run_evaluation
 from langgraph_speceyes.cli.terminal import ERR, OUT, one_line_errors
 from langgraph_speceyes.errors import ArgumentError
+from langgraph_speceyes.files import make_folder
 from langgraph_speceyes.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def write(
         from langgraph_speceyes.testbed.files import write_vstar
         from langgraph_speceyes.testbed.questions import questions
 
+        make_folder(folder, "folder")
         asked = [q for name in _splits(split) for q in questions(name, _part(part), limit, seed)]
         with progress_bar(OUT) as progress:
             bar = progress.add_task("images", total=len(asked))

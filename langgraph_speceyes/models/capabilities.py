@@ -8,6 +8,7 @@ from typing import Any
 
 from langgraph_speceyes.images import ResizeRule
 from langgraph_speceyes.models.engine import Engine
+from langgraph_speceyes.models.limits import batches
 from langgraph_speceyes.models.rendering import Fallback, Renderer
 from langgraph_speceyes.models.resizing import processor_name, rule_of
 
@@ -27,6 +28,7 @@ class Capabilities:
         cached: Whether prompts share prefixes and images, and calls join a running batch; else each batch is generated
             as a whole.
         plain_because: Why not; empty where they do.
+        batched: Whether calls share forward passes; else each is generated alone.
         tools: Where tools are shown: by the chat template, in a system text (for templates that show none), or not at
             all, which is an error.
         calls: The form in which the model's tool calls are read.
@@ -47,6 +49,7 @@ class Capabilities:
     attention: str
     cached: bool
     plain_because: str
+    batched: bool
     tools: str
     calls: str
     thinking: str
@@ -64,6 +67,10 @@ class Capabilities:
             return None
         return self.context // self.image_tokens
 
+    @property
+    def _plain(self) -> str:
+        return "plain" if self.batched else "plain, one call at a time"
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
         return {**asdict(self), "images": self.images}
@@ -79,7 +86,7 @@ class Capabilities:
         return [
             ("kind", self.family),
             ("runs", f"on {self.device} in {self.dtype}, attention {self.attention}"),
-            ("path", "cached" if self.cached else f"plain: {self.plain_because}"),
+            ("path", "cached" if self.cached else f"{self._plain}: {self.plain_because}"),
             ("tools", f"{self.tools}, calls read as {self.calls}"),
             ("thinking", self.thinking),
             ("system prompts", "shown" if self.system else "put before the first question"),
@@ -91,7 +98,7 @@ class Capabilities:
 
     def line(self) -> str:
         """The most important in one line."""
-        path = "cached" if self.cached else f"plain ({self.plain_because})"
+        path = "cached" if self.cached else f"{self._plain} ({self.plain_because})"
         return (
             f"{self.model}: {self.family} on {self.device} in {self.dtype}, {path}; tools {self.tools}, "
             f"thinking {self.thinking}, context {self.context or 'not stated'}"
@@ -132,6 +139,7 @@ def found(
         attention=str(getattr(text, "_attn_implementation", None) or "of its own"),
         cached=engine.decoder is not None,
         plain_because=engine.plain_because,
+        batched=engine.decoder is not None or batches(model.config),
         tools=tools,
         calls=renderer.calls_as,
         thinking=thinking,

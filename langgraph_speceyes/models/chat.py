@@ -27,7 +27,7 @@ from langgraph_speceyes.models.prompting import PromptingChatModel
 from langgraph_speceyes.models.rendering import Renderer
 from langgraph_speceyes.models.reply import Reader, Spoken, last_chunk, whole_message
 from langgraph_speceyes.models.request import Completion, Request, Step
-from langgraph_speceyes.models.sampling import temperature_of
+from langgraph_speceyes.models.sampling import temperature_of, warn_of_others
 from langgraph_speceyes.models.scope import current_scope
 from langgraph_speceyes.models.waiting import next_of, wait_for
 
@@ -260,6 +260,7 @@ class LocalChatModel(PromptingChatModel):
         self._batcher.close()
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Request:
+        warn_of_others(kwargs)
         logprobs = kwargs.get("logprobs", self.logprobs)
         top = kwargs.get("top_logprobs", self.top_logprobs)
         if top is not None and not logprobs:

@@ -20,7 +20,7 @@ from langgraph_speceyes.models.batcher import Feed
 from langgraph_speceyes.models.control import adds_special
 from langgraph_speceyes.models.decoder import CachedDecoder
 from langgraph_speceyes.models.interrupt import interrupted
-from langgraph_speceyes.models.limits import check_text, check_tokens, context_length, positions_by_length
+from langgraph_speceyes.models.limits import batches, check_text, check_tokens, context_length
 from langgraph_speceyes.models.memory import Memory, is_out_of_memory, release
 from langgraph_speceyes.models.patches import flatten_patches, own_settings
 from langgraph_speceyes.models.prefill import Prompt
@@ -61,7 +61,7 @@ class Engine:
         self.context = context_length(model.config)
         self.memory = Memory(model, kv_tokens)
         # a call's answer does not depend on its neighbours
-        self._most_plain = 1 if positions_by_length(model.config) else max_batch
+        self._most_plain = max_batch if batches(model.config) else 1
         self.plain_because = "cache_bytes is 0"
         """Why there are neither caches nor a running batch; empty where there are."""
         if prefix_bytes + feature_bytes > 0:
@@ -215,8 +215,8 @@ class Engine:
             eos_token_id=sorted(self.end_ids) or None,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        with self._lock, torch.inference_mode(), own_settings(self.model):
-            self.model.generate(
+        with self._lock, torch.inference_mode(), own_settings(self.model) as generate:
+            generate(
                 **inputs,
                 generation_config=config,
                 logits_processor=LogitsProcessorList([recorder.processor]),
@@ -308,9 +308,11 @@ class _Recorder:
 
         class End(StoppingCriteria):
             def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-                rows = list(recorder.requests)
-                recorder.step(input_ids[:, -1], recorder._logits, rows)
-                recorder._logits = None
+                rows, logits, recorder._logits = list(recorder.requests), recorder._logits, None
+                if logits is None:
+                    # it generates in a way of its own, and no scores must not look like certainty
+                    raise ArgumentError("model", "one that shows its logits", type(engine.model).__name__)
+                recorder.step(input_ids[:, -1], logits, rows)
                 done = [recorder.finished[row] is not None for row in rows]
                 return torch.tensor(done, device=input_ids.device)
 
@@ -332,17 +334,13 @@ class _Recorder:
             request = self.requests[number] = replace(request, max_tokens=context - prompt_tokens)
         return request.max_tokens
 
-    def step(self, chosen: Tensor, logits: Tensor | None, rows: Sequence[int]) -> list[int]:
-        """Take in a step: the tokens chosen from the logits ``[rows, vocabulary]``, and whose rows they are.
-
-        Returns:
-            The tokens.
-        """
+    def step(self, chosen: Tensor, logits: Tensor, rows: Sequence[int]) -> list[int]:
+        """Take in the tokens chosen from logits ``[rows, vocabulary]``, whose rows they are; gives them as numbers."""
         requests = [self.requests[row] for row in rows]
         most = max((r.top for r in requests if r.top is not None), default=None)
         logprobs: list[float] = [0.0] * len(rows)
         values, indices = np.empty((len(rows), 0), np.float32), np.empty((len(rows), 0), np.int32)
-        if most is None or logits is None:
+        if most is None:
             ids: list[int] = chosen.tolist()
         else:
             logits = logits.float()

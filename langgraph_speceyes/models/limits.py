@@ -35,6 +35,26 @@ def context_length(config: Any) -> int | None:
     return max(int(most), int(stretched)) if most else None
 
 
+BATCHED = frozenset(
+    {
+        *("gemma3", "gemma4", "glm4v", "glm4v_moe", "idefics3", "internvl", "lfm2_vl", "llava", "llava_next"),
+        *("llava_onevision", "mistral3", "mllama", "paddleocr_vl", "qwen2_5_vl", "qwen2_vl", "qwen3_5"),
+        *("qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe", "smolvlm"),
+    }
+)
+"""Kinds of models whose answers in a batch were compared with those alone. Others may count images over all prompts of
+a batch (HunYuan-VL), or mix them up by padding."""
+
+
+def batches(config: Any) -> bool:
+    """Whether a prompt's answer is the same beside others in a batch.
+
+    Args:
+        config: The checkpoint's configuration.
+    """
+    return config.model_type in BATCHED and not positions_by_length(config)
+
+
 def positions_by_length(config: Any) -> str | None:
     """The kind of rotary positions that are others for all prompts of a batch once one of them is long.
 

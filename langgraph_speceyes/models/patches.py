@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin
 
 
 def flatten_patches(model: Any) -> bool:
@@ -37,7 +38,7 @@ def flatten_patches(model: Any) -> bool:
 
 
 @contextmanager
-def own_settings(model: Any) -> Iterator[None]:
+def own_settings(model: Any) -> Iterator[Callable[..., Any]]:
     """Keep a checkpoint's generation settings out of `generate`, which fills in what the caller leaves open.
 
     Beams, penalties and suppressed tokens would make answers and scores others than the model's own, and those of a
@@ -45,10 +46,15 @@ def own_settings(model: Any) -> Iterator[None]:
 
     Args:
         model: A model; nobody else may generate with it within.
+
+    Yields:
+        What generates with it.
     """
     kept = model.generation_config
     model.generation_config = GenerationConfig()
+    # Janus' own way makes images too, and drops the processors of logits that it is given
+    theirs = type(model).__module__.startswith("transformers.") and isinstance(model, GenerationMixin)
     try:
-        yield
+        yield partial(GenerationMixin.generate, model) if theirs else model.generate
     finally:
         model.generation_config = kept

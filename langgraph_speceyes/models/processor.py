@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ _KEPT = ["image_processor", "tokenizer"]
 
 def _library(error: BaseException) -> str | None:
     """The library that an error is about."""
-    words = describe_error(error).lower()
+    words = re.findall(r"\w+", describe_error(error).lower())
     return next((name for name in _LIBRARIES if name in words), None)
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from langgraph_speceyes.errors import ArgumentError
+
+_logger = logging.getLogger(__name__)
+
+_TAKEN = frozenset(
+    {
+        *("max_tokens", "temperature", "seed", "logprobs", "top_logprobs", "tools", "template_options"),
+        *("batch_key", "extra_body", "continue_final_message"),
+        # which change nothing here, or are LangChain's own
+        *("stream", "parallel_tool_calls", "strict", "ls_structured_output_format"),
+    }
+)
 
 LEAST = 1e-5
 """Temperatures below it are greedy: logits divided by them are more than a number can hold."""
@@ -28,6 +41,21 @@ def temperature_of(asked: float | None, default: float) -> float:
     if not 0 <= temperature < math.inf:
         raise ArgumentError("temperature", "a number of at least 0", temperature)
     return temperature if temperature >= LEAST else 0.0
+
+
+def warn_of_others(options: Iterable[str]) -> None:
+    """Say once of each option of a call that it is not known, such as `top_p`: it changes nothing.
+
+    Other chat models have it, so that no call fails for it.
+    """
+    for name in options:
+        if name not in _TAKEN:
+            _warn_once(name)
+
+
+@cache
+def _warn_once(name: str) -> None:
+    _logger.warning("a LocalChatModel has no option %s, it is ignored; see max_tokens, temperature, seed, stop", name)
 
 
 class Sampler:

@@ -344,7 +344,10 @@ def resolve_gate(value: Gate | float | str | os.PathLike[str] | None) -> Gate:
     if isinstance(value, str | os.PathLike):
         if isinstance(value, str) and _is_number(value) and not Path(value).exists():
             raise ArgumentError("gate", "the path of a gate file, or a threshold as a number", f"the text {value!r}")
-        return Gate.load(value)
+        try:
+            return Gate.load(value)
+        except ArgumentError as error:
+            raise ArgumentError("gate", error.expected, error.found) from error
     return Gate(threshold=_number("gate", value, "a Gate, a threshold, the path of a gate file or None"))
 
 

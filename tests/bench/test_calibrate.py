@@ -157,6 +157,15 @@ def test_too_few_questions_say_how_many_more(tmp_path: Path) -> None:
     assert (found.accepted, found.speedup) == (0.0, 1.0)
 
 
+def test_a_run_that_is_not_over_says_so(tmp_path: Path) -> None:
+    half = written(tmp_path / "half", split_at(20, 5), count=40)
+    shown = CliRunner().invoke(app, ["calibrate", str(half)])
+    assert "left out: 15 questions that the run has not come to yet" in shown.output
+    assert calibrate_run(half).left_out == {"that the run has not come to yet": 15}
+    for whole in (written(tmp_path / "whole", split_at(20, 5), count=25), written(tmp_path / "old", split_at(20, 5))):
+        assert calibrate_run(whole).left_out == {}
+
+
 def test_what_failed_is_a_question_that_nobody_has_right(tmp_path: Path) -> None:
     outcomes = split_at(30, 10)
     for one in outcomes[:4]:

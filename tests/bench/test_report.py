@@ -562,6 +562,25 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_plots_of_an_older_report_go_with_it(tmp_path: Path) -> None:
+    run, out = written(tmp_path / "run", [answered("agent", "0", RIGHT)]), tmp_path / "out"
+    others = ["old.png", "old.svg", "mistakes-old.jpg", "mine.png"]
+    out.mkdir()
+    for name in others:
+        (out / name).write_text("")
+    (out / "report.md").write_text("# Somebody else's\n\n![of theirs](old.png)\n")
+    write_report([run], out)
+    assert set(others) <= {path.name for path in out.iterdir()}
+
+    shown = (out / "report.md").read_text()
+    (out / "report.md").write_text(shown + "\n![Old](old.png)\n\n![Wrong](mistakes-old.jpg)\n")
+    write_report([run], out)
+    left = {path.name for path in out.iterdir()}
+    assert left & set(others) == {"mine.png"}
+    assert (out / "report.md").read_text() == shown
+    assert set(re.findall(r"\]\(([^)]+\.png)\)", shown)) <= left
+
+
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
 def test_a_library_that_is_not_there_is_named(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = written(tmp_path / "run", [answered("agent", "0", RIGHT)])

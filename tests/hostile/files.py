@@ -54,8 +54,10 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def png(width: int, height: int, bits: int = 8, colour: int = 2, *, before: bytes = b"", rows: bool = True) -> bytes:
     """A black PNG, with chunks before its pixels."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    packer, row = zlib.compressobj(1), b"\0" * ((width * bits * channels + 7) // 8 + 1)
-    packed = b"".join(packer.compress(row) for _ in range(height)) if rows else b""
+    packer, packed = zlib.compressobj(1), b""
+    if rows:
+        row = b"\0" * ((width * bits * channels + 7) // 8 + 1)
+        packed = b"".join(packer.compress(row) for _ in range(height))
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     data = chunk(b"IDAT", packed + packer.flush())
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + before + data + chunk(b"IEND", b"")

@@ -280,6 +280,14 @@ def test_a_cache_of_langchain_tells_models_of_other_settings_apart(pair: Pair, o
     assert pair.speculator.stats.calls == calls + 2
 
 
+def test_an_option_that_changes_nothing_is_said_once(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    for options in ({"frequency_penalty": 1.0}, {"frequency_penalty": 0.5, "temperature": 0.0, "stream": False}):
+        pair.speculator.invoke("What?", max_tokens=1, **options)
+    assert [one.getMessage() for one in caplog.records] == [
+        "a LocalChatModel has no option frequency_penalty, it is ignored; see max_tokens, temperature, seed, stop"
+    ]
+
+
 @pytest.mark.parametrize("options", [{"stop": ["a", ""]}, {"stop": "no"}, {"max_tokens": 0}, {"max_tokens": -1}])
 def test_what_would_end_an_answer_at_once_is_refused(pair: Pair, options: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(options))):

@@ -281,3 +281,13 @@ def test_a_chat_template_may_be_in_the_tokenizers_files(
     for case in CASES.values():
         assert chat.render(case, [TOOL])[0] == families.chat(title).render(case, [TOOL])[0]
     assert asked(chat, CASES["several"]).tokens == asked(families.chat(title), CASES["several"]).tokens
+
+
+def test_a_library_is_named_only_where_it_is_missing(families: Families, tmp_path: Path) -> None:
+    """transformers lists all kinds that it knows, `timm_wrapper` among them, where it knows none of the name."""
+    folder = shutil.copytree(families.folder("Qwen2.5-VL"), tmp_path / "unknown")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        written = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(written | {"image_processor_type": "SomeImageProcessor"}))
+    with pytest.raises(ArgumentError, match=r"model_id: .*Unrecognized image processor"):
+        LocalChatModel.from_pretrained(str(folder), device="cpu")

@@ -303,7 +303,7 @@ def test_resolve_gate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "argument"),
-    [(1.5, "threshold"), (1, "threshold"), (True, "gate"), ([0.9], "gate"), ("0.9", "gate"), ("x", "path")],
+    [(1.5, "threshold"), (1, "threshold"), (True, "gate"), ([0.9], "gate"), ("0.9", "gate"), ("x", "gate")],
 )
 def test_resolve_gate_refuses(value: Any, argument: str) -> None:
     with pytest.raises(ArgumentError) as caught:

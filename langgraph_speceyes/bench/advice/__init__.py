@@ -48,7 +48,7 @@ class Advice:
         more_questions: How many more would tell; None where no number can be given.
         questions: Questions that count.
         chosen_on: How many of them the composition was chosen on; 0 where it is the recorded one.
-        left_out: Records that do not count, by the reason.
+        left_out: Questions that do not count, by the reason.
         facts: What the questions say whatever the threshold; None without any.
         composition: What the gate compares, by name; None without a gate.
         calibrated: The gate with its promise; None where there was nothing to certify.

@@ -12,12 +12,12 @@ from langgraph_speceyes.bench.advice.replay import Replay, replay
 from langgraph_speceyes.bench.advice.rows import Rows, basis, compositions, groups, live, main
 from langgraph_speceyes.bench.report.page.blocks import Block, Drawn, Grid, Said, Section
 from langgraph_speceyes.bench.report.page.html import check_installed, html
-from langgraph_speceyes.bench.report.page.markdown import markdown
+from langgraph_speceyes.bench.report.page.markdown import write_markdown
 from langgraph_speceyes.bench.report.plots.drawing import Drawing, Plot
 from langgraph_speceyes.bench.report.text import Text
 from langgraph_speceyes.bench.runs import MANIFEST
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.files import write_whole
+from langgraph_speceyes.files import make_folder, write_whole
 
 PAGE, MARKDOWN, FIGURES, GATE = "advice.html", "advice.md", "advice.json", "gate.json"
 TITLE = "SpecEyes advice"
@@ -28,24 +28,24 @@ def write_page(found: Material, out: str | PathLike[str]) -> Path:
 
     Args:
         found: The advice and what it is made of.
-        out: The folder; made if missing. Files of earlier advice are replaced.
+        out: The folder; made if missing. Earlier advice is replaced, its plots with it.
 
     Returns:
         The page.
 
     Raises:
-        ArgumentError: The folder is a file or a run.
+        ArgumentError: The folder is a run's, or cannot be made.
         MissingExtraError: matplotlib or Jinja are not installed.
     """
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or (folder / MANIFEST).exists()):
-        raise ArgumentError("out", "a folder of its own", f"a file or a run, {folder}")
+    if (folder / MANIFEST).exists():
+        raise ArgumentError("out", "a folder of its own", f"a run's, {folder}")
     check_installed()
     drawing = Drawing(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "out")
     parts = sections(found, drawing)
     write_whole(folder / FIGURES, json.dumps(found.advice.to_dict(), indent=1, allow_nan=False) + "\n")
-    write_whole(folder / MARKDOWN, markdown(parts, TITLE))
+    write_markdown(folder / MARKDOWN, parts, TITLE)
     write_whole(folder / PAGE, html(parts, TITLE))
     (folder / GATE).unlink(missing_ok=True)
     gate = found.advice.calibrated.gate if found.advice.calibrated else None

@@ -147,7 +147,7 @@ def basis(advice: Advice) -> list[str]:
             alone = sum(costs.tokens_alone.values())
             said.append(f"Tokens a question: {', '.join(used)}; the agent alone {alone:,.0f}.")
     for reason, count in advice.left_out.items():
-        said.append(f"Left out: {count} records {reason}.")
+        said.append(f"Left out: {count} questions {reason}.")
     facts = advice.facts
     if facts is not None:
         took = [("judge", facts.judge_s), ("speculation and gate", facts.speculate_s), ("agent", facts.agent_s)]

@@ -24,7 +24,7 @@ from langgraph_speceyes.bench.report.table import Cell, Mean, Row, Table, column
 from langgraph_speceyes.bench.report.text import print_whole, shown
 from langgraph_speceyes.bench.report.ways import Ways, ways
 from langgraph_speceyes.errors import ArgumentError
-from langgraph_speceyes.files import write_whole
+from langgraph_speceyes.files import make_folder, write_whole
 
 __all__ = ["PAGE", "Report", "figures", "show_report", "write_report"]
 
@@ -70,30 +70,28 @@ def write_report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str
 
     Args:
         folders: The runs' folders.
-        out: The report's folder; made if missing. Files of a report that is there are replaced.
+        out: The report's folder; made if missing. A report that is there is replaced, its plots with it.
 
     Raises:
         ArgumentError: A folder holds no run, or one without an outcome; the report's folder is a file or a run.
         MissingExtraError: matplotlib, Jinja or SciPy are not installed.
     """
     from langgraph_speceyes.bench.report.page.html import check_installed, html
-    from langgraph_speceyes.bench.report.page.markdown import markdown
+    from langgraph_speceyes.bench.report.page.markdown import write_markdown
     from langgraph_speceyes.bench.report.page.sections import sections
     from langgraph_speceyes.bench.report.plots.drawing import Drawing
 
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ArgumentError("out", "a folder", f"a file, {folder}")
     check_installed()
     drawing = Drawing(folder)
     runs = load(folders)
     if any(run.folder == folder.resolve() for run in runs):
         raise ArgumentError("out", "a folder of its own", f"a run's, {folder}")
+    make_folder(folder, "out")
     report = figures(runs)
-    folder.mkdir(parents=True, exist_ok=True)
     parts = sections(report, drawing, folder)
     write_whole(folder / FIGURES, json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
-    write_whole(folder / MARKDOWN, markdown(parts))
+    write_markdown(folder / MARKDOWN, parts)
     write_whole(folder / PAGE, html(parts))
     return report
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html as escaping
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from langgraph_speceyes.bench.report.page.blocks import TITLE, Block, Drawn, Said, Section, Sheet, Tile
 from langgraph_speceyes.bench.report.text import Text
+from langgraph_speceyes.files import write_whole
 
 
 def markdown(parts: Sequence[Section], title: str = TITLE) -> str:
@@ -18,6 +20,27 @@ def markdown(parts: Sequence[Section], title: str = TITLE) -> str:
         for block in part.blocks:
             lines += [*_markdown(block), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+_PICTURE = re.compile(r"^!\[.*\]\(([A-Za-z0-9._-]+\.(?:png|jpg))\)$", re.MULTILINE)
+
+
+def write_markdown(path: Path, parts: Sequence[Section], title: str = TITLE) -> None:
+    """Write the Markdown, and remove the pictures that only the page in its place has shown.
+
+    Args:
+        path: The file; a page of the same title is replaced together with its pictures.
+        parts: What it says.
+        title: Its heading.
+    """
+    new = markdown(parts, title)
+    old = path.read_text(errors="replace") if path.is_file() else ""
+    # a page of somebody else's shows pictures that are not this package's to remove
+    if old.startswith(f"# {_escaped(title)}\n"):
+        for name in set(_PICTURE.findall(old)) - set(_PICTURE.findall(new)):
+            for suffix in (Path(name).suffix, ".svg"):
+                (path.parent / name).with_suffix(suffix).unlink(missing_ok=True)
+    write_whole(path, new)
 
 
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|~])")
