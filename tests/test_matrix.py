@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,10 @@ def largest(one: int, other: int) -> int:
     return max(one, other)
 
 
+def largest_of(one: int, other: int, least: int) -> int:
+    return max(one, other, least)
+
+
 # the annotation of a key, and what the agent writes into it in turn n
 CHANNELS: dict[str, tuple[Any, Any]] = {
     "last value": (str, lambda n, old: f"turn {n}"),
@@ -56,6 +61,8 @@ CHANNELS: dict[str, tuple[Any, Any]] = {
     "any value": (Annotated[str, AnyValue], lambda n, old: f"turn {n}"),
     "operator.add": (Annotated[list[str], operator.add], lambda n, old: [f"turn {n}"]),
     "own reducer": (Annotated[int, largest], lambda n, old: n),
+    # LangGraph's own `add_messages(format=...)` is one of these
+    "own reducer, with a setting": (Annotated[int, partial(largest_of, least=1)], lambda n, old: n),
     # a type of which there is no empty value
     "own reducer, nothing at first": (Annotated[int | None, largest], lambda n, old: n),
     "DeltaChannel list": (Annotated[list[str], DeltaChannel(listed)], lambda n, old: [f"turn {n}"]),

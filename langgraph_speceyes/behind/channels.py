@@ -115,9 +115,15 @@ class TurnValue(UntrackedValue[Any]):
 
 
 class Aggregate(BinaryOperatorAggregate[Any]):
-    """One whose type has no empty value; an `Overwrite` sets it also where LangGraph keeps the first write as it is."""
+    """As LangGraph's, but an `Overwrite` also sets one whose type has no empty value, and any callable may reduce."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        # LangGraph compares the names of reducers, which a `functools.partial` lacks
+        return isinstance(other, BinaryOperatorAggregate) and self.operator is other.operator
+
+    __hash__ = BaseChannel.__hash__
 
     def update(self, values: Sequence[Any]) -> bool:
         """Apply updates as LangGraph does to a channel that has a value."""
@@ -152,7 +158,7 @@ def around(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
     if isinstance(channel, UntrackedValue):
         return TurnValue(channel.typ, guard=channel.guard)
     if isinstance(channel, BinaryOperatorAggregate | DeltaChannel):
-        return _set_at_once(channel).copy()
+        return _aggregate(channel).copy()
     return Mirror(channel.copy())
 
 
@@ -162,12 +168,12 @@ def within(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
         return MessagesChannel()
     if isinstance(channel, Topic) and channel.accumulate:
         return Mirror(channel.copy())
-    return _set_at_once(channel)
+    return _aggregate(channel)
 
 
-def _set_at_once(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
-    """The channel, or one like it that an `Overwrite` sets where it has no value yet."""
-    if type(channel) is not BinaryOperatorAggregate or channel.is_available():
+def _aggregate(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
+    """The channel, as an :class:`Aggregate` where it is LangGraph's."""
+    if type(channel) is not BinaryOperatorAggregate:
         return channel
     twin = Aggregate(channel.typ, channel.operator)
     twin.key = channel.key
