@@ -95,7 +95,8 @@ class PostgresJournal(StoreJournal):
     def _opened(self) -> BaseStore | None:
         if self._store is None and not self._closed:
             with self._opening:
-                if self._store is None:
+                # asked again: who closes the journal meanwhile has closed the pool that was there
+                if self._store is None and not self._closed:
                     try:
                         self._store = self._connected()
                     except JournalError:

@@ -181,6 +181,8 @@ class StoreJournal:
 
     def _call(self, ops: Sequence[Op]) -> list[Any]:
         store = self._opened()
+        if self._closed:
+            raise ClosedError(f"{self!r} is closed")
         if store is None:
             raise JournalError(f"{self!r} has no store yet: give one, or call bind() within a run")
         return call_store(store, ops, self.timeout_s) if ops else []

@@ -49,6 +49,30 @@ def test_by_its_url_a_journal_is_opened_at_its_first_use_and_closed_with_it(data
     again.close()
 
 
+def test_a_journal_that_is_closed_while_it_opens_keeps_no_connection(database: str) -> None:
+    journal = at(database)
+
+    class ClosedMeanwhile:
+        """The lock of whoever opens the connections, had only after another thread has closed the journal."""
+
+        lock = journal._opening
+
+        def __enter__(self) -> None:
+            journal._opening = self.lock
+            closer = threading.Thread(target=journal.close)
+            closer.start()
+            closer.join()
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    journal._opening = ClosedMeanwhile()  # type: ignore[assignment]
+    with pytest.raises(ClosedError):
+        journal.load("gate")
+    assert sessions(database) == 0
+
+
 def sessions(url: str) -> int:
     """How many connections there are besides this one."""
     with psycopg.connect(url) as connection:
