@@ -620,7 +620,7 @@ def _shown(graph: Any, given: Any) -> list[tuple[int, str, Any]]:
         elif mode == "updates" and set(part) & {"act", "tell"}:
             shown.append((len(ns), mode, sorted(part)))
         elif mode == "custom":
-            shown.append((0, mode, part.get("note") or part["event"]))
+            shown.append((len(ns), mode, part["note"]) if "note" in part else (0, mode, part["event"]))
     return shown
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,10 @@ def largest(one: int, other: int) -> int:
     return max(one, other)
 
 
+def largest_of(one: int, other: int, least: int) -> int:
+    return max(one, other, least)
+
+
 # the annotation of a key, and what the agent writes into it in turn n
 CHANNELS: dict[str, tuple[Any, Any]] = {
     "last value": (str, lambda n, old: f"turn {n}"),
@@ -57,6 +62,10 @@ CHANNELS: dict[str, tuple[Any, Any]] = {
     "any value": (Annotated[str, AnyValue], lambda n, old: f"turn {n}"),
     "operator.add": (Annotated[list[str], operator.add], lambda n, old: [f"turn {n}"]),
     "own reducer": (Annotated[int, largest], lambda n, old: n),
+    # LangGraph's own `add_messages(format=...)` is one of these
+    "own reducer, with a setting": (Annotated[int, partial(largest_of, least=1)], lambda n, old: n),
+    # a type of which there is no empty value
+    "own reducer, nothing at first": (Annotated[int | None, largest], lambda n, old: n),
     "DeltaChannel list": (Annotated[list[str], DeltaChannel(listed)], lambda n, old: [f"turn {n}"]),
     "DeltaChannel files": (
         Annotated[dict[str, Any], DeltaChannel(kept_files, dict)],
@@ -238,8 +247,37 @@ async def test_the_state_is_the_agents_own(
         before = plain(alone.get_state(config).values)
         alone.update_state(config, {"messages": messages}, as_node="answer")
         assert plain(result)["messages"] == plain(alone.get_state(config).values)["messages"]
-        accumulates = channel in ("operator.add", "own reducer", "DeltaChannel list", "DeltaChannel files", "Topic")
+        accumulates = channel in ("operator.add", "DeltaChannel list", "DeltaChannel files", "Topic")
+        accumulates = accumulates or channel.startswith("own reducer")
         if accumulates and ran:
             assert plain(result)["extra"] == before["extra"]
         elif not accumulates:
             assert result.get("extra") is None
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("form", ["compiled", "remote"])
+@pytest.mark.parametrize("channel", [one for one in CHANNELS if one != "managed" and not one.startswith("messages")])
+async def test_what_the_caller_gives_reaches_the_agent(
+    tmp_path: Path, channel: str, form: str, asynchronous: bool
+) -> None:
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "one.png")
+    schema, (_, write) = schema_of(channel), CHANNELS[channel]
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(schema)
+    graph.add_node("say", lambda state: {"messages": [AIMessage(f"agent: {state.get('extra')}")]})
+    graph.add_edge(START, "say")
+    saver = InMemorySaver()
+    wrapped = create_speceyes(
+        Elsewhere(graph.compile(checkpointer=InMemorySaver(), name="there")) if form == "remote" else graph.compile(),
+        speculator=ByTurn(),
+        follow_ups="bypass",
+        state_schema=schema if form == "remote" else None,
+    ).compile(checkpointer=saver)
+    alone = graph.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    for turn in range(1, TURNS + 1):
+        given = {"messages": [image_question(str(tmp_path / "one.png"), f"question {turn} hard")]}
+        if turn != 2:
+            given["extra"] = write(turn, None)
+        result = (await wrapped.ainvoke(given, config)) if asynchronous else wrapped.invoke(given, config)
+        assert plain(result) == plain(alone.invoke(given, config))

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
-from langgraph.channels import Topic
+from langgraph.channels import BinaryOperatorAggregate, Topic
 from langgraph.channels.base import BaseChannel
 from langgraph.constants import START
 from langgraph.graph import StateGraph
@@ -129,8 +129,8 @@ class Agent:
             messages = _reworded(before, held[MESSAGES])
         if self.local is None:
             # without a thread its server remembers nothing
-            known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else {}
-            sent = {key: self._sent(key, held[key], known.get(key, 0)) for key in self.given if key in held}
+            known = memory["held"] if memory and "thread_id" in (config.get("configurable") or {}) else None
+            sent = {key: self._sent(key, held[key], known) for key in self.given if key in held}
             return Given(sent, messages)
         start, seeds = {}, {}
         for key, channel in self.channels.items():
@@ -175,11 +175,11 @@ class Agent:
         """
         update: dict[str, Any] = {}
         for key in self.keys - {MESSAGES}:
+            channel = self.channels[key]
             if key in result.values:
-                channel = self.channels[key]
                 if accumulates(channel) or state.get(key, update) is not result.values[key]:
                     update[key] = exactly(around(channel), result.values[key])
-            elif key in state and self.local is not None and not accumulates(self.channels[key]):
+            elif key in state and (passes(channel) or (self.local is not None and not accumulates(channel))):
                 update[key] = emptied()
         if MESSAGES in self.keys and (said := self.said(state.get(MESSAGES), messages)) is not None:
             update[MESSAGES] = said
@@ -245,13 +245,16 @@ class Agent:
             restored[index] = pair[0]
         return restored
 
-    def _sent(self, key: str, value: Any, held: int) -> Any:
+    def _sent(self, key: str, value: Any, held: Mapping[str, int] | None) -> Any:
         """What a remote agent is sent: its thread holds a value already, which it would add to."""
         channel = self.channels[key]
         if not self.remote or merges_messages(channel) or not accumulates(channel):
             return value
+        if held is None and isinstance(channel, BinaryOperatorAggregate) and not channel.is_available():
+            # the first value of all is kept as it is sent
+            return value
         # a Topic cannot be set: it is sent what has come since
-        return value[held:] if isinstance(channel, Topic) else {"__overwrite__": value}
+        return value[(held or {}).get(key, 0) :] if isinstance(channel, Topic) else {"__overwrite__": value}
 
     def _remembered(self, state: Mapping[str, Any], result: Result) -> AgentMemory:
         """Which keys are outputs of a turn: those of one value that every run so far has written."""

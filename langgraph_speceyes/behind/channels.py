@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from langgraph.channels import (
+    AnyValue,
     BinaryOperatorAggregate,
     EphemeralValue,
     LastValue,
@@ -113,6 +114,25 @@ class TurnValue(UntrackedValue[Any]):
         return super().update(values)
 
 
+class Aggregate(BinaryOperatorAggregate[Any]):
+    """As LangGraph's, but an `Overwrite` also sets one whose type has no empty value, and any callable may reduce."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        # LangGraph compares the names of reducers, which a `functools.partial` lacks
+        return isinstance(other, BinaryOperatorAggregate) and self.operator is other.operator
+
+    __hash__ = BaseChannel.__hash__
+
+    def update(self, values: Sequence[Any]) -> bool:
+        """Apply updates as LangGraph does to a channel that has a value."""
+        exact = [value for value in values if isinstance(value, Overwrite)]
+        if exact and not self.is_available():
+            self.value, values = exact[0].value, exact
+        return super().update(values)
+
+
 def _clears(value: Any) -> bool:
     # arrays and the like cannot be compared with a text
     return isinstance(value, str) and value == CLEARED
@@ -133,14 +153,12 @@ def around(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
     """The channel that holds a key of an agent in the state around it."""
     if merges_messages(channel):
         return MessagesChannel()
-    if isinstance(channel, EphemeralValue):
+    if passes(channel):
         return TurnValue(channel.typ, guard=False)
     if isinstance(channel, UntrackedValue):
         return TurnValue(channel.typ, guard=channel.guard)
-    if isinstance(channel, Topic) and not channel.accumulate:
-        return Mirror(Topic(channel.typ, accumulate=True))
     if isinstance(channel, BinaryOperatorAggregate | DeltaChannel):
-        return channel.copy()
+        return _aggregate(channel).copy()
     return Mirror(channel.copy())
 
 
@@ -150,7 +168,16 @@ def within(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
         return MessagesChannel()
     if isinstance(channel, Topic) and channel.accumulate:
         return Mirror(channel.copy())
-    return channel
+    return _aggregate(channel)
+
+
+def _aggregate(channel: BaseChannel[Any, Any, Any]) -> BaseChannel[Any, Any, Any]:
+    """The channel, as an :class:`Aggregate` where it is LangGraph's."""
+    if type(channel) is not BinaryOperatorAggregate:
+        return channel
+    twin = Aggregate(channel.typ, channel.operator)
+    twin.key = channel.key
+    return twin
 
 
 def merges_messages(channel: BaseChannel[Any, Any, Any]) -> bool:
@@ -163,12 +190,12 @@ def merges_messages(channel: BaseChannel[Any, Any, Any]) -> bool:
 def accumulates(channel: BaseChannel[Any, Any, Any]) -> bool:
     """Whether an update is put together with what is there, instead of taking its place."""
     inner = channel.inner if isinstance(channel, Mirror) else channel
-    return isinstance(inner, BinaryOperatorAggregate | DeltaChannel | Topic)
+    return isinstance(inner, BinaryOperatorAggregate | DeltaChannel | Topic) and not passes(inner)
 
 
 def passes(channel: BaseChannel[Any, Any, Any]) -> bool:
     """Whether its value is gone after one step, so that it belongs into an input and not into a state."""
-    return isinstance(channel, EphemeralValue) or (isinstance(channel, Topic) and not channel.accumulate)
+    return isinstance(channel, EphemeralValue | AnyValue) or (isinstance(channel, Topic) and not channel.accumulate)
 
 
 def untracked(channel: BaseChannel[Any, Any, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import threading
 from collections.abc import Callable
@@ -81,7 +82,9 @@ class HeldStream:
                 return
             with self._lock:
                 if not self._released:
-                    self._kept.append(lambda: send(part))
+                    # which graph a custom event is from is read off the context that it is sent in
+                    context = contextvars.copy_context()
+                    self._kept.append(lambda: context.run(send, part))
                     return
             send(part)
 
