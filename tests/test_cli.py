@@ -254,7 +254,7 @@ def test_an_answer_is_shown_though_its_picture_is_damaged(
     whole = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(whole, "PNG")
     (tmp_path / "a.png").write_bytes(whole.getvalue()[:-900])
-    small = Scripted(answer="The bus is red.", content=[peaked("red", 20, 9.0)])
+    small = Scripted(answer="The bus is red.", content=[peaked("The bus is red.", 20, 9.0)])
     monkeypatch.setattr(Chosen, "load", lambda self: replace(made_models(), speculator=small))
     shown = run("ask", str(tmp_path / "a.png"), "What?")
     assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "The bus is red.")
